@@ -1,0 +1,143 @@
+// The walk from outputs to leaves: iterative, newest operator first, so that an operator runs when all
+// users of its outputs have run.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "gradus/autograd/node.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// The operator whose backward runs on this thread now, for error texts.
+inline const char*& running_backward() {
+  thread_local const char* name = "";
+  return name;
+}
+
+/// A place whose gradient is returned instead of collected.
+struct Target {
+  NodeRef node;
+  int output = 0;
+  TensorRef gradient;
+};
+
+class BackwardWalk {
+ public:
+  BackwardWalk(bool retain_graph, std::vector<Target>* targets = nullptr) : retain_graph_(retain_graph), targets_(targets) {}
+  ~BackwardWalk() {  // after an exception: no half-summed gradient may stay
+    for (auto& node : heap_) {
+      node->gradient = {};
+      node->more_gradients.clear();
+      node->queued = false;
+    }
+  }
+  BackwardWalk(const BackwardWalk&) = delete;
+  BackwardWalk& operator=(const BackwardWalk&) = delete;
+
+  /// Adds `gradient` to what output `edge.output` of `edge.node` has received.
+  void deliver(const Edge& edge, TensorRef gradient) {
+    if (!edge.node || !gradient || !edge.node->wanted) return;
+    auto& node = *edge.node;
+    auto& slot = node.gradient_of(edge.output);
+    slot = slot ? node.add(std::move(slot), gradient) : std::move(gradient);
+    if (node.queued) return;
+    node.queued = true;
+    heap_.push_back(edge.node);
+    std::push_heap(heap_.begin(), heap_.end(), older);
+  }
+
+  bool collects() const { return targets_ == nullptr; }
+
+  void run() {
+    while (!heap_.empty()) {
+      std::pop_heap(heap_.begin(), heap_.end(), older);
+      auto node = std::move(heap_.back());
+      heap_.pop_back();
+      visit(*node);
+    }
+  }
+
+ private:
+  static bool older(const NodeRef& a, const NodeRef& b) { return a->sequence < b->sequence; }
+
+  static void reset(GraphNode& node) {
+    node.gradient = {};
+    node.more_gradients.clear();
+    node.queued = false;
+  }
+
+  void visit(GraphNode& node) {
+    struct Leave {
+      GraphNode& node;
+      const char* outer;
+      ~Leave() {
+        reset(node);
+        running_backward() = outer;
+      }
+    } leave{node, std::exchange(running_backward(), node.name)};
+    if (targets_ != nullptr) {
+      for (auto& target : *targets_) {
+        if (target.node.get() == &node) target.gradient = node.gradient_of(target.output);
+      }
+    }
+    require<AutogradError>(!node.freed, "backward: the graph of '", node.name,
+                           "' was freed by an earlier backward; pass retain_graph = true there to walk it twice");
+    node.run_backward(*this);
+    if (!retain_graph_ && !node.is_leaf()) {
+      node.freed = true;
+      node.release();
+    }
+  }
+
+  bool retain_graph_;
+  std::vector<Target>* targets_;
+  std::vector<NodeRef> heap_;
+};
+
+template <Floating T>
+void LeafNode<T>::run_backward(BackwardWalk& walk) {
+  if (!walk.collects()) return;
+  auto arrived = std::move(gradient);
+  auto concurrent = busy.exchange(true, std::memory_order_acquire);
+#ifndef NDEBUG
+  require<AutogradError>(!concurrent, "backward: two threads add to the gradient of one leaf at the same time");
+#endif
+  static_cast<void>(concurrent);
+  if (collected) {
+    collected = add_gradients<T>(std::move(collected), arrived);
+  } else if (arrived->node || (arrived.unique() && arrived->storage.unique() && arrived->is_contiguous())) {
+    collected = std::move(arrived);
+  } else {  // others see this memory, and the caller may change .grad() in place
+    collected = allocate_impl(arrived->dtype, arrived->shape, arrived->storage->device());
+    copy_elements(*collected, *arrived);
+  }
+  busy.store(false, std::memory_order_release);
+}
+
+/// Marks the nodes from which a target can be reached as wanted, all others under `root` as not, so that
+/// grad() computes nothing that nobody asked for. Returns every node seen, to be reset with `want_all`.
+inline std::vector<NodeRef> want_targets(const std::vector<NodeRef>& roots, const std::vector<Target>& targets) {
+  std::vector<NodeRef> seen;
+  auto visit = [&](const NodeRef& node) {
+    if (!node || !node->wanted) return;
+    node->wanted = false;
+    seen.push_back(node);
+  };
+  for (const auto& root : roots) visit(root);
+  for (size_t i = 0; i < seen.size(); ++i) {
+    auto node = seen[i];  // a copy: seen grows
+    for (const auto& edge : node->edges()) visit(edge.node);
+  }
+  std::sort(seen.begin(), seen.end(), [](const NodeRef& a, const NodeRef& b) { return a->sequence < b->sequence; });
+  for (const auto& node : seen) {
+    for (const auto& target : targets) node->wanted |= target.node == node;
+    for (const auto& edge : node->edges()) node->wanted |= edge.node && edge.node->wanted;
+  }
+  return seen;
+}
+inline void want_all(const std::vector<NodeRef>& nodes) {
+  for (const auto& node : nodes) node->wanted = true;
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

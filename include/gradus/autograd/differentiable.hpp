@@ -1,0 +1,188 @@
+// How an operator says what its gradient is. Library operators and users' own functions use the same calls.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "gradus/autograd/autograd.hpp"
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// A tensor that a gradient will need, and its version now. Reading it after an in-place change throws.
+template <Element T>
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(Tensor<T> tensor) : tensor_(std::move(tensor)), version_(tensor_.defined() ? tensor_.impl()->storage->version() : 0) {}
+
+  const Tensor<T>& operator()() const {
+    if (tensor_.defined()) {
+      const auto& storage = *tensor_.impl()->storage;
+      require<AutogradError>(storage.version() == version_, "backward: a tensor that '", detail::running_backward(),
+                             "' needs for its gradient was changed in place by '", storage.last_writer(),
+                             "' after it was used; clone() it before the change");
+    }
+    return tensor_;
+  }
+
+ private:
+  Tensor<T> tensor_;
+  uint32_t version_ = 0;
+};
+
+/// For capture in a gradient's closure: `[b = saved(b)](const auto& dy) { return mul(dy, b()); }`. Inputs may be
+/// saved as they are; an output must be saved as saved(y.detach()), or the node would keep itself alive.
+template <Element T>
+Saved<T> saved(const Tensor<T>& tensor) { return Saved<T>(tensor); }
+
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+template <class A, class F>
+struct Wrt {
+  Edge edge;
+  Shape shape;
+  std::optional<F> gradient;  ///< empty when the input needs none
+};
+
+inline Edge edge_of(const TensorRef& impl) {
+  return impl ? Edge{impl->node, impl->output} : Edge{};
+}
+
+inline void check_gradient(const char* name, size_t input, const TensorRef& gradient, const Shape& shape) {
+  require<ShapeError>(!gradient || gradient->shape == shape, "backward of '", name, "': the gradient for input ", input,
+                      " is ", gradient ? gradient->shape : Shape(), " but the input is ", shape);
+}
+
+template <class T, size_t N>
+struct NodeWithEdges : GraphNode {
+  using GraphNode::GraphNode;
+  std::array<Edge, N> inputs;
+  std::span<const Edge> edges() const override { return inputs; }
+  TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
+};
+
+/// One closure an input: (gradient of the output) -> (gradient of that input).
+template <class T, class... Parts>
+struct ClosuresNode final : NodeWithEdges<T, sizeof...(Parts)> {
+  std::tuple<Parts...> parts;
+
+  ClosuresNode(const char* name, Parts&&... given) : NodeWithEdges<T, sizeof...(Parts)>(name), parts(std::move(given)...) {
+    std::apply([&](auto&... part) { this->inputs = {part.edge...}; }, parts);
+  }
+  void run_backward(BackwardWalk& walk) override {
+    Tensor<T> dy(this->gradient);
+    size_t i = 0;
+    auto one = [&](auto& part) {
+      if (part.gradient && this->inputs[i].node->wanted) {
+        auto result = (*part.gradient)(dy);
+        check_gradient(this->name, i, result.impl(), part.shape);
+        walk.deliver(this->inputs[i], result.impl());
+      }
+      ++i;
+    };
+    std::apply([&](auto&... part) { (one(part), ...); }, parts);
+  }
+  void release() override {
+    std::apply([&](auto&... part) { ((part.gradient.reset(), part.edge = {}), ...); }, parts);
+    this->inputs = {};
+  }
+};
+
+/// One closure for all inputs: (gradients of the outputs, which inputs want one) -> tuple of gradients.
+template <class T, class F, size_t Outputs, size_t Inputs>
+struct ClosureNode final : NodeWithEdges<T, Inputs> {
+  std::optional<F> closure;
+  std::array<Shape, Inputs> shapes;
+
+  ClosureNode(const char* name, F&& f) : NodeWithEdges<T, Inputs>(name), closure(std::move(f)) {}
+  void run_backward(BackwardWalk& walk) override {
+    std::array<Tensor<T>, Outputs> gradients;
+    std::array<bool, Inputs> wanted;
+    for (size_t i = 0; i < Outputs; ++i) gradients[i] = Tensor<T>(this->gradient_of(static_cast<int>(i)));
+    for (size_t i = 0; i < Inputs; ++i) wanted[i] = this->inputs[i].node && this->inputs[i].node->wanted;
+    auto results = [&] {
+      if constexpr (Outputs == 1) return (*closure)(gradients[0], wanted);
+      else return (*closure)(gradients, wanted);
+    }();
+    size_t i = 0;
+    auto one = [&](const auto& result) {
+      if (wanted[i]) {
+        check_gradient(this->name, i, result.impl(), shapes[i]);
+        walk.deliver(this->inputs[i], result.impl());
+      }
+      ++i;
+    };
+    std::apply([&](const auto&... result) { (one(result), ...); }, results);
+  }
+  void release() override {
+    closure.reset();
+    this->inputs = {};
+  }
+};
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// Names an input and the closure that makes its gradient: `Tensor<T> dy -> Tensor<A>` of the input's shape.
+/// The closure is dropped at once when the input needs no gradient.
+template <Element A, class F>
+auto wrt(const Tensor<A>& input, F&& gradient) {
+  detail::Wrt<A, std::decay_t<F>> part{grad_enabled() ? detail::edge_of(input.impl()) : detail::Edge{}, {}, {}};
+  if (part.edge.node) {
+    part.shape = input.shape();
+    part.gradient.emplace(std::forward<F>(gradient));
+  }
+  return part;
+}
+
+/// Records that y was computed from the inputs named by wrt(). y must be new. Returns y.
+template <Floating T, class... Parts>
+Tensor<T> differentiable(const char* name, Tensor<T> y, Parts... parts) {
+  if ((static_cast<bool>(parts.edge.node) || ...)) {
+    y.impl()->node = detail::NodeRef(new detail::ClosuresNode<T, Parts...>(name, std::move(parts)...));
+  }
+  return y;
+}
+
+/// The inputs of an operator whose gradient is one closure.
+template <Element... A>
+struct Inputs {
+  std::tuple<const Tensor<A>&...> tensors;
+};
+template <Element... A>
+Inputs<A...> inputs(const Tensor<A>&... tensors) { return {{tensors...}}; }
+
+/// One closure for all inputs of an operator with several outputs:
+/// `closure(std::array<Tensor<T>, outputs> dys, std::array<bool, inputs> wanted)` returns a tuple with a tensor an
+/// input, undefined where none is wanted. Outputs that nobody used have undefined gradients.
+template <Floating T, size_t Outputs, Element... A, class F>
+std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tensor<T>, Outputs> ys, Inputs<A...> from, F&& closure) {
+  if (!grad_enabled()) return ys;
+  return std::apply(
+      [&](const auto&... input) {
+        if (!((input.defined() && input.requires_grad()) || ...)) return ys;
+        auto* node = new detail::ClosureNode<T, std::decay_t<F>, Outputs, sizeof...(A)>(name, std::forward<F>(closure));
+        detail::NodeRef owner(node);
+        node->inputs = {detail::edge_of(input.impl())...};
+        node->shapes = {(input.defined() ? input.shape() : Shape())...};
+        for (size_t i = 0; i < Outputs; ++i) {
+          ys[i].impl()->node = owner;
+          ys[i].impl()->output = static_cast<int>(i);
+        }
+        return ys;
+      },
+      from.tensors);
+}
+
+/// The same for one output: `closure(Tensor<T> dy, std::array<bool, inputs> wanted)`.
+template <Floating T, Element... A, class F>
+Tensor<T> differentiable(const char* name, Tensor<T> y, Inputs<A...> from, F&& closure) {
+  return differentiable(name, std::array<Tensor<T>, 1>{std::move(y)}, from, std::forward<F>(closure))[0];
+}
+
+}  // namespace gradus::inline GRADUS_BUILD

@@ -1,0 +1,149 @@
+// One recorded operator: edges to the operators its inputs came from, and how to pass gradients along them.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <vector>
+
+#include "gradus/tensor/tensor.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+struct GraphNode;
+using NodeRef = Ref<GraphNode>;
+
+/// Where an input's gradient goes: one output of the operator that made the input. Empty: not wanted.
+struct Edge {
+  NodeRef node;
+  int output = 0;
+};
+
+struct GraphNode : Pooled {
+  std::atomic<int> references{0};
+  const char* name;
+  uint64_t sequence;  ///< inputs have smaller numbers than what is computed from them
+
+  // State of a backward walk.
+  TensorRef gradient;                    ///< of output 0, summed over the users seen so far
+  std::vector<TensorRef> more_gradients; ///< of outputs 1, 2, ...
+  bool queued = false;
+  bool wanted = true;
+  bool freed = false;
+
+  explicit GraphNode(const char* op) : name(op), sequence(next_sequence()) {}
+  virtual ~GraphNode() = default;
+
+  virtual bool is_leaf() const { return false; }
+  virtual std::span<const Edge> edges() const = 0;
+  /// Takes the gradients of the outputs and hands one to each wanted edge.
+  virtual void run_backward(class BackwardWalk& walk) = 0;
+  /// Lets go of saved tensors and edges.
+  virtual void release() = 0;
+  /// a + b for gradients of the outputs; recorded while gradients are. May add into a.
+  virtual TensorRef add(TensorRef a, const TensorRef& b) const = 0;
+
+  TensorRef& gradient_of(int output) {
+    if (output == 0) return gradient;
+    auto slot = static_cast<size_t>(output - 1);
+    if (more_gradients.size() <= slot) more_gradients.resize(slot + 1);
+    return more_gradients[slot];
+  }
+
+  static void destroy(GraphNode* node) noexcept { destroy_node(node); }
+
+ private:
+  static uint64_t next_sequence() {
+    static std::atomic<uint64_t> counter{0};
+    return counter.fetch_add(1, std::memory_order_relaxed);
+  }
+};
+
+/// Deletes a node without recursion: a dying node's parents wait in a list until it is gone.
+inline void destroy_node(GraphNode* node) noexcept {
+  struct Waiting { GraphNode* first = nullptr; bool draining = false; };
+  thread_local Waiting waiting;
+  // A node that nobody refers to has no walk state: its sequence number's place can hold the list.
+  node->sequence = reinterpret_cast<uint64_t>(waiting.first);
+  waiting.first = node;
+  if (waiting.draining) return;
+  waiting.draining = true;
+  while (waiting.first != nullptr) {
+    auto* next = waiting.first;
+    waiting.first = reinterpret_cast<GraphNode*>(next->sequence);
+    delete next;
+  }
+  waiting.draining = false;
+}
+
+inline bool& recording() {
+  thread_local bool flag = true;
+  return flag;
+}
+
+/// x + y where the sum itself is to be recorded; defined with the arithmetic operators.
+template <Floating T>
+TensorRef add_recorded(const TensorRef& a, const TensorRef& b);
+
+/// a + b, into a's memory when nobody else can see it.
+template <Floating T>
+TensorRef add_gradients(TensorRef a, const TensorRef& b) {
+  if (recording() && (a->node || b->node)) return add_recorded<T>(a, b);
+  if (!(a.unique() && a->storage.unique() && a->is_contiguous())) {
+    auto sum = allocate_impl(a->dtype, a->shape, a->storage->device());
+    copy_elements(*sum, *a);
+    a = std::move(sum);
+  }
+  auto dense = b;
+  if (!b->is_contiguous()) {
+    dense = allocate_impl(b->dtype, b->shape, b->storage->device());
+    copy_elements(*dense, *b);
+  }
+  auto* to = reinterpret_cast<T*>(a->data());
+  auto* from = reinterpret_cast<const T*>(dense->data());
+  parallel_for(a->numel, elements_per_chunk, [=](int64_t first, int64_t last) {
+    for (auto i = first; i < last; ++i) to[i] = static_cast<T>(static_cast<Compute<T>>(to[i]) + static_cast<Compute<T>>(from[i]));
+  });
+  return a;
+}
+
+/// A trained tensor: the end of every path.
+template <Floating T>
+struct LeafNode final : GraphNode {
+  LeafNode() : GraphNode("leaf") {}
+  bool is_leaf() const override { return true; }
+  std::span<const Edge> edges() const override { return {}; }
+  void run_backward(BackwardWalk&) override;
+  void release() override {}
+  TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
+
+  TensorRef collected;             ///< what Tensor::grad() returns
+  std::atomic<bool> busy{false};  ///< a backward walk is adding to `collected`
+};
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// Nothing that this thread computes is recorded while one of these lives.
+class NoGradGuard {
+ public:
+  NoGradGuard() : before_(std::exchange(detail::recording(), false)) {}
+  ~NoGradGuard() { detail::recording() = before_; }
+  NoGradGuard(const NoGradGuard&) = delete;
+  NoGradGuard& operator=(const NoGradGuard&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Runs f() without recording and returns what it returns.
+template <class F>
+decltype(auto) no_grad(F&& f) {
+  NoGradGuard guard;
+  return f();
+}
+
+/// Whether this thread records operators now.
+inline bool grad_enabled() { return detail::recording(); }
+
+}  // namespace gradus::inline GRADUS_BUILD

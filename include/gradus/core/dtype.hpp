@@ -1,0 +1,95 @@
+// Element types: float, double, bf16, int64, int32, uint8, bool.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+#include <type_traits>
+
+#include "gradus/core/config.hpp"
+
+namespace gradus::inline GRADUS_STABLE {
+
+/// Brain float: the upper half of a float (8 exponent bits, 7 mantissa bits). Stores; computes as float.
+struct bf16 {
+  uint16_t bits = 0;
+
+  bf16() = default;
+  /// Rounds to nearest even; NaN stays NaN.
+  explicit bf16(float value) {
+    auto word = std::bit_cast<uint32_t>(value);
+    if (std::isnan(value)) {
+      bits = static_cast<uint16_t>((word >> 16) | 0x40u);
+    } else {
+      bits = static_cast<uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
+    }
+  }
+  template <class N>
+    requires(std::is_arithmetic_v<N> && !std::is_same_v<N, float>)
+  explicit bf16(N value) : bf16(static_cast<float>(value)) {}
+
+  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+};
+
+enum class DType : uint8_t { f32, f64, bf16, i64, i32, u8, boolean };
+
+inline std::string_view to_string(DType type) {
+  constexpr std::string_view names[] = {"float", "double", "bf16", "int64", "int32", "uint8", "bool"};
+  return names[static_cast<int>(type)];
+}
+inline int size_of(DType type) {
+  constexpr int sizes[] = {4, 8, 2, 8, 4, 1, 1};
+  return sizes[static_cast<int>(type)];
+}
+
+template <class T>
+concept Floating = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>;
+template <class T>
+concept Integer = std::is_same_v<T, int64_t> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>;
+template <class T>
+concept Element = Floating<T> || Integer<T> || std::is_same_v<T, bool>;
+/// What has arithmetic: everything but bool.
+template <class T>
+concept Numeric = Floating<T> || Integer<T>;
+
+template <Element T>
+inline constexpr DType dtype_of = [] {
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  else if constexpr (std::is_same_v<T, double>) return DType::f64;
+  else if constexpr (std::is_same_v<T, bf16>) return DType::bf16;
+  else if constexpr (std::is_same_v<T, int64_t>) return DType::i64;
+  else if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
+  else if constexpr (std::is_same_v<T, uint8_t>) return DType::u8;
+  else return DType::boolean;
+}();
+
+}  // namespace gradus::inline GRADUS_STABLE
+
+namespace gradus::detail::inline GRADUS_STABLE {
+template <class T> struct ComputeType { using type = T; };
+template <> struct ComputeType<bf16> { using type = float; };
+template <> struct ComputeType<uint8_t> { using type = int32_t; };
+template <> struct ComputeType<bool> { using type = int32_t; };
+}  // namespace gradus::detail::inline GRADUS_STABLE
+
+namespace gradus::inline GRADUS_STABLE {
+
+/// The type in which elements of T are computed: bf16 as float, small integers as int32.
+template <Element T>
+using Compute = typename detail::ComputeType<T>::type;
+
+/// Where a search for the maximum starts: minus infinity, or the lowest integer.
+template <Element T>
+constexpr T lowest_value() {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return std::bit_cast<bf16>(static_cast<uint16_t>(0xff80u));
+  } else if constexpr (Floating<T>) {
+    return -std::numeric_limits<T>::infinity();
+  } else {
+    return std::numeric_limits<T>::lowest();
+  }
+}
+
+}  // namespace gradus::inline GRADUS_STABLE

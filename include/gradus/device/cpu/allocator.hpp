@@ -1,0 +1,243 @@
+// Caching, 64-byte aligned memory. Blocks given back are kept and handed out again, so that a steady
+// training step takes nothing from the system.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+#include "gradus/core/error.hpp"
+
+namespace gradus::inline GRADUS_STABLE {
+
+/// Memory could not be had; the text says how much was asked for and how much is held.
+class GRADUS_SHARED OutOfMemoryError : public Error { public: using Error::Error; };
+
+/// What the CPU allocator holds and has done so far.
+struct MemoryStats {
+  int64_t bytes_in_use = 0;        ///< handed out now
+  int64_t peak_bytes = 0;          ///< the most that was handed out at one time
+  int64_t bytes_cached = 0;        ///< given back by tensors, kept for the next
+  int64_t system_allocations = 0;  ///< requests to the operating system since the start
+};
+
+}  // namespace gradus::inline GRADUS_STABLE
+
+namespace gradus::detail::inline GRADUS_STABLE {
+
+/// Size classes: multiples of 64 bytes up to 512, then eight steps an octave (at most 12.5 % unused).
+inline int size_class(size_t bytes) {
+  if (bytes <= 512) return bytes == 0 ? 0 : static_cast<int>((bytes - 1) / 64);
+  auto octave = static_cast<int>(std::bit_width(bytes - 1)) - 1;  // 2^octave < bytes <= 2^(octave + 1), octave >= 9
+  return (octave - 9) * 8 + static_cast<int>((bytes - 1) >> (octave - 3));
+}
+inline size_t class_bytes(int index) {
+  if (index < 8) return static_cast<size_t>(index + 1) * 64;
+  auto octave = (index - 8) / 8 + 9, step = (index - 8) % 8;
+  return (size_t{1} << octave) + (static_cast<size_t>(step + 1) << (octave - 3));
+}
+
+class GRADUS_SHARED CachingAllocator {
+ public:
+  static constexpr size_t alignment = 64;
+
+  /// Made on first use, never destroyed: static tensors may outlive any static allocator.
+  GRADUS_SHARED static CachingAllocator& instance() {
+    static CachingAllocator* allocator = new CachingAllocator;
+    return *allocator;
+  }
+
+  /// At least `bytes` bytes, aligned to 64. Throws OutOfMemoryError.
+  void* allocate(size_t bytes) {
+    if (bytes > max_bytes) out_of_memory(bytes);
+    auto index = size_class(bytes);
+    auto* block = take(index);
+    auto held = in_use_.fetch_add(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed) +
+                static_cast<int64_t>(class_bytes(index));
+    auto peak = peak_.load(std::memory_order_relaxed);
+    while (held > peak && !peak_.compare_exchange_weak(peak, held, std::memory_order_relaxed)) {
+    }
+    if (poison_.load(std::memory_order_relaxed)) std::memset(block, 0xff, bytes);
+    return block;
+  }
+
+  /// `bytes` as it was asked for.
+  void deallocate(void* block, size_t bytes) noexcept {
+    auto index = size_class(bytes);
+    in_use_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
+#if defined(__SANITIZE_ADDRESS__)
+    std::free(block);  // no caching: the sanitizer is to see every stale access
+#else
+    auto& local = cache();
+    if (index < local_classes && local.alive) {
+      auto& list = local.lists[static_cast<size_t>(index)];
+      if (list.count == local_blocks) spill(index, list);
+      push(list, block);
+      return;
+    }
+    std::lock_guard lock(mutex_);
+    push(lists_[static_cast<size_t>(index)], block);
+    cached_ += static_cast<int64_t>(class_bytes(index));
+#endif
+  }
+
+  /// Gives every cached block back to the system (those that other threads keep at hand excepted).
+  void empty_cache() {
+    auto& local = cache();
+    for (int i = 0; i < local_classes; ++i) spill(i, local.lists[static_cast<size_t>(i)]);
+    std::lock_guard lock(mutex_);
+    for (auto& list : lists_) {
+      while (list.head != nullptr) std::free(pop(list));
+    }
+    cached_ = 0;
+  }
+
+  MemoryStats stats() {
+    std::lock_guard lock(mutex_);
+    return {in_use_.load(), peak_.load(), cached_, system_.load()};
+  }
+  void reset_peak() { peak_.store(in_use_.load()); }
+
+  /// Fills every new block with 0xff (NaN in all floating types), so that tests see what was never written.
+  void set_poison(bool on) { poison_.store(on); }
+
+ private:
+  static constexpr size_t max_bytes = size_t{1} << 46;
+  static constexpr int classes = 8 + 38 * 8;
+  static constexpr int local_classes = 8 + 8 * 8;  // up to 128 KiB: kept by the thread, without a lock
+  static constexpr int local_blocks = 32;
+
+  struct List {
+    void* head = nullptr;  // the first word of a free block points to the next
+    int count = 0;
+  };
+  struct Cache {
+    std::array<List, local_classes> lists;
+    bool alive = true;
+    ~Cache() {
+      alive = false;
+      for (int i = 0; i < local_classes; ++i) instance().spill(i, lists[static_cast<size_t>(i)]);
+    }
+  };
+
+  CachingAllocator() = default;
+
+  static Cache& cache() {
+    thread_local Cache cache;
+    return cache;
+  }
+  static void push(List& list, void* block) {
+    std::memcpy(block, &list.head, sizeof(void*));
+    list.head = block;
+    ++list.count;
+  }
+  static void* pop(List& list) {
+    auto* block = list.head;
+    std::memcpy(&list.head, block, sizeof(void*));
+    --list.count;
+    return block;
+  }
+
+  void* take(int index) {
+    auto& local = cache();
+    if (index < local_classes && local.lists[static_cast<size_t>(index)].head != nullptr) {
+      return pop(local.lists[static_cast<size_t>(index)]);
+    }
+    {
+      std::lock_guard lock(mutex_);
+      auto& list = lists_[static_cast<size_t>(index)];
+      if (list.head != nullptr) {
+        cached_ -= static_cast<int64_t>(class_bytes(index));
+        return pop(list);
+      }
+    }
+    return from_system(class_bytes(index));
+  }
+
+  void spill(int index, List& list) noexcept {
+    std::lock_guard lock(mutex_);
+    while (list.head != nullptr) {
+      push(lists_[static_cast<size_t>(index)], pop(list));
+      cached_ += static_cast<int64_t>(class_bytes(index));
+    }
+  }
+
+  void* from_system(size_t bytes) {
+    constexpr size_t huge = size_t{2} << 20;
+    auto aligned = bytes >= huge ? huge : alignment;
+    auto* block = std::aligned_alloc(aligned, (bytes + aligned - 1) / aligned * aligned);
+    if (block == nullptr) {
+      empty_cache();
+      block = std::aligned_alloc(aligned, (bytes + aligned - 1) / aligned * aligned);
+    }
+    if (block == nullptr) out_of_memory(bytes);
+#if defined(__linux__)
+    if (bytes >= huge) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+    system_.fetch_add(1, std::memory_order_relaxed);
+    return block;
+  }
+
+  [[noreturn]] GRADUS_COLD void out_of_memory(size_t bytes) {
+    fail<OutOfMemoryError>("cpu memory: ", bytes, " bytes asked for, ", in_use_.load(),
+                           " in use: try a smaller batch, no_grad for evaluation, or free tensors you keep");
+  }
+
+  std::mutex mutex_;
+  std::array<List, classes> lists_;
+  int64_t cached_ = 0;
+  std::atomic<int64_t> in_use_{0}, peak_{0}, system_{0};
+  std::atomic<bool> poison_{false};
+};
+
+/// Uninitialised memory for a kernel's own use, given back at the end of the scope.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t count)
+      : bytes_(static_cast<size_t>(count) * sizeof(T)),
+        data_(static_cast<T*>(CachingAllocator::instance().allocate(bytes_))) {}
+  ~Scratch() { CachingAllocator::instance().deallocate(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  T* data() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  size_t bytes_;
+  T* data_;
+};
+
+/// Base of small objects (graph nodes, tensor handles) that are to come from the caching allocator too.
+struct Pooled {
+  static void* operator new(size_t bytes) { return CachingAllocator::instance().allocate(bytes); }
+  static void operator delete(void* block, size_t bytes) { CachingAllocator::instance().deallocate(block, bytes); }
+};
+
+}  // namespace gradus::detail::inline GRADUS_STABLE
+
+namespace gradus::inline GRADUS_STABLE {
+
+/// Counters of the CPU allocator.
+inline MemoryStats memory_stats() { return detail::CachingAllocator::instance().stats(); }
+/// Makes the present use the peak, to measure what follows.
+inline void reset_peak_memory() { detail::CachingAllocator::instance().reset_peak(); }
+/// Gives cached memory back to the system.
+inline void empty_cache() { detail::CachingAllocator::instance().empty_cache(); }
+
+}  // namespace gradus::inline GRADUS_STABLE

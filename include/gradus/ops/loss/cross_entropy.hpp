@@ -1,0 +1,116 @@
+#pragma once
+
+#include "gradus/ops/loss/softmax.hpp"
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// How the losses of a batch become one number.
+enum class Reduce { mean, sum, none };
+
+struct CrossEntropyOptions {
+  double label_smoothing = 0;    ///< this share of the target is spread evenly over all classes (Szegedy et al., 2015)
+  int64_t ignore_index = -100;   ///< rows with this label count for nothing
+  Reduce reduction = Reduce::mean;
+};
+
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// scale[row] * (softmax(logits) - target): the gradient, in one pass. logits (n, c) dense.
+template <Floating T>
+Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>& labels, const Tensor<Compute<T>>& totals, const T* dy, bool dy_per_row,
+                                 double factor, const CrossEntropyOptions& options) {
+  using C = Compute<T>;
+  auto n = logits.size(0), classes = logits.size(1);
+  auto result = Tensor<T>::empty(logits.shape(), logits.device());
+  auto* to = reinterpret_cast<T*>(result.impl()->data());
+  auto spread = static_cast<C>(options.label_smoothing / static_cast<double>(classes));
+  for_rows(n, classes, [&](int64_t row) {
+    auto label = labels.data()[row];
+    auto* out = to + row * classes;
+    if (label == options.ignore_index) return static_cast<void>(std::fill_n(out, classes, T(0)));
+    auto scale = static_cast<C>(static_cast<double>(dy[dy_per_row ? row : 0]) * factor);
+    Simd<C> total(totals.data()[row]), even(spread), factors(scale);
+    for_each_register(logits.data() + row * classes, classes, C(0), [&](int64_t i, const Simd<C>& x, int64_t count) {
+      store_some((exp(x - total) - even) * factors, out + i, count);
+    });
+    out[label] = static_cast<T>(static_cast<C>(out[label]) - static_cast<C>(1 - options.label_smoothing) * scale);
+  });
+  return result;
+}
+
+/// The target distribution of each row, zeros where the row is ignored: (n, c).
+template <Floating T>
+Tensor<T> target_rows(const Tensor<int64_t>& labels, int64_t classes, const CrossEntropyOptions& options) {
+  auto n = labels.numel();
+  auto target = zeros<T>({n, classes});
+  auto* to = target.mutable_data();
+  for (int64_t row = 0; row < n; ++row) {
+    auto label = labels.data()[row];
+    if (label == options.ignore_index) continue;
+    std::fill_n(to + row * classes, classes, static_cast<T>(options.label_smoothing / static_cast<double>(classes)));
+    to[row * classes + label] = static_cast<T>(1 - options.label_smoothing + options.label_smoothing / static_cast<double>(classes));
+  }
+  return target;
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// Mean over the batch of -log softmax(logits)[label]. logits (n, classes), labels (n,) in [0, classes) -> scalar,
+/// or (n,) with Reduce::none. Throws IndexError for a label out of range. As torch.nn.functional.cross_entropy.
+template <Floating T>
+Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& labels_in, CrossEntropyOptions options = {}) {
+  using C = Compute<T>;
+  require<ShapeError>(logits_in.rank() == 2 && labels_in.rank() == 1 && logits_in.shape()[0] == labels_in.shape()[0],
+                      "cross_entropy: logits are ", logits_in.shape(), " and labels ", labels_in.shape(),
+                      ", but must be (n, classes) and (n,)");
+  require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1, "cross_entropy: label_smoothing is ",
+                      options.label_smoothing, ", but must be in [0, 1]");
+  auto logits = contiguous(logits_in);          // (n, classes)
+  auto labels = contiguous(labels_in.detach()); // (n,)
+  auto n = logits.size(0), classes = logits.size(1);
+  int64_t counted = 0;
+  for (int64_t row = 0; row < n; ++row) {
+    auto label = labels.data()[row];
+    if (label == options.ignore_index) continue;
+    require<IndexError>(label >= 0 && label < classes, "cross_entropy: label ", label, " of row ", row, " is out of range for ", classes, " classes");
+    ++counted;
+  }
+  auto totals = Tensor<C>::empty({n}), losses = Tensor<C>::empty({n});
+  auto* total = reinterpret_cast<C*>(totals.impl()->data());
+  auto* loss = reinterpret_cast<C*>(losses.impl()->data());
+  detail::for_rows(n, classes, [&](int64_t row) {
+    auto* x = logits.data() + row * classes;
+    auto label = labels.data()[row];
+    auto sum_exp = detail::row_logsumexp(x, classes);
+    total[row] = sum_exp;
+    if (label == options.ignore_index) return static_cast<void>(loss[row] = 0);
+    auto value = sum_exp - static_cast<C>(x[label]);
+    if (options.label_smoothing > 0) {
+      C logit_sum = 0;
+      for (int64_t i = 0; i < classes; ++i) logit_sum += static_cast<C>(x[i]);
+      auto even = sum_exp - logit_sum / static_cast<C>(classes);
+      value += static_cast<C>(options.label_smoothing) * (even - value);
+    }
+    loss[row] = value;
+  });
+  auto factor = options.reduction == Reduce::mean ? 1.0 / static_cast<double>(counted) : 1.0;
+  if (options.reduction != Reduce::none) losses = detail::reduce<detail::SumReducer<C>>("cross_entropy", losses, 0, false);
+  if (options.reduction == Reduce::mean) losses = losses / static_cast<double>(counted);  // of no rows: NaN, as PyTorch
+  auto y = cast<T>(losses);
+  return differentiable("cross_entropy", y, wrt(logits, [logits = saved(logits), labels = saved(labels), totals, factor, options](const Tensor<T>& dy) {
+    auto per_row = options.reduction == Reduce::none;
+    if (!grad_enabled()) {
+      auto dense = contiguous(dy);
+      return detail::cross_entropy_gradient(logits(), labels(), totals, dense.data(), per_row, factor, options);
+    }
+    auto target = detail::target_rows<T>(labels(), logits().size(1), options);                        // (n, classes)
+    auto weight = sum(target, 1, true);                                                               // 0 for ignored rows
+    return (softmax(logits()) * weight - target) * ((per_row ? unsqueeze(dy, 1) : dy) * factor);
+  }));
+}
+
+}  // namespace gradus::inline GRADUS_BUILD

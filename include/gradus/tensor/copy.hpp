@@ -1,0 +1,92 @@
+// Raw copies, fills and casts between strided tensors. Nothing here is recorded.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "gradus/core/thread_pool.hpp"
+#include "gradus/tensor/loop.hpp"
+#include "gradus/tensor/storage.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+inline constexpr int64_t elements_per_chunk = 32768;  // a chunk of work worth a thread's while
+
+/// Copies n elements of `bytes` bytes each, from and to any stride (in elements).
+template <class Word>
+void copy_run(char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t n) {
+  auto* target = reinterpret_cast<Word*>(to);
+  auto* source = reinterpret_cast<const Word*>(from);
+  if (to_stride == 1 && from_stride == 1) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(Word));
+  } else if (from_stride == 0) {
+    for (int64_t i = 0; i < n; ++i) target[i * to_stride] = source[0];
+  } else {
+    for (int64_t i = 0; i < n; ++i) target[i * to_stride] = source[i * from_stride];
+  }
+}
+
+inline void copy_run(int bytes, char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t n) {
+  switch (bytes) {
+    case 1: return copy_run<uint8_t>(to, to_stride, from, from_stride, n);
+    case 2: return copy_run<uint16_t>(to, to_stride, from, from_stride, n);
+    case 4: return copy_run<uint32_t>(to, to_stride, from, from_stride, n);
+    default: return copy_run<uint64_t>(to, to_stride, from, from_stride, n);
+  }
+}
+
+/// to = from, element by element; same shape and element type. Operands that overlap in part are copied right.
+inline void copy_elements(TensorImpl& to, const TensorImpl& from) {
+  if (to.numel == 0) return;
+  if (to.storage == from.storage && !(to.offset == from.offset && to.strides == from.strides)) {
+    auto apart = allocate_impl(from.dtype, from.shape, from.storage->device());
+    copy_elements(*apart, from);
+    return copy_elements(to, *apart);
+  }
+  auto bytes = size_of(to.dtype);
+  const Strides strides[] = {to.strides, from.strides};
+  auto plan = plan_loop(to.shape, strides, 2);
+  auto to_stride = plan.inner_stride(0), from_stride = plan.inner_stride(1);
+  parallel_for(to.numel, elements_per_chunk, [&](int64_t first, int64_t last) {
+    for_each_row(plan, first, last, [&](const int64_t* offsets, int64_t n) {
+      copy_run(bytes, to.data() + offsets[0] * bytes, to_stride, from.data() + offsets[1] * bytes, from_stride, n);
+    });
+  });
+}
+
+/// Every element of `to` becomes the one that `value` points to.
+inline void fill_elements(TensorImpl& to, const void* value) {
+  if (to.numel == 0) return;
+  auto bytes = size_of(to.dtype);
+  auto plan = plan_loop(to.shape, &to.strides, 1);
+  parallel_for(to.numel, elements_per_chunk, [&](int64_t first, int64_t last) {
+    for_each_row(plan, first, last, [&](const int64_t* offsets, int64_t n) {
+      copy_run(bytes, to.data() + offsets[0] * bytes, plan.inner_stride(0), static_cast<const char*>(value), 0, n);
+    });
+  });
+}
+
+/// to = static_cast<To>(from), element by element; bool is value != 0.
+template <Element To, Element From>
+void cast_elements(TensorImpl& to, const TensorImpl& from) {
+  if (to.numel == 0) return;
+  const Strides strides[] = {to.strides, from.strides};
+  auto plan = plan_loop(to.shape, strides, 2);
+  auto to_stride = plan.inner_stride(0), from_stride = plan.inner_stride(1);
+  parallel_for(to.numel, elements_per_chunk, [&](int64_t first, int64_t last) {
+    for_each_row(plan, first, last, [&](const int64_t* offsets, int64_t n) {
+      auto* target = reinterpret_cast<To*>(to.data()) + offsets[0];
+      auto* source = reinterpret_cast<const From*>(from.data()) + offsets[1];
+      for (int64_t i = 0; i < n; ++i) {
+        auto value = source[i * from_stride];
+        if constexpr (std::is_same_v<To, bool>) {
+          target[i * to_stride] = value != From(0);
+        } else {
+          target[i * to_stride] = static_cast<To>(static_cast<Compute<From>>(value));
+        }
+      }
+    });
+  });
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

@@ -1,0 +1,161 @@
+// Tensors from values, ranges and random numbers.
+#pragma once
+
+#include <cmath>
+#include <initializer_list>
+#include <numbers>
+#include <numeric>
+
+#include "gradus/core/rng.hpp"
+#include "gradus/tensor/tensor.hpp"
+
+namespace gradus::inline GRADUS_BUILD {
+
+template <Element T>
+Tensor<T> empty(const Shape& shape, Device device = Device::cpu()) {
+  return Tensor<T>::empty(shape, device);
+}
+template <Element T>
+Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Device device = Device::cpu()) {
+  auto result = Tensor<T>::empty(shape, device);
+  detail::fill_elements(*result.impl(), &value);
+  return result;
+}
+template <Element T>
+Tensor<T> zeros(const Shape& shape, Device device = Device::cpu()) { return full<T>(shape, T(0), device); }
+template <Element T>
+Tensor<T> ones(const Shape& shape, Device device = Device::cpu()) { return full<T>(shape, T(1), device); }
+template <Element T>
+Tensor<T> zeros_like(const Tensor<T>& x) { return zeros<T>(x.shape(), x.device()); }
+template <Element T>
+Tensor<T> ones_like(const Tensor<T>& x) { return ones<T>(x.shape(), x.device()); }
+template <Element T>
+Tensor<T> full_like(const Tensor<T>& x, std::type_identity_t<T> value) { return full<T>(x.shape(), value, x.device()); }
+
+/// A scalar: tensor<float>(2.5).
+template <Element T>
+Tensor<T> tensor(std::type_identity_t<T> value) { return full<T>({}, value); }
+/// A vector: tensor<float>({1, 2, 3}).
+template <Element T>
+Tensor<T> tensor(std::initializer_list<T> values) {
+  auto result = Tensor<T>::empty({static_cast<int64_t>(values.size())});
+  std::copy(values.begin(), values.end(), result.mutable_data());
+  return result;
+}
+/// A matrix: tensor<float>({{1, 2}, {3, 4}}). Rows must be of one length.
+template <Element T>
+Tensor<T> tensor(std::initializer_list<std::initializer_list<T>> rows) {
+  auto columns = rows.size() == 0 ? size_t{0} : rows.begin()->size();
+  auto result = Tensor<T>::empty({static_cast<int64_t>(rows.size()), static_cast<int64_t>(columns)});
+  auto* to = result.mutable_data();
+  for (const auto& row : rows) {
+    require<ShapeError>(row.size() == columns, "tensor: a row of ", row.size(), " values after rows of ", columns);
+    to = std::copy(row.begin(), row.end(), to);
+  }
+  return result;
+}
+/// A copy of `values`, row-major, in the given shape.
+template <Element T>
+Tensor<T> from_span(std::span<const T> values, const Shape& shape) {
+  require<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_span: ", values.size(), " values for shape ", shape);
+  auto result = Tensor<T>::empty(shape);
+  std::copy(values.begin(), values.end(), result.mutable_data());
+  return result;
+}
+template <Element T>
+Tensor<T> from_vector(const std::vector<T>& values, const Shape& shape) {
+  if constexpr (std::is_same_v<T, bool>) {
+    require<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: ", values.size(), " values for shape ", shape);
+    auto result = Tensor<T>::empty(shape);
+    std::copy(values.begin(), values.end(), result.mutable_data());
+    return result;
+  } else {
+    return from_span(std::span<const T>(values), shape);
+  }
+}
+
+/// start, start + step, ... below stop (above it when step is negative).
+template <Numeric T>
+Tensor<T> arange(std::type_identity_t<T> start, std::type_identity_t<T> stop, std::type_identity_t<T> step = T(1)) {
+  auto span = static_cast<double>(stop) - static_cast<double>(start), width = static_cast<double>(step);
+  require<ValueError>(width != 0, "arange: the step must not be 0");
+  auto count = std::max<int64_t>(0, static_cast<int64_t>(std::ceil(span / width)));
+  auto result = Tensor<T>::empty({count});
+  auto* to = result.mutable_data();
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = static_cast<T>(static_cast<Compute<T>>(start) + static_cast<Compute<T>>(i) * static_cast<Compute<T>>(step));
+  }
+  return result;
+}
+template <Numeric T>
+Tensor<T> arange(std::type_identity_t<T> stop) { return arange<T>(T(0), stop); }
+
+/// `count` values from first to last, both included.
+template <Floating T>
+Tensor<T> linspace(double first, double last, int64_t count) {
+  require<ValueError>(count >= 0, "linspace: ", count, " values");
+  auto result = Tensor<T>::empty({count});
+  auto* to = result.mutable_data();
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = static_cast<T>(count == 1 ? first : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1));
+  }
+  return result;
+}
+
+/// The (n, n) identity matrix.
+template <Numeric T>
+Tensor<T> eye(int64_t n) {
+  auto result = zeros<T>({n, n});
+  auto* to = result.mutable_data();
+  for (int64_t i = 0; i < n; ++i) to[i * (n + 1)] = T(1);
+  return result;
+}
+
+/// Uniform in [low, high), from the thread's generator.
+template <Floating T>
+Tensor<T> rand(const Shape& shape, double low = 0, double high = 1) {
+  auto result = Tensor<T>::empty(shape);
+  auto* to = result.mutable_data();
+  auto stream = default_generator().reserve(result.numel());
+  parallel_for(result.numel(), detail::elements_per_chunk, [&](int64_t first, int64_t last) {
+    for (auto i = first; i < last; ++i) {
+      to[i] = static_cast<T>(static_cast<Compute<T>>(low + (high - low) * static_cast<double>(stream.uniform(i))));
+    }
+  });
+  return result;
+}
+/// Normal with mean 0 and variance 1 (Box and Muller, 1958).
+template <Floating T>
+Tensor<T> randn(const Shape& shape) {
+  auto result = Tensor<T>::empty(shape);
+  auto* to = result.mutable_data();
+  auto stream = default_generator().reserve(2 * result.numel());
+  parallel_for(result.numel(), detail::elements_per_chunk / 4, [&](int64_t first, int64_t last) {
+    for (auto i = first; i < last; ++i) to[i] = static_cast<T>(stream.normal(i));
+  });
+  return result;
+}
+/// Whole numbers in [low, high), each as likely.
+template <Integer T>
+Tensor<T> randint(int64_t low, int64_t high, const Shape& shape) {
+  require<ValueError>(high > low, "randint: the range [", low, ", ", high, ") is empty");
+  auto result = Tensor<T>::empty(shape);
+  auto* to = result.mutable_data();
+  auto stream = default_generator().reserve(2 * result.numel());
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    to[i] = static_cast<T>(low + static_cast<int64_t>(stream.below(i, static_cast<uint64_t>(high - low))));
+  }
+  return result;
+}
+/// 0 ... n - 1 in random order (Fisher and Yates).
+inline Tensor<int64_t> randperm(int64_t n) {
+  auto result = arange<int64_t>(n);
+  auto* to = result.mutable_data();
+  auto stream = default_generator().reserve(2 * n);
+  for (auto i = n - 1; i > 0; --i) {
+    std::swap(to[i], to[stream.below(i, static_cast<uint64_t>(i + 1))]);
+  }
+  return result;
+}
+
+}  // namespace gradus::inline GRADUS_BUILD
