@@ -16,7 +16,8 @@ Tensor<T>& Tensor<T>::set_requires_grad(bool wanted) {
     if (wanted && !node) impl_->node = detail::NodeRef(new detail::LeafNode<T>);
     if (!wanted) impl_->node = {};
   } else {
-    require<TypeError>(!wanted, "set_requires_grad: a tensor of ", dtype_of<T>, " has no gradient; cast it to a floating type");
+    require<TypeError>(!wanted, "set_requires_grad: a tensor of ", dtype_of<T>,
+                       " has no gradient; cast it to a floating type");
   }
   return *this;
 }
@@ -42,9 +43,10 @@ void Tensor<T>::set_grad(Tensor gradient) {
 template <Element T>
 void Tensor<T>::begin_write(const char* name) {
   const auto& node = checked().node;
-  require<AutogradError>(!node || !grad_enabled(), name, ": this tensor ",
-                         node && node->is_leaf() ? "is a leaf that requires a gradient" : "is part of a graph",
-                         ", and in-place operators do not record; do it under no_grad, or on a detach()ed or cloned tensor");
+  require<AutogradError>(
+      !node || !grad_enabled(), name, ": this tensor ",
+      node && node->is_leaf() ? "is a leaf that requires a gradient" : "is part of a graph",
+      ", and in-place operators do not record; do it under no_grad, or on a detach()ed or cloned tensor");
   impl_->storage->bump(name);
 }
 
@@ -61,8 +63,10 @@ void Tensor<T>::backward(bool retain_graph) const {
 template <Element T>
 void Tensor<T>::backward(const Tensor& gradient, bool retain_graph) const {
   const auto& node = checked().node;
-  require<AutogradError>(static_cast<bool>(node), "backward: nothing was recorded for this tensor; no input requires a gradient");
-  require<ShapeError>(gradient.shape() == shape(), "backward: the gradient is ", gradient.shape(), " but the tensor is ", shape());
+  require<AutogradError>(static_cast<bool>(node),
+                         "backward: nothing was recorded for this tensor; no input requires a gradient");
+  require<ShapeError>(gradient.shape() == shape(), "backward: the gradient is ", gradient.shape(),
+                      " but the tensor is ", shape());
   NoGradGuard guard;
   detail::BackwardWalk walk(retain_graph);
   walk.deliver({node, impl_->output}, gradient.impl());
@@ -82,12 +86,14 @@ std::vector<Tensor<U>> grad(const Tensor<T>& y, const std::vector<Tensor<U>>& in
                             Tensor<T> gradient = {}) {
   require<AutogradError>(y.requires_grad(), "grad: nothing was recorded for y; no input requires a gradient");
   if (!gradient.defined()) {
-    require<ShapeError>(y.numel() == 1, "grad: y of shape ", y.shape(), " is not a scalar; pass the gradient to start with");
+    require<ShapeError>(y.numel() == 1, "grad: y of shape ", y.shape(),
+                        " is not a scalar; pass the gradient to start with");
     gradient = Tensor<T>::empty(y.shape(), y.device());
     auto one = T(1);
     detail::fill_elements(*gradient.impl(), &one);
   }
-  require<ShapeError>(gradient.shape() == y.shape(), "grad: the gradient is ", gradient.shape(), " but y is ", y.shape());
+  require<ShapeError>(gradient.shape() == y.shape(), "grad: the gradient is ", gradient.shape(), " but y is ",
+                      y.shape());
   std::vector<detail::Target> targets;
   for (const auto& input : inputs) {
     require<AutogradError>(input.requires_grad(), "grad: input ", targets.size(), " does not require a gradient");

@@ -24,7 +24,8 @@ struct Target {
 
 class BackwardWalk {
  public:
-  BackwardWalk(bool retain_graph, std::vector<Target>* targets = nullptr) : retain_graph_(retain_graph), targets_(targets) {}
+  BackwardWalk(bool retain_graph, std::vector<Target>* targets = nullptr)
+      : retain_graph_(retain_graph), targets_(targets) {}
   ~BackwardWalk() {  // after an exception: no half-summed gradient may stay
     for (auto& node : heap_) {
       node->gradient = {};

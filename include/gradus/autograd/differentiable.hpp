@@ -15,7 +15,8 @@ template <Element T>
 class Saved {
  public:
   Saved() = default;
-  explicit Saved(Tensor<T> tensor) : tensor_(std::move(tensor)), version_(tensor_.defined() ? tensor_.impl()->storage->version() : 0) {}
+  explicit Saved(Tensor<T> tensor)
+      : tensor_(std::move(tensor)), version_(tensor_.defined() ? tensor_.impl()->storage->version() : 0) {}
 
   const Tensor<T>& operator()() const {
     if (tensor_.defined()) {
@@ -35,7 +36,9 @@ class Saved {
 /// For capture in a gradient's closure: `[b = saved(b)](const auto& dy) { return mul(dy, b()); }`. Inputs may be
 /// saved as they are; an output must be saved as saved(y.detach()), or the node would keep itself alive.
 template <Element T>
-Saved<T> saved(const Tensor<T>& tensor) { return Saved<T>(tensor); }
+Saved<T> saved(const Tensor<T>& tensor) {
+  return Saved<T>(tensor);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD
 
@@ -48,9 +51,7 @@ struct Wrt {
   std::optional<F> gradient;  ///< empty when the input needs none
 };
 
-inline Edge edge_of(const TensorRef& impl) {
-  return impl ? Edge{impl->node, impl->output} : Edge{};
-}
+inline Edge edge_of(const TensorRef& impl) { return impl ? Edge{impl->node, impl->output} : Edge{}; }
 
 inline void check_gradient(const char* name, size_t input, const TensorRef& gradient, const Shape& shape) {
   require<ShapeError>(!gradient || gradient->shape == shape, "backward of '", name, "': the gradient for input ", input,
@@ -70,7 +71,8 @@ template <class T, class... Parts>
 struct ClosuresNode final : NodeWithEdges<T, sizeof...(Parts)> {
   std::tuple<Parts...> parts;
 
-  ClosuresNode(const char* name, Parts&&... given) : NodeWithEdges<T, sizeof...(Parts)>(name), parts(std::move(given)...) {
+  ClosuresNode(const char* name, Parts&&... given)
+      : NodeWithEdges<T, sizeof...(Parts)>(name), parts(std::move(given)...) {
     std::apply([&](auto&... part) { this->inputs = {part.edge...}; }, parts);
   }
   void run_backward(BackwardWalk& walk) override {
@@ -155,13 +157,16 @@ struct Inputs {
   std::tuple<const Tensor<A>&...> tensors;
 };
 template <Element... A>
-Inputs<A...> inputs(const Tensor<A>&... tensors) { return {{tensors...}}; }
+Inputs<A...> inputs(const Tensor<A>&... tensors) {
+  return {{tensors...}};
+}
 
 /// One closure for all inputs of an operator with several outputs:
 /// `closure(std::array<Tensor<T>, outputs> dys, std::array<bool, inputs> wanted)` returns a tuple with a tensor an
 /// input, undefined where none is wanted. Outputs that nobody used have undefined gradients.
 template <Floating T, size_t Outputs, Element... A, class F>
-std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tensor<T>, Outputs> ys, Inputs<A...> from, F&& closure) {
+std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tensor<T>, Outputs> ys, Inputs<A...> from,
+                                              F&& closure) {
   if (!grad_enabled()) return ys;
   return std::apply(
       [&](const auto&... input) {

@@ -24,8 +24,8 @@ struct GraphNode : Pooled {
   uint64_t sequence;  ///< inputs have smaller numbers than what is computed from them
 
   // State of a backward walk.
-  TensorRef gradient;                    ///< of output 0, summed over the users seen so far
-  std::vector<TensorRef> more_gradients; ///< of outputs 1, 2, ...
+  TensorRef gradient;                     ///< of output 0, summed over the users seen so far
+  std::vector<TensorRef> more_gradients;  ///< of outputs 1, 2, ...
   bool queued = false;
   bool wanted = true;
   bool freed = false;
@@ -60,7 +60,10 @@ struct GraphNode : Pooled {
 
 /// Deletes a node without recursion: a dying node's parents wait in a list until it is gone.
 inline void destroy_node(GraphNode* node) noexcept {
-  struct Waiting { GraphNode* first = nullptr; bool draining = false; };
+  struct Waiting {
+    GraphNode* first = nullptr;
+    bool draining = false;
+  };
   thread_local Waiting waiting;
   // A node that nobody refers to has no walk state: its sequence number's place can hold the list.
   node->sequence = reinterpret_cast<uint64_t>(waiting.first);
@@ -101,7 +104,8 @@ TensorRef add_gradients(TensorRef a, const TensorRef& b) {
   auto* to = reinterpret_cast<T*>(a->data());
   auto* from = reinterpret_cast<const T*>(dense->data());
   parallel_for(a->numel, elements_per_chunk, [=](int64_t first, int64_t last) {
-    for (auto i = first; i < last; ++i) to[i] = static_cast<T>(static_cast<Compute<T>>(to[i]) + static_cast<Compute<T>>(from[i]));
+    for (auto i = first; i < last; ++i)
+      to[i] = static_cast<T>(static_cast<Compute<T>>(to[i]) + static_cast<Compute<T>>(from[i]));
   });
   return a;
 }
@@ -116,7 +120,7 @@ struct LeafNode final : GraphNode {
   void release() override {}
   TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
 
-  TensorRef collected;             ///< what Tensor::grad() returns
+  TensorRef collected;            ///< what Tensor::grad() returns
   std::atomic<bool> busy{false};  ///< a backward walk is adding to `collected`
 };
 

@@ -22,15 +22,17 @@ class ModelTensor {
   /// Undefined: a part that this model does without, such as the bias of a layer made with {.bias = false}.
   ModelTensor() = default;
   explicit ModelTensor(Tensor<T> initial) : tensor_(std::move(initial)) { start_training(); }
-  ModelTensor(const ModelTensor& other) : tensor_(other.defined() ? other.tensor_.clone() : Tensor<T>()), path_(other.path_) {
+  ModelTensor(const ModelTensor& other)
+      : tensor_(other.defined() ? other.tensor_.clone() : Tensor<T>()), path_(other.path_) {
     start_training();
   }
   ModelTensor(ModelTensor&& other) noexcept = default;
   ModelTensor& operator=(const ModelTensor& other) {
     if (this == &other) return *this;
     if (!defined() || !other.defined()) return *this = ModelTensor(other);
-    require<ShapeError>(tensor_.shape() == other.tensor_.shape(), path_, path_.empty() ? "" : ": ", "assigning a tensor of shape ",
-                        other.tensor_.shape(), " to a model's of shape ", tensor_.shape());
+    require<ShapeError>(tensor_.shape() == other.tensor_.shape(), path_, path_.empty() ? "" : ": ",
+                        "assigning a tensor of shape ", other.tensor_.shape(), " to a model's of shape ",
+                        tensor_.shape());
     no_grad([&] { tensor_.copy_(other.tensor_); });
     return *this;
   }
@@ -76,8 +78,10 @@ struct Training {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-template <class T> inline constexpr bool is_model_tensor = false;
-template <class T, bool Trained> inline constexpr bool is_model_tensor<ModelTensor<T, Trained>> = true;
+template <class T>
+inline constexpr bool is_model_tensor = false;
+template <class T, bool Trained>
+inline constexpr bool is_model_tensor<ModelTensor<T, Trained>> = true;
 
 /// Calls f(path, tensor) for every defined Parameter and Buffer in the model, in the order of its fields.
 template <class Model, class F>
@@ -116,7 +120,8 @@ std::vector<NamedTensor<T>> named_parameters(const Model& model) {
   std::vector<NamedTensor<T>> result;
   detail::for_each_model_tensor(model, [&](const std::string& path, const auto& part) {
     using Part = std::remove_cvref_t<decltype(part)>;
-    if constexpr (Part::trained && std::is_same_v<typename Part::value_type, T>) result.push_back({path, part.tensor()});
+    if constexpr (Part::trained && std::is_same_v<typename Part::value_type, T>)
+      result.push_back({path, part.tensor()});
   });
   return result;
 }
@@ -143,7 +148,8 @@ template <class Model>
 void to(Model& model, Device device) {
   detail::name_parts(model);
   detail::for_each_model_tensor(model, [&](const std::string&, auto& part) {
-    require<DeviceError>(part.tensor().device() == device, "to: no way from ", part.tensor().device(), " to ", device, " in this build");
+    require<DeviceError>(part.tensor().device() == device, "to: no way from ", part.tensor().device(), " to ", device,
+                         " in this build");
   });
 }
 
@@ -157,7 +163,9 @@ void train(Model& model, bool on = true) {
   });
 }
 template <class Model>
-void eval(Model& model) { train(model, false); }
+void eval(Model& model) {
+  train(model, false);
+}
 
 /// Clears the collected gradients.
 template <class Model>

@@ -7,7 +7,8 @@
 #define GRADUS_VERSION "0.1.0"
 
 #if defined(__FAST_MATH__) && !defined(GRADUS_ALLOW_FAST_MATH)
-#error "Gradus: -ffast-math breaks NaN handling and the promise of equal bits; build without it, \
+#error \
+    "Gradus: -ffast-math breaks NaN handling and the promise of equal bits; build without it, \
 or define GRADUS_ALLOW_FAST_MATH to accept that."
 #endif
 

@@ -27,8 +27,8 @@ struct bf16 {
     }
   }
   template <class N>
-    requires(std::is_arithmetic_v<N> && !std::is_same_v<N, float>)
-  explicit bf16(N value) : bf16(static_cast<float>(value)) {}
+  requires(std::is_arithmetic_v<N> && !std::is_same_v<N, float>) explicit bf16(N value)
+      : bf16(static_cast<float>(value)) {}
 
   operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
@@ -44,15 +44,12 @@ inline int size_of(DType type) {
   return sizes[static_cast<int>(type)];
 }
 
-template <class T>
-concept Floating = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>;
+template <class T> concept Floating = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>;
 template <class T>
 concept Integer = std::is_same_v<T, int64_t> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>;
-template <class T>
-concept Element = Floating<T> || Integer<T> || std::is_same_v<T, bool>;
+template <class T> concept Element = Floating<T> || Integer<T> || std::is_same_v<T, bool>;
 /// What has arithmetic: everything but bool.
-template <class T>
-concept Numeric = Floating<T> || Integer<T>;
+template <class T> concept Numeric = Floating<T> || Integer<T>;
 
 template <Element T>
 inline constexpr DType dtype_of = [] {
@@ -68,10 +65,22 @@ inline constexpr DType dtype_of = [] {
 }  // namespace gradus::inline GRADUS_STABLE
 
 namespace gradus::detail::inline GRADUS_STABLE {
-template <class T> struct ComputeType { using type = T; };
-template <> struct ComputeType<bf16> { using type = float; };
-template <> struct ComputeType<uint8_t> { using type = int32_t; };
-template <> struct ComputeType<bool> { using type = int32_t; };
+template <class T>
+struct ComputeType {
+  using type = T;
+};
+template <>
+struct ComputeType<bf16> {
+  using type = float;
+};
+template <>
+struct ComputeType<uint8_t> {
+  using type = int32_t;
+};
+template <>
+struct ComputeType<bool> {
+  using type = int32_t;
+};
 }  // namespace gradus::detail::inline GRADUS_STABLE
 
 namespace gradus::inline GRADUS_STABLE {

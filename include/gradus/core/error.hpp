@@ -25,21 +25,45 @@ class GRADUS_SHARED Error : public std::runtime_error {
 };
 
 /// Sizes, ranks or strides that an operator cannot work with.
-class GRADUS_SHARED ShapeError : public Error { public: using Error::Error; };
+class GRADUS_SHARED ShapeError : public Error {
+ public:
+  using Error::Error;
+};
 /// An element type that an operator or a file does not accept.
-class GRADUS_SHARED TypeError : public Error { public: using Error::Error; };
+class GRADUS_SHARED TypeError : public Error {
+ public:
+  using Error::Error;
+};
 /// An index, axis or class number out of range.
-class GRADUS_SHARED IndexError : public Error { public: using Error::Error; };
+class GRADUS_SHARED IndexError : public Error {
+ public:
+  using Error::Error;
+};
 /// An option or argument outside its range.
-class GRADUS_SHARED ValueError : public Error { public: using Error::Error; };
+class GRADUS_SHARED ValueError : public Error {
+ public:
+  using Error::Error;
+};
 /// A device that is absent, or tensors that live on different ones.
-class GRADUS_SHARED DeviceError : public Error { public: using Error::Error; };
+class GRADUS_SHARED DeviceError : public Error {
+ public:
+  using Error::Error;
+};
 /// A graph that cannot be walked: freed, changed in place, or never recorded.
-class GRADUS_SHARED AutogradError : public Error { public: using Error::Error; };
+class GRADUS_SHARED AutogradError : public Error {
+ public:
+  using Error::Error;
+};
 /// A file that can be read but is not what its format demands.
-class GRADUS_SHARED FormatError : public Error { public: using Error::Error; };
+class GRADUS_SHARED FormatError : public Error {
+ public:
+  using Error::Error;
+};
 /// A file or folder that cannot be opened, read or written.
-class GRADUS_SHARED IoError : public Error { public: using Error::Error; };
+class GRADUS_SHARED IoError : public Error {
+ public:
+  using Error::Error;
+};
 
 }  // namespace gradus::inline GRADUS_STABLE
 
@@ -51,7 +75,7 @@ inline void append(std::string& text, char part) { text += part; }
 inline void append(std::string& text, bool part) { text += part ? "true" : "false"; }
 
 template <class N>
-  requires std::integral<N> || std::floating_point<N>
+requires std::integral<N> || std::floating_point<N>
 void append(std::string& text, N number) {
   char buffer[32];
   auto end = std::to_chars(buffer, buffer + sizeof(buffer), number).ptr;
@@ -59,10 +83,8 @@ void append(std::string& text, N number) {
 }
 
 template <class T>
-  requires requires(const T& value) { to_string(value); }
-void append(std::string& text, const T& value) {
-  text += to_string(value);
-}
+requires requires(const T& value) { to_string(value); }
+void append(std::string& text, const T& value) { text += to_string(value); }
 
 template <class E, class... Parts>
 [[noreturn]] GRADUS_COLD void fail(const Parts&... parts) {

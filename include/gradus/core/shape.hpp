@@ -20,8 +20,8 @@ class Shape {
   constexpr Shape() = default;
   Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
   explicit Shape(std::span<const int64_t> sizes) {
-    require<ShapeError>(sizes.size() <= max_rank, "shape: ", sizes.size(),
-                        " axes, but a tensor has at most ", max_rank);
+    require<ShapeError>(sizes.size() <= max_rank, "shape: ", sizes.size(), " axes, but a tensor has at most ",
+                        max_rank);
     for (auto size : sizes) sizes_[static_cast<size_t>(rank_++)] = size;
   }
   static Shape filled(int rank, int64_t value) {
@@ -64,9 +64,7 @@ class Shape {
     --rank_;
   }
 
-  friend bool operator==(const Shape& a, const Shape& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end());
-  }
+  friend bool operator==(const Shape& a, const Shape& b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
 
   /// "(2, 3)", "(5,)", "()": as Python prints them.
   friend std::string to_string(const Shape& shape) {
@@ -96,8 +94,7 @@ inline Strides contiguous_strides(const Shape& shape) {
 
 /// The axis counted from the front: -1 is the last. Throws IndexError that names the operator.
 inline int normalize_axis(std::string_view op, int64_t axis, int rank) {
-  require<IndexError>(axis >= -rank && axis < rank, op, ": axis ", axis, " of a tensor with ", rank,
-                      " axes");
+  require<IndexError>(axis >= -rank && axis < rank, op, ": axis ", axis, " of a tensor with ", rank, " axes");
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -109,9 +106,8 @@ inline Shape broadcast_shapes(std::string_view op, const Shape& a, const Shape& 
   for (int i = 1; i <= rank; ++i) {
     auto size_a = i <= a.rank() ? a[a.rank() - i] : 1;
     auto size_b = i <= b.rank() ? b[b.rank() - i] : 1;
-    require<ShapeError>(size_a == size_b || size_a == 1 || size_b == 1, op, ": shapes ", a, " and ",
-                        b, " do not broadcast: sizes ", size_a, " and ", size_b,
-                        " must be equal, or one of them 1");
+    require<ShapeError>(size_a == size_b || size_a == 1 || size_b == 1, op, ": shapes ", a, " and ", b,
+                        " do not broadcast: sizes ", size_a, " and ", size_b, " must be equal, or one of them 1");
     result[rank - i] = size_a == 1 ? size_b : size_a;
   }
   return result;

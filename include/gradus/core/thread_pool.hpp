@@ -74,7 +74,8 @@ class GRADUS_SHARED ThreadPool {
   int threads() const { return threads_.load(std::memory_order_relaxed); }
 
   void set_threads(int count) {
-    require<ValueError>(count >= 1 && count <= 1024, "set_num_threads: ", count, " threads, but 1 to 1024 are possible");
+    require<ValueError>(count >= 1 && count <= 1024, "set_num_threads: ", count,
+                        " threads, but 1 to 1024 are possible");
     std::lock_guard lock(job_mutex_);
     threads_.store(count, std::memory_order_relaxed);
   }
@@ -90,11 +91,16 @@ class GRADUS_SHARED ThreadPool {
     if (count <= 1 || inside() || threads() <= 1 || !job_mutex_.try_lock()) return run_inline(count, chunk, context);
     std::lock_guard lock(job_mutex_, std::adopt_lock);
     inside() = true;
-    struct Reset { ~Reset() { inside() = false; } } reset;
+    struct Reset {
+      ~Reset() { inside() = false; }
+    } reset;
     error_ = nullptr;
     if (executor_) {
       executor_(count, [&](int64_t index) {
-        struct Inside { bool before = std::exchange(inside(), true); ~Inside() { inside() = before; } } guard;
+        struct Inside {
+          bool before = std::exchange(inside(), true);
+          ~Inside() { inside() = before; }
+        } guard;
         run_one(chunk, context, index);
       });
     } else {
@@ -108,15 +114,22 @@ class GRADUS_SHARED ThreadPool {
   static constexpr int spin_rounds = 2000;  // about 50 microseconds before a waiting thread sleeps
 
   ThreadPool() : threads_(physical_cores()) {
-    pthread_atfork([] { instance().job_mutex_.lock(); instance().error_mutex_.lock(); },
-                   [] { instance().error_mutex_.unlock(); instance().job_mutex_.unlock(); },
-                   [] {  // the child has this thread only: forget the workers, start new ones on demand
-                     auto& pool = instance();
-                     pool.error_mutex_.unlock();
-                     pool.job_mutex_.unlock();
-                     pool.workers_ = 0;
-                     pool.sleepers_.store(0);
-                   });
+    pthread_atfork(
+        [] {
+          instance().job_mutex_.lock();
+          instance().error_mutex_.lock();
+        },
+        [] {
+          instance().error_mutex_.unlock();
+          instance().job_mutex_.unlock();
+        },
+        [] {  // the child has this thread only: forget the workers, start new ones on demand
+          auto& pool = instance();
+          pool.error_mutex_.unlock();
+          pool.job_mutex_.unlock();
+          pool.workers_ = 0;
+          pool.sleepers_.store(0);
+        });
   }
 
   static bool& inside() {
@@ -170,7 +183,8 @@ class GRADUS_SHARED ThreadPool {
     while (claim_and_run()) {
     }
     for (int i = 0; pending_.load(std::memory_order_acquire) != 0 && i < spin_rounds; ++i) pause();
-    for (auto left = pending_.load(std::memory_order_acquire); left != 0; left = pending_.load(std::memory_order_acquire)) {
+    for (auto left = pending_.load(std::memory_order_acquire); left != 0;
+         left = pending_.load(std::memory_order_acquire)) {
       std::this_thread::yield();
     }
   }

@@ -10,8 +10,8 @@ template <Floating T>
 Tensor<T> sum_to(const Tensor<T>& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   auto added = x.rank() - shape.rank();
-  require<ShapeError>(added >= 0 && broadcast_shapes("sum_to", x.shape(), shape) == x.shape(), "sum_to: x is ", x.shape(),
-                      " and cannot be summed to ", shape);
+  require<ShapeError>(added >= 0 && broadcast_shapes("sum_to", x.shape(), shape) == x.shape(), "sum_to: x is ",
+                      x.shape(), " and cannot be summed to ", shape);
   Axes axes;
   for (int i = 0; i < x.rank(); ++i) {
     if (i < added || (shape[i - added] == 1 && x.shape()[i] != 1)) axes.push_back(i);

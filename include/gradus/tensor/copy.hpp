@@ -28,10 +28,14 @@ void copy_run(char* to, int64_t to_stride, const char* from, int64_t from_stride
 
 inline void copy_run(int bytes, char* to, int64_t to_stride, const char* from, int64_t from_stride, int64_t n) {
   switch (bytes) {
-    case 1: return copy_run<uint8_t>(to, to_stride, from, from_stride, n);
-    case 2: return copy_run<uint16_t>(to, to_stride, from, from_stride, n);
-    case 4: return copy_run<uint32_t>(to, to_stride, from, from_stride, n);
-    default: return copy_run<uint64_t>(to, to_stride, from, from_stride, n);
+    case 1:
+      return copy_run<uint8_t>(to, to_stride, from, from_stride, n);
+    case 2:
+      return copy_run<uint16_t>(to, to_stride, from, from_stride, n);
+    case 4:
+      return copy_run<uint32_t>(to, to_stride, from, from_stride, n);
+    default:
+      return copy_run<uint64_t>(to, to_stride, from, from_stride, n);
   }
 }
 

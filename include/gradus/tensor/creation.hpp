@@ -22,19 +22,31 @@ Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Device device 
   return result;
 }
 template <Element T>
-Tensor<T> zeros(const Shape& shape, Device device = Device::cpu()) { return full<T>(shape, T(0), device); }
+Tensor<T> zeros(const Shape& shape, Device device = Device::cpu()) {
+  return full<T>(shape, T(0), device);
+}
 template <Element T>
-Tensor<T> ones(const Shape& shape, Device device = Device::cpu()) { return full<T>(shape, T(1), device); }
+Tensor<T> ones(const Shape& shape, Device device = Device::cpu()) {
+  return full<T>(shape, T(1), device);
+}
 template <Element T>
-Tensor<T> zeros_like(const Tensor<T>& x) { return zeros<T>(x.shape(), x.device()); }
+Tensor<T> zeros_like(const Tensor<T>& x) {
+  return zeros<T>(x.shape(), x.device());
+}
 template <Element T>
-Tensor<T> ones_like(const Tensor<T>& x) { return ones<T>(x.shape(), x.device()); }
+Tensor<T> ones_like(const Tensor<T>& x) {
+  return ones<T>(x.shape(), x.device());
+}
 template <Element T>
-Tensor<T> full_like(const Tensor<T>& x, std::type_identity_t<T> value) { return full<T>(x.shape(), value, x.device()); }
+Tensor<T> full_like(const Tensor<T>& x, std::type_identity_t<T> value) {
+  return full<T>(x.shape(), value, x.device());
+}
 
 /// A scalar: tensor<float>(2.5).
 template <Element T>
-Tensor<T> tensor(std::type_identity_t<T> value) { return full<T>({}, value); }
+Tensor<T> tensor(std::type_identity_t<T> value) {
+  return full<T>({}, value);
+}
 /// A vector: tensor<float>({1, 2, 3}).
 template <Element T>
 Tensor<T> tensor(std::initializer_list<T> values) {
@@ -57,7 +69,8 @@ Tensor<T> tensor(std::initializer_list<std::initializer_list<T>> rows) {
 /// A copy of `values`, row-major, in the given shape.
 template <Element T>
 Tensor<T> from_span(std::span<const T> values, const Shape& shape) {
-  require<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_span: ", values.size(), " values for shape ", shape);
+  require<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_span: ", values.size(),
+                      " values for shape ", shape);
   auto result = Tensor<T>::empty(shape);
   std::copy(values.begin(), values.end(), result.mutable_data());
   return result;
@@ -65,7 +78,8 @@ Tensor<T> from_span(std::span<const T> values, const Shape& shape) {
 template <Element T>
 Tensor<T> from_vector(const std::vector<T>& values, const Shape& shape) {
   if constexpr (std::is_same_v<T, bool>) {
-    require<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: ", values.size(), " values for shape ", shape);
+    require<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(), "from_vector: ", values.size(),
+                        " values for shape ", shape);
     auto result = Tensor<T>::empty(shape);
     std::copy(values.begin(), values.end(), result.mutable_data());
     return result;
@@ -88,7 +102,9 @@ Tensor<T> arange(std::type_identity_t<T> start, std::type_identity_t<T> stop, st
   return result;
 }
 template <Numeric T>
-Tensor<T> arange(std::type_identity_t<T> stop) { return arange<T>(T(0), stop); }
+Tensor<T> arange(std::type_identity_t<T> stop) {
+  return arange<T>(T(0), stop);
+}
 
 /// `count` values from first to last, both included.
 template <Floating T>
@@ -97,7 +113,8 @@ Tensor<T> linspace(double first, double last, int64_t count) {
   auto result = Tensor<T>::empty({count});
   auto* to = result.mutable_data();
   for (int64_t i = 0; i < count; ++i) {
-    to[i] = static_cast<T>(count == 1 ? first : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1));
+    to[i] = static_cast<T>(
+        count == 1 ? first : first + (last - first) * static_cast<double>(i) / static_cast<double>(count - 1));
   }
   return result;
 }

@@ -93,7 +93,7 @@ class Storage {
 };
 static_assert(sizeof(Storage) <= Storage::header);
 
-struct GraphNode;   // autograd/node.hpp
+struct GraphNode;  // autograd/node.hpp
 void destroy_node(GraphNode* node) noexcept;
 
 /// What tensor handles point to: a view of a storage, and its place in the autograd graph.
@@ -122,7 +122,8 @@ struct TensorImpl : Pooled {
 };
 using TensorRef = Ref<TensorImpl>;
 
-inline TensorRef make_impl(DType dtype, Ref<Storage> storage, int64_t offset, const Shape& shape, const Strides& strides) {
+inline TensorRef make_impl(DType dtype, Ref<Storage> storage, int64_t offset, const Shape& shape,
+                           const Strides& strides) {
   TensorRef impl(new TensorImpl);
   impl->dtype = dtype;
   impl->storage = std::move(storage);

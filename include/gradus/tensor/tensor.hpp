@@ -70,7 +70,8 @@ class Tensor {
 
   /// The value of a tensor with one element.
   T item() const {
-    require<ShapeError>(numel() == 1, "item: a tensor of shape ", shape(), " has ", numel(), " elements, but must have one");
+    require<ShapeError>(numel() == 1, "item: a tensor of shape ", shape(), " has ", numel(),
+                        " elements, but must have one");
     return *data();
   }
   /// One element: x(2, 0). Negative indices count from the end.
@@ -145,12 +146,14 @@ class Tensor {
                         " is not contiguous; call contiguous(x) first");
   }
   int64_t offset_of(const char* name, std::initializer_list<int64_t> index) const {
-    require<IndexError>(static_cast<int>(index.size()) == rank(), name, ": ", index.size(), " indices for a tensor of shape ", shape());
+    require<IndexError>(static_cast<int>(index.size()) == rank(), name, ": ", index.size(),
+                        " indices for a tensor of shape ", shape());
     int64_t offset = 0;
     int axis = 0;
     for (auto i : index) {
       auto size = shape()[axis];
-      require<IndexError>(i >= -size && i < size, name, ": index ", i, " is out of range for axis ", axis, " of shape ", shape());
+      require<IndexError>(i >= -size && i < size, name, ": index ", i, " is out of range for axis ", axis, " of shape ",
+                          shape());
       offset += (i < 0 ? i + size : i) * strides()[axis++];
     }
     return offset;

@@ -25,7 +25,10 @@
 namespace gradus::inline GRADUS_STABLE {
 
 /// Memory could not be had; the text says how much was asked for and how much is held.
-class GRADUS_SHARED OutOfMemoryError : public Error { public: using Error::Error; };
+class GRADUS_SHARED OutOfMemoryError : public Error {
+ public:
+  using Error::Error;
+};
 
 /// What the CPU allocator holds and has done so far.
 struct MemoryStats {

@@ -16,8 +16,9 @@ namespace gradus::detail::inline GRADUS_BUILD {
 inline constexpr int simd_lanes = 16;
 
 /// Bytes of the machine's registers, as Eigen sees them.
-inline constexpr int register_bytes =
-    sizeof(Eigen::internal::packet_traits<float>::type) >= 16 ? sizeof(Eigen::internal::packet_traits<float>::type) : 16;
+inline constexpr int register_bytes = sizeof(Eigen::internal::packet_traits<float>::type) >= 16
+                                          ? sizeof(Eigen::internal::packet_traits<float>::type)
+                                          : 16;
 
 /// The compiler's vector of C in one register; float and double vectors are Eigen's packets.
 template <class C>
@@ -42,11 +43,11 @@ class Mask {
 
   GRADUS_INLINE Mask() = default;
   GRADUS_INLINE Mask(bool value) {
-    GRADUS_UNROLL for (auto& packet : p) packet = P{} - (value ? 1 : 0);
+    GRADUS_UNROLL
+    for (auto& packet : p) packet = P{} - (value ? 1 : 0);
   }
   template <class D>
-    requires(!std::is_same_v<C, D>)
-  GRADUS_INLINE Mask(const Mask<D>& other) {
+  requires(!std::is_same_v<C, D>) GRADUS_INLINE Mask(const Mask<D>& other) {
     bool lanes[simd_lanes];
     other.store(lanes);
     *this = from_bools(lanes);
@@ -66,15 +67,18 @@ class Mask {
   GRADUS_INLINE bool lane(int i) const { return p[i / packet_lanes][i % packet_lanes] != 0; }
 
   friend GRADUS_INLINE Mask operator&&(Mask a, const Mask& b) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] &= b.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] &= b.p[k];
     return a;
   }
   friend GRADUS_INLINE Mask operator||(Mask a, const Mask& b) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] |= b.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] |= b.p[k];
     return a;
   }
   friend GRADUS_INLINE Mask operator!(Mask a) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] = ~a.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] = ~a.p[k];
     return a;
   }
 };
@@ -91,9 +95,9 @@ class Simd {
   GRADUS_INLINE Simd() = default;
   /// Every lane the same number, converted to C: literals in formulas.
   template <class N>
-    requires std::is_arithmetic_v<N>
-  GRADUS_INLINE Simd(N value) {
-    GRADUS_UNROLL for (auto& packet : p) packet = static_cast<C>(value) - P{};  // x - 0 is x, for -0 and NaN too
+  requires std::is_arithmetic_v<N> GRADUS_INLINE Simd(N value) {
+    GRADUS_UNROLL
+    for (auto& packet : p) packet = static_cast<C>(value) - P{};  // x - 0 is x, for -0 and NaN too
   }
 
   /// 16 elements of any type that computes in C.
@@ -137,51 +141,69 @@ class Simd {
   GRADUS_INLINE C lane(int i) const { return p[i / packet_lanes][i % packet_lanes]; }
 
   friend GRADUS_INLINE Simd operator+(Simd a, const Simd& b) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] += b.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] += b.p[k];
     return a;
   }
   friend GRADUS_INLINE Simd operator-(Simd a, const Simd& b) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] -= b.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] -= b.p[k];
     return a;
   }
   friend GRADUS_INLINE Simd operator*(Simd a, const Simd& b) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] *= b.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] *= b.p[k];
     return a;
   }
   /// Whole numbers are cut towards 0; x / 0 is 0, and the lowest number / -1 wraps.
   friend GRADUS_INLINE Simd operator/(Simd a, const Simd& b) {
     if constexpr (std::is_integral_v<C>) {
-      GRADUS_UNROLL for (int k = 0; k < packets; ++k) {
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k) {
         for (int i = 0; i < packet_lanes; ++i) {
           auto divisor = b.p[k][i];
-          a.p[k][i] = divisor == 0 ? C(0) : divisor == -1 ? static_cast<C>(Bits<C>(0) - a.p[k][i]) : static_cast<C>(a.p[k][i] / divisor);
+          a.p[k][i] = divisor == 0    ? C(0)
+                      : divisor == -1 ? static_cast<C>(Bits<C>(0) - a.p[k][i])
+                                      : static_cast<C>(a.p[k][i] / divisor);
         }
       }
     } else {
-      GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] /= b.p[k];
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k) a.p[k] /= b.p[k];
     }
     return a;
   }
   friend GRADUS_INLINE Simd operator-(Simd a) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] = -a.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] = -a.p[k];
     return a;
   }
   /// a * b + c, rounded once where the machine can.
   friend GRADUS_INLINE Simd fma(Simd a, const Simd& b, const Simd& c) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] = Eigen::internal::pmadd<P>(a.p[k], b.p[k], c.p[k]);
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] = Eigen::internal::pmadd<P>(a.p[k], b.p[k], c.p[k]);
     return a;
   }
 
-  friend GRADUS_INLINE Mask<C> operator<(const Simd& a, const Simd& b) { return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x < y; }); }
-  friend GRADUS_INLINE Mask<C> operator<=(const Simd& a, const Simd& b) { return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x <= y; }); }
+  friend GRADUS_INLINE Mask<C> operator<(const Simd& a, const Simd& b) {
+    return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x < y; });
+  }
+  friend GRADUS_INLINE Mask<C> operator<=(const Simd& a, const Simd& b) {
+    return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x <= y; });
+  }
   friend GRADUS_INLINE Mask<C> operator>(const Simd& a, const Simd& b) { return b < a; }
   friend GRADUS_INLINE Mask<C> operator>=(const Simd& a, const Simd& b) { return b <= a; }
-  friend GRADUS_INLINE Mask<C> operator==(const Simd& a, const Simd& b) { return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x == y; }); }
-  friend GRADUS_INLINE Mask<C> operator!=(const Simd& a, const Simd& b) { return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x != y; }); }
+  friend GRADUS_INLINE Mask<C> operator==(const Simd& a, const Simd& b) {
+    return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x == y; });
+  }
+  friend GRADUS_INLINE Mask<C> operator!=(const Simd& a, const Simd& b) {
+    return compare(a, b, [](P x, P y) GRADUS_INLINE_LAMBDA { return x != y; });
+  }
 
   /// a where the condition holds, else b.
   static GRADUS_INLINE Simd select(const Mask<C>& condition, Simd a, const Simd& b) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] = condition.p[k] ? a.p[k] : b.p[k];
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] = condition.p[k] ? a.p[k] : b.p[k];
     return a;
   }
 
@@ -196,13 +218,15 @@ class Simd {
   }
   friend GRADUS_INLINE Simd abs(Simd a) {
     if constexpr (std::is_integral_v<C>) return select(a < Simd(0), -a, a);
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) {
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) {
       a.p[k] = reinterpret_cast<P>(reinterpret_cast<Packet<Bits<C>>>(a.p[k]) & std::numeric_limits<Bits<C>>::max());
     }
     return a;
   }
   friend GRADUS_INLINE Simd sqrt(Simd a) {
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) a.p[k] = exact_sqrt(a.p[k]);
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) a.p[k] = exact_sqrt(a.p[k]);
     return a;
   }
 
@@ -227,14 +251,16 @@ class Simd {
   template <class F>
   static GRADUS_INLINE Mask<C> compare(const Simd& a, const Simd& b, F f) {
     Mask<C> mask;
-    GRADUS_UNROLL for (int k = 0; k < packets; ++k) mask.p[k] = reinterpret_cast<typename Mask<C>::P>(f(a.p[k], b.p[k]));
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) mask.p[k] = reinterpret_cast<typename Mask<C>::P>(f(a.p[k], b.p[k]));
     return mask;
   }
 };
 
 /// a where the condition holds, else b; either may be a number.
 template <class C>
-GRADUS_INLINE Simd<C> where(const Mask<C>& condition, const std::type_identity_t<Simd<C>>& a, const std::type_identity_t<Simd<C>>& b) {
+GRADUS_INLINE Simd<C> where(const Mask<C>& condition, const std::type_identity_t<Simd<C>>& a,
+                            const std::type_identity_t<Simd<C>>& b) {
   return Simd<C>::select(condition, a, b);
 }
 }  // namespace gradus::detail::inline GRADUS_BUILD

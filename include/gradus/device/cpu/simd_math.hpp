@@ -20,13 +20,15 @@ struct MathConstants<float> {
   static constexpr float exp_low = -104, exp_high = 89, expm1_low = -25, tanh_high = 10, erf_high = 4, trig_high = 8000;
   static constexpr float ln2[] = {0.693359375f, -2.12194440e-4f};
   static constexpr float half_pi[] = {1.5703125f, 0.000483751296997f, 7.54953362047e-8f, 2.56334415159e-12f};
-  static constexpr float expm1[] = {0.500000001353872989f, 0.16666666681704215f, 0.0416664641974056923f, 0.00833331084464786256f,
-                                    0.00139337307157920825f, 0.00019891080463998842f};
-  static constexpr float log[] = {0.666666665535855383f, 0.400001225845840959f, 0.285507364053582024f, 0.233327618077414034f};
-  static constexpr float erf[] = {1.12837916706154342f,    -0.376126384680287104f,   0.112837824952368445f,    -0.0268654307276702429f,
-                                  0.0052210318078580228f, -0.000848408040553510629f, 0.00011265959025606609f, -9.66704457148699642e-6f};
-  static constexpr float erfc[] = {0.255395676310505744f,   -0.427185848311650024f, 0.241658194112857019f,
-                                   -0.0789784731470691866f, 0.00373290802734917457f, 0.00699395402508392682f,
+  static constexpr float expm1[] = {0.500000001353872989f,   0.16666666681704215f,    0.0416664641974056923f,
+                                    0.00833331084464786256f, 0.00139337307157920825f, 0.00019891080463998842f};
+  static constexpr float log[] = {0.666666665535855383f, 0.400001225845840959f, 0.285507364053582024f,
+                                  0.233327618077414034f};
+  static constexpr float erf[] = {1.12837916706154342f,    -0.376126384680287104f,  0.112837824952368445f,
+                                  -0.0268654307276702429f, 0.0052210318078580228f,  -0.000848408040553510629f,
+                                  0.00011265959025606609f, -9.66704457148699642e-6f};
+  static constexpr float erfc[] = {0.255395676310505744f,    -0.427185848311650024f,  0.241658194112857019f,
+                                   -0.0789784731470691866f,  0.00373290802734917457f, 0.00699395402508392682f,
                                    -0.00084765557867121685f, -0.0009395269021825956f, 0.0000498767419334444443f};
   static constexpr float sin[] = {-0.166666646502981021f, 0.0083327459375481149f, -0.000195873873202413619f};
   static constexpr float cos[] = {0.0416666646474634086f, -0.00138883006980739659f, 0.000024547437462501829f};
@@ -36,44 +38,57 @@ template <>
 struct MathConstants<double> {
   static constexpr int mantissa_bits = 52, exponent_bias = 1023;
   static constexpr double round_magic = 0x1.8p52, subnormal_scale = 0x1p54, subnormal_exponent = 54;
-  static constexpr double exp_low = -746, exp_high = 710, expm1_low = -45, tanh_high = 20, erf_high = 6, trig_high = 1.5e6;
+  static constexpr double exp_low = -746, exp_high = 710, expm1_low = -45, tanh_high = 20, erf_high = 6,
+                          trig_high = 1.5e6;
   static constexpr double ln2[] = {0.69314718036912381649, 1.9082149292705878161e-10};
   static constexpr double half_pi[] = {1.5707963267341256142, 6.0771005063039659766e-11, 2.0222662487959507324e-21, 0};
-  static constexpr double expm1[] = {0.5, 0.16666666666666671, 0.0416666666666666698, 0.00833333333332608312, 0.00138888888888837112,
-                                     0.000198412698750022788, 0.0000248015873256774619, 2.75572551700008874e-6,
-                                     2.75572734787185805e-7, 2.51053127296221018e-8, 2.09147553258932022e-9};
-  static constexpr double log[] = {0.666666666666666665, 0.400000000000008895, 0.285714285707959386, 0.22222222393451755,
-                                   0.181817954546195479, 0.153862497831452132, 0.132685034477923653, 0.130894437362697415};
-  static constexpr double erf[] = {1.12837916709551257,      -0.376126389031837525,    0.112837916709551256,
-                                   -0.0268661706451312185,   0.00522397762544167401,   -0.000854832702340300061,
-                                   0.000120553329788794839,  -0.0000149256502369675017, 1.64621107820186364e-6,
-                                   -1.63657686488320721e-7,  1.48060271461287517e-8,   -1.22777344867955238e-9,
-                                   9.32372351815302663e-11,  -6.19673642878769998e-12, 2.80671281956112625e-13};
-  static constexpr double erfc[] = {0.255395676310505744,      -0.427185847413958395,     0.241658194242466329,
-                                    -0.0789785810157325263,    0.00373289240434948349,    0.00699746173922847606,
-                                    -0.000847143252275225317,  -0.000981977026916264705,  0.0000435556442720989287,
-                                    0.000174361143115436502,   0.0000275247673631650497,  -0.0000275790131190219086,
-                                    -0.0000139614900674239696, 1.3805842477253988e-6,     3.76016771671931325e-6,
-                                    1.25598978613456933e-6,    -5.06091543869304822e-7,   -6.14447716799506562e-7,
-                                    1.3408848717362391e-7};
-  static constexpr double sin[] = {-0.166666666666666667,  0.00833333333333333147,  -0.000198412698412650171, 2.75573192193019374e-6,
-                                   -2.50521062195283667e-8, 1.60585295732917381e-10, -7.5865766484052612e-13};
-  static constexpr double cos[] = {0.0416666666666666667,  -0.00138888888888888879, 0.0000248015873015846198, -2.7557319221382126e-7,
-                                   2.0876755783897637e-9,  -1.14704597502448532e-11, 4.7458049232498397e-14};
+  static constexpr double expm1[] = {0.5,
+                                     0.16666666666666671,
+                                     0.0416666666666666698,
+                                     0.00833333333332608312,
+                                     0.00138888888888837112,
+                                     0.000198412698750022788,
+                                     0.0000248015873256774619,
+                                     2.75572551700008874e-6,
+                                     2.75572734787185805e-7,
+                                     2.51053127296221018e-8,
+                                     2.09147553258932022e-9};
+  static constexpr double log[] = {0.666666666666666665, 0.400000000000008895, 0.285714285707959386,
+                                   0.22222222393451755,  0.181817954546195479, 0.153862497831452132,
+                                   0.132685034477923653, 0.130894437362697415};
+  static constexpr double erf[] = {1.12837916709551257,     -0.376126389031837525,     0.112837916709551256,
+                                   -0.0268661706451312185,  0.00522397762544167401,    -0.000854832702340300061,
+                                   0.000120553329788794839, -0.0000149256502369675017, 1.64621107820186364e-6,
+                                   -1.63657686488320721e-7, 1.48060271461287517e-8,    -1.22777344867955238e-9,
+                                   9.32372351815302663e-11, -6.19673642878769998e-12,  2.80671281956112625e-13};
+  static constexpr double erfc[] = {
+      0.255395676310505744,      -0.427185847413958395,   0.241658194242466329,     -0.0789785810157325263,
+      0.00373289240434948349,    0.00699746173922847606,  -0.000847143252275225317, -0.000981977026916264705,
+      0.0000435556442720989287,  0.000174361143115436502, 0.0000275247673631650497, -0.0000275790131190219086,
+      -0.0000139614900674239696, 1.3805842477253988e-6,   3.76016771671931325e-6,   1.25598978613456933e-6,
+      -5.06091543869304822e-7,   -6.14447716799506562e-7, 1.3408848717362391e-7};
+  static constexpr double sin[] = {-0.166666666666666667,  0.00833333333333333147,  -0.000198412698412650171,
+                                   2.75573192193019374e-6, -2.50521062195283667e-8, 1.60585295732917381e-10,
+                                   -7.5865766484052612e-13};
+  static constexpr double cos[] = {0.0416666666666666667,  -0.00138888888888888879, 0.0000248015873015846198,
+                                   -2.7557319221382126e-7, 2.0876755783897637e-9,   -1.14704597502448532e-11,
+                                   4.7458049232498397e-14};
 };
 
 /// c[0] + c[1] x + c[2] x^2 + ...
 template <class C, size_t N>
 GRADUS_INLINE Simd<C> polynomial(const Simd<C>& x, const C (&c)[N]) {
   Simd<C> y(c[N - 1]);
-  GRADUS_UNROLL for (int i = static_cast<int>(N) - 2; i >= 0; --i) y = fma(y, x, Simd<C>(c[i]));
+  GRADUS_UNROLL
+  for (int i = static_cast<int>(N) - 2; i >= 0; --i) y = fma(y, x, Simd<C>(c[i]));
   return y;
 }
 
 template <class C>
 GRADUS_INLINE Simd<C> from_bits(const Packet<Bits<C>> (&bits)[Simd<C>::packets]) {
   Simd<C> x;
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) x.p[k] = reinterpret_cast<Packet<C>>(bits[k]);
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) x.p[k] = reinterpret_cast<Packet<C>>(bits[k]);
   return x;
 }
 
@@ -82,7 +97,8 @@ template <class C>
 GRADUS_INLINE Simd<C> copy_sign(const Simd<C>& a, const Simd<C>& b) {
   constexpr auto magnitude = std::numeric_limits<Bits<C>>::max();
   Simd<C> y;
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) {
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) {
     auto bits_a = reinterpret_cast<Packet<Bits<C>>>(a.p[k]), bits_b = reinterpret_cast<Packet<Bits<C>>>(b.p[k]);
     y.p[k] = reinterpret_cast<Packet<C>>((bits_a & magnitude) | (bits_b & ~magnitude));
   }
@@ -103,7 +119,8 @@ GRADUS_INLINE Reduced<C> reduce_by_ln2(const Simd<C>& x) {
   auto shifted = fma(x, Simd<C>(1.4426950408889634), Simd<C>(K::round_magic));
   auto n = shifted - K::round_magic;
   Reduced<C> result{fma(-n, Simd<C>(K::ln2[1]), fma(-n, Simd<C>(K::ln2[0]), x)), {}};
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) {
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) {
     result.steps[k] = reinterpret_cast<Packet<Bits<C>>>(shifted.p[k]) - std::bit_cast<Bits<C>>(K::round_magic);
   }
   return result;
@@ -111,7 +128,9 @@ GRADUS_INLINE Reduced<C> reduce_by_ln2(const Simd<C>& x) {
 
 /// exp(x) - 1 - 0 for |x| <= ln 2 / 2.
 template <class C>
-GRADUS_INLINE Simd<C> expm1_small(const Simd<C>& x) { return fma(x * x, polynomial(x, MathConstants<C>::expm1), x); }
+GRADUS_INLINE Simd<C> expm1_small(const Simd<C>& x) {
+  return fma(x * x, polynomial(x, MathConstants<C>::expm1), x);
+}
 
 template <class C>
 GRADUS_INLINE Simd<C> clamp_keep_nan(const Simd<C>& x, C low, C high) {
@@ -123,7 +142,8 @@ GRADUS_INLINE Simd<C> exp(const Simd<C>& x) {
   using K = MathConstants<C>;
   auto [rest, steps] = reduce_by_ln2(clamp_keep_nan(x, K::exp_low, K::exp_high));
   Packet<Bits<C>> half[Simd<C>::packets], other[Simd<C>::packets];  // two factors: the result may be subnormal
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) {
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) {
     auto n = steps[k] >> 1;
     half[k] = (n + K::exponent_bias) << K::mantissa_bits;
     other[k] = (steps[k] - n + K::exponent_bias) << K::mantissa_bits;
@@ -136,7 +156,8 @@ GRADUS_INLINE Simd<C> expm1(const Simd<C>& x) {
   using K = MathConstants<C>;
   auto [rest, steps] = reduce_by_ln2(clamp_keep_nan(x, K::expm1_low, K::exp_high));
   Packet<Bits<C>> bits[Simd<C>::packets];  // 2^(n - 1): 2^n itself may overflow where the result does not
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) bits[k] = (steps[k] + (K::exponent_bias - 1)) << K::mantissa_bits;
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) bits[k] = (steps[k] + (K::exponent_bias - 1)) << K::mantissa_bits;
   auto scale = from_bits<C>(bits);
   return copy_sign((fma(scale, expm1_small(rest), scale - 0.5)) * 2, x);
 }
@@ -149,18 +170,19 @@ GRADUS_INLINE Simd<C> log(const Simd<C>& x) {
   constexpr auto fraction = (Bits<C>(1) << K::mantissa_bits) - 1;
   Packet<Bits<C>> mantissa[Simd<C>::packets];
   Simd<C> exponent;
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) {
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) {
     auto bits = reinterpret_cast<Packet<Bits<C>>>(scaled.p[k]);
     mantissa[k] = (bits & fraction) | std::bit_cast<Bits<C>>(C(1));
     exponent.p[k] = __builtin_convertvector((bits >> K::mantissa_bits) - K::exponent_bias, Packet<C>);
   }
-  auto m = from_bits<C>(mantissa);                       // [1, 2)
+  auto m = from_bits<C>(mantissa);  // [1, 2)
   auto high = m > 1.4142135623730951;
-  m = where(high, 0.5 * m, m);                           // [sqrt(1/2), sqrt(2)]
+  m = where(high, 0.5 * m, m);  // [sqrt(1/2), sqrt(2)]
   exponent = where(high, exponent + 1, exponent);
   exponent = where(small, exponent - K::subnormal_exponent, exponent);
   auto f = m - 1;
-  auto s = f / (m + 1);                                  // log m = 2 atanh(s)
+  auto s = f / (m + 1);  // log m = 2 atanh(s)
   auto z = s * s;
   auto r = z * polynomial(z, K::log);
   auto y = fma(exponent, Simd<C>(K::ln2[0]), f - (s * (f - r) - exponent * K::ln2[1]));
@@ -188,7 +210,9 @@ GRADUS_INLINE Simd<C> tanh(const Simd<C>& x) {
 }
 
 template <class C>
-GRADUS_INLINE Simd<C> sigmoid(const Simd<C>& x) { return Simd<C>(1) / (exp(-x) + 1); }
+GRADUS_INLINE Simd<C> sigmoid(const Simd<C>& x) {
+  return Simd<C>(1) / (exp(-x) + 1);
+}
 
 template <class C>
 GRADUS_INLINE Simd<C> erf(const Simd<C>& x) {
@@ -203,7 +227,8 @@ GRADUS_INLINE Simd<C> erf(const Simd<C>& x) {
 template <class C>
 GRADUS_INLINE bool any(const Mask<C>& mask) {
   auto bits = mask.p[0];
-  GRADUS_UNROLL for (int k = 1; k < Mask<C>::packets; ++k) bits |= mask.p[k];
+  GRADUS_UNROLL
+  for (int k = 1; k < Mask<C>::packets; ++k) bits |= mask.p[k];
   Bits<C> result = 0;
   for (int i = 0; i < Mask<C>::packet_lanes; ++i) result |= bits[i];
   return result != 0;
@@ -212,7 +237,8 @@ GRADUS_INLINE bool any(const Mask<C>& mask) {
 /// Replaces the lanes that a fast formula does not cover by the C library's values.
 template <class C, class F>
 GRADUS_INLINE Simd<C> repair(const Simd<C>& y, const Mask<C>& wrong, F&& exact) {
-  if (!any(wrong)) [[likely]] return y;
+  if (!any(wrong)) [[likely]]
+    return y;
   alignas(64) C lanes[simd_lanes];
   y.store(lanes);
   for (int i = 0; i < simd_lanes; ++i) {
@@ -233,8 +259,10 @@ GRADUS_INLINE Simd<C> sin_shifted(const Simd<C>& x, Bits<C> quarter_turns) {
   auto sine = fma(r * z, polynomial(z, K::sin), r);
   auto cosine = fma(z * z, polynomial(z, K::cos), fma(z, Simd<C>(-0.5), Simd<C>(1)));
   Simd<C> y;
-  GRADUS_UNROLL for (int k = 0; k < Simd<C>::packets; ++k) {
-    auto turns = reinterpret_cast<Packet<Bits<C>>>(shifted.p[k]) - std::bit_cast<Bits<C>>(K::round_magic) + quarter_turns;
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) {
+    auto turns =
+        reinterpret_cast<Packet<Bits<C>>>(shifted.p[k]) - std::bit_cast<Bits<C>>(K::round_magic) + quarter_turns;
     auto value = (turns & 1) == 0 ? sine.p[k] : cosine.p[k];
     y.p[k] = (turns & 2) == 0 ? value : -value;
   }
@@ -243,11 +271,13 @@ GRADUS_INLINE Simd<C> sin_shifted(const Simd<C>& x, Bits<C> quarter_turns) {
 
 template <class C>
 GRADUS_INLINE Simd<C> sin(const Simd<C>& x) {
-  return repair(sin_shifted(x, 0), !(abs(x) <= MathConstants<C>::trig_high), [&](int i) { return std::sin(x.lane(i)); });
+  return repair(sin_shifted(x, 0), !(abs(x) <= MathConstants<C>::trig_high),
+                [&](int i) { return std::sin(x.lane(i)); });
 }
 template <class C>
 GRADUS_INLINE Simd<C> cos(const Simd<C>& x) {
-  return repair(sin_shifted(x, 1), !(abs(x) <= MathConstants<C>::trig_high), [&](int i) { return std::cos(x.lane(i)); });
+  return repair(sin_shifted(x, 1), !(abs(x) <= MathConstants<C>::trig_high),
+                [&](int i) { return std::cos(x.lane(i)); });
 }
 
 template <class C>

@@ -67,13 +67,16 @@ class PointwiseRun {
       int64_t filled = 0;
       for (int k = 0; k < count_; ++k) {
         steps[k] = operands_[k].single ? 0 : 1;
-        in[k] = operands_[k].single ? splat_[k] : operands_[k].dense ? operands_[k].data + first * operands_[k].bytes : buffers[k];
+        in[k] = operands_[k].single  ? splat_[k]
+                : operands_[k].dense ? operands_[k].data + first * operands_[k].bytes
+                                     : buffers[k];
       }
       for_each_row(plan, first, first + n, [&](const int64_t* offsets, int64_t run) {
         for (int k = 0; k < count_; ++k) {
           if (operands_[k].single || operands_[k].dense) continue;
           auto bytes = operands_[k].bytes;
-          copy_run(bytes, buffers[k] + filled * bytes, 1, operands_[k].data + offsets[k] * bytes, plan.inner_stride(k), run);
+          copy_run(bytes, buffers[k] + filled * bytes, 1, operands_[k].data + offsets[k] * bytes, plan.inner_stride(k),
+                   run);
         }
         filled += run;
       });

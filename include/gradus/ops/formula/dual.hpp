@@ -27,8 +27,7 @@ GRADUS_INLINE constexpr const auto& value_of(const A& a) {
   else return a;
 }
 
-template <class A, class B>
-concept OneIsDual = is_dual<A> || is_dual<B>;
+template <class A, class B> concept OneIsDual = is_dual<A> || is_dual<B>;
 
 template <class V>
 GRADUS_INLINE constexpr Dual<V> make_dual(V value, V derivative) {
@@ -38,8 +37,7 @@ GRADUS_INLINE constexpr Dual<V> make_dual(V value, V derivative) {
 // ---- arithmetic ----------------------------------------------------------------------------------
 
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator+(const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator+(const A& a, const B& b) {
   auto y = value_of(a) + value_of(b);
   if constexpr (is_dual<A> && is_dual<B>) return make_dual<decltype(y)>(y, a.derivative + b.derivative);
   else if constexpr (is_dual<A>) return make_dual<decltype(y)>(y, a.derivative);
@@ -47,8 +45,7 @@ GRADUS_INLINE constexpr auto operator+(const A& a, const B& b) {
 }
 
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator-(const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator-(const A& a, const B& b) {
   auto y = value_of(a) - value_of(b);
   if constexpr (is_dual<A> && is_dual<B>) return make_dual<decltype(y)>(y, a.derivative - b.derivative);
   else if constexpr (is_dual<A>) return make_dual<decltype(y)>(y, a.derivative);
@@ -56,8 +53,7 @@ GRADUS_INLINE constexpr auto operator-(const A& a, const B& b) {
 }
 
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator*(const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator*(const A& a, const B& b) {
   auto y = value_of(a) * value_of(b);
   if constexpr (is_dual<A> && is_dual<B>) {
     return make_dual<decltype(y)>(y, a.derivative * b.value + a.value * b.derivative);
@@ -69,8 +65,7 @@ GRADUS_INLINE constexpr auto operator*(const A& a, const B& b) {
 }
 
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator/(const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator/(const A& a, const B& b) {
   auto y = value_of(a) / value_of(b);
   if constexpr (is_dual<A> && is_dual<B>) {
     return make_dual<decltype(y)>(y, (a.derivative - y * b.derivative) / b.value);
@@ -82,29 +77,42 @@ GRADUS_INLINE constexpr auto operator/(const A& a, const B& b) {
 }
 
 template <class V>
-GRADUS_INLINE constexpr Dual<V> operator-(const Dual<V>& a) { return {-a.value, -a.derivative}; }
+GRADUS_INLINE constexpr Dual<V> operator-(const Dual<V>& a) {
+  return {-a.value, -a.derivative};
+}
 
 // ---- comparisons see the values only --------------------------------------------------------------
 
-template <class A, class B> requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator<(const A& a, const B& b) { return value_of(a) < value_of(b); }
-template <class A, class B> requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator<=(const A& a, const B& b) { return value_of(a) <= value_of(b); }
-template <class A, class B> requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator>(const A& a, const B& b) { return value_of(a) > value_of(b); }
-template <class A, class B> requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator>=(const A& a, const B& b) { return value_of(a) >= value_of(b); }
-template <class A, class B> requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator==(const A& a, const B& b) { return value_of(a) == value_of(b); }
-template <class A, class B> requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto operator!=(const A& a, const B& b) { return value_of(a) != value_of(b); }
+template <class A, class B>
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator<(const A& a, const B& b) {
+  return value_of(a) < value_of(b);
+}
+template <class A, class B>
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator<=(const A& a, const B& b) {
+  return value_of(a) <= value_of(b);
+}
+template <class A, class B>
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator>(const A& a, const B& b) {
+  return value_of(a) > value_of(b);
+}
+template <class A, class B>
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator>=(const A& a, const B& b) {
+  return value_of(a) >= value_of(b);
+}
+template <class A, class B>
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator==(const A& a, const B& b) {
+  return value_of(a) == value_of(b);
+}
+template <class A, class B>
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto operator!=(const A& a, const B& b) {
+  return value_of(a) != value_of(b);
+}
 
 // ---- choices --------------------------------------------------------------------------------------
 
 /// The derivative of what is chosen: a choice that is cut off contributes 0 even where it is infinite.
 template <class M, class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto where(const M& condition, const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto where(const M& condition, const A& a, const B& b) {
   auto y = where(condition, value_of(a), value_of(b));
   if constexpr (is_dual<A> && is_dual<B>) {
     return make_dual<decltype(y)>(y, where(condition, a.derivative, b.derivative));
@@ -117,8 +125,7 @@ GRADUS_INLINE constexpr auto where(const M& condition, const A& a, const B& b) {
 
 /// Larger of two; at a tie each gets half of the gradient, as in PyTorch.
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto maximum(const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto maximum(const A& a, const B& b) {
   auto y = maximum(value_of(a), value_of(b));
   if constexpr (is_dual<A> && is_dual<B>) {
     auto half = 0.5 * (a.derivative + b.derivative);
@@ -130,10 +137,7 @@ GRADUS_INLINE constexpr auto maximum(const A& a, const B& b) {
   }
 }
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto minimum(const A& a, const B& b) {
-  return -maximum(-a, -b);
-}
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto minimum(const A& a, const B& b) { return -maximum(-a, -b); }
 
 // ---- functions ------------------------------------------------------------------------------------
 
@@ -148,9 +152,13 @@ GRADUS_INLINE constexpr Dual<V> expm1(const Dual<V>& x) {
   return {y, x.derivative * (y + 1.0)};
 }
 template <class V>
-GRADUS_INLINE constexpr Dual<V> log(const Dual<V>& x) { return {log(x.value), x.derivative / x.value}; }
+GRADUS_INLINE constexpr Dual<V> log(const Dual<V>& x) {
+  return {log(x.value), x.derivative / x.value};
+}
 template <class V>
-GRADUS_INLINE constexpr Dual<V> log1p(const Dual<V>& x) { return {log1p(x.value), x.derivative / (x.value + 1.0)}; }
+GRADUS_INLINE constexpr Dual<V> log1p(const Dual<V>& x) {
+  return {log1p(x.value), x.derivative / (x.value + 1.0)};
+}
 template <class V>
 GRADUS_INLINE constexpr Dual<V> tanh(const Dual<V>& x) {
   auto y = tanh(x.value);
@@ -166,9 +174,13 @@ GRADUS_INLINE constexpr Dual<V> erf(const Dual<V>& x) {
   return {erf(x.value), x.derivative * (1.1283791670955126 * exp(-(x.value * x.value)))};  // 2 / sqrt(pi)
 }
 template <class V>
-GRADUS_INLINE constexpr Dual<V> sin(const Dual<V>& x) { return {sin(x.value), x.derivative * cos(x.value)}; }
+GRADUS_INLINE constexpr Dual<V> sin(const Dual<V>& x) {
+  return {sin(x.value), x.derivative * cos(x.value)};
+}
 template <class V>
-GRADUS_INLINE constexpr Dual<V> cos(const Dual<V>& x) { return {cos(x.value), -(x.derivative * sin(x.value))}; }
+GRADUS_INLINE constexpr Dual<V> cos(const Dual<V>& x) {
+  return {cos(x.value), -(x.derivative * sin(x.value))};
+}
 template <class V>
 GRADUS_INLINE constexpr Dual<V> sqrt(const Dual<V>& x) {
   auto y = sqrt(x.value);
@@ -180,24 +192,27 @@ GRADUS_INLINE constexpr Dual<V> abs(const Dual<V>& x) {
   return {abs(x.value), where(x.value > 0.0, x.derivative, where(x.value < 0.0, -x.derivative, 0.0))};
 }
 template <class V>
-GRADUS_INLINE constexpr Dual<V> floor(const Dual<V>& x) { return {floor(x.value), 0.0 * x.derivative}; }
+GRADUS_INLINE constexpr Dual<V> floor(const Dual<V>& x) {
+  return {floor(x.value), 0.0 * x.derivative};
+}
 
 /// x to the power y, both real; the derivative of 0^y with respect to y is 0 for y >= 0, that of x^0 is 0.
 template <class A, class B>
-  requires OneIsDual<A, B>
-GRADUS_INLINE constexpr auto pow(const A& a, const B& b) {
+requires OneIsDual<A, B> GRADUS_INLINE constexpr auto pow(const A& a, const B& b) {
   auto y = pow(value_of(a), value_of(b));
   if constexpr (std::is_arithmetic_v<B>) {
     return make_dual<decltype(y)>(y, b == 0 ? 0.0 * a.derivative : a.derivative * (b * pow(a.value, b - 1)));
   } else {
-  auto by_base = [&] { return where(value_of(b) == 0.0, 0.0, a.derivative * (value_of(b) * pow(value_of(a), value_of(b) - 1.0))); };
-  auto by_exponent = [&] {
-    return where(value_of(a) == 0.0, where(value_of(b) >= 0.0, 0.0, b.derivative * (y * log(value_of(a)))),
-                 b.derivative * (y * log(value_of(a))));
-  };
-  if constexpr (is_dual<A> && is_dual<B>) return make_dual<decltype(y)>(y, by_base() + by_exponent());
-  else if constexpr (is_dual<A>) return make_dual<decltype(y)>(y, by_base());
-  else return make_dual<decltype(y)>(y, by_exponent());
+    auto by_base = [&] {
+      return where(value_of(b) == 0.0, 0.0, a.derivative * (value_of(b) * pow(value_of(a), value_of(b) - 1.0)));
+    };
+    auto by_exponent = [&] {
+      return where(value_of(a) == 0.0, where(value_of(b) >= 0.0, 0.0, b.derivative * (y * log(value_of(a)))),
+                   b.derivative * (y * log(value_of(a))));
+    };
+    if constexpr (is_dual<A> && is_dual<B>) return make_dual<decltype(y)>(y, by_base() + by_exponent());
+    else if constexpr (is_dual<A>) return make_dual<decltype(y)>(y, by_base());
+    else return make_dual<decltype(y)>(y, by_exponent());
   }
 }
 

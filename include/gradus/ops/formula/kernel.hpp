@@ -39,7 +39,8 @@ constexpr Trace trace_gradient(std::index_sequence<K...>) {
 /// The element type of a formula's result: bool for a comparison, else that of the operands.
 template <class F, class T, class... E>
 using FormulaResult =
-    std::conditional_t<std::is_same_v<decltype(F{}(std::declval<Lanes<Compute<T>, E>>()...)), Mask<Compute<T>>>, bool, T>;
+    std::conditional_t<std::is_same_v<decltype(F{}(std::declval<Lanes<Compute<T>, E>>()...)), Mask<Compute<T>>>, bool,
+                       T>;
 
 template <class F, class T, class... E>
 struct Kernels {
@@ -58,7 +59,8 @@ struct Kernels {
 
  private:
   template <size_t... K>
-  static GRADUS_INLINE void forward(char* out, const char* const* in, const int64_t* steps, int64_t n, std::index_sequence<K...>) {
+  static GRADUS_INLINE void forward(char* out, const char* const* in, const int64_t* steps, int64_t n,
+                                    std::index_sequence<K...>) {
     for (int64_t i = 0; i < n; i += simd_lanes) {
       auto y = F{}(load_lanes<C, E>(in[K], i * steps[K])...);
       Lanes<C, Out>(y).store(reinterpret_cast<Out*>(out) + i);
@@ -66,7 +68,8 @@ struct Kernels {
   }
 
   template <size_t I, size_t... K>
-  static GRADUS_INLINE void gradient(char* out, const char* const* in, const int64_t* steps, int64_t n, std::index_sequence<K...> all) {
+  static GRADUS_INLINE void gradient(char* out, const char* const* in, const int64_t* steps, int64_t n,
+                                     std::index_sequence<K...> all) {
     constexpr auto reads = trace_gradient<F, I>(all).operands;
     for (int64_t i = 0; i < n; i += simd_lanes) {
       auto operand = [&]<size_t J>(std::integral_constant<size_t, J>) GRADUS_INLINE_LAMBDA {
@@ -76,7 +79,8 @@ struct Kernels {
           if constexpr ((reads >> J & 1u) != 0) return load_lanes<C, Element>(in[1 + J], i * steps[1 + J]);
           else return Value{};
         }();
-        if constexpr (J == I) return Dual<Simd<C>>{value, Simd<C>::load(reinterpret_cast<const T*>(in[0]) + i * steps[0])};
+        if constexpr (J == I)
+          return Dual<Simd<C>>{value, Simd<C>::load(reinterpret_cast<const T*>(in[0]) + i * steps[0])};
         else return value;
       };
       Simd<C> derivative = F{}(operand(std::integral_constant<size_t, K>{})...).derivative;

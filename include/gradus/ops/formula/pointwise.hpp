@@ -23,18 +23,23 @@ struct OperandTraits<Tensor<E>> {
 
 /// The element type an operator works in: that of its first tensor that is not bool.
 template <class... A>
-struct CommonElement { using type = bool; };
+struct CommonElement {
+  using type = bool;
+};
 template <class A, class... Rest>
 struct CommonElement<A, Rest...> : CommonElement<Rest...> {};
 template <Element E, class... Rest>
-  requires(!std::is_same_v<E, bool>)
-struct CommonElement<Tensor<E>, Rest...> { using type = E; };
+requires(!std::is_same_v<E, bool>) struct CommonElement<Tensor<E>, Rest...> {
+  using type = E;
+};
 template <class... A>
 using Common = typename CommonElement<A...>::type;
 
 /// The element type with which operand A enters a kernel: numbers at the compute type.
 template <class T, class A>
-struct KernelElement { using type = Compute<T>; };
+struct KernelElement {
+  using type = Compute<T>;
+};
 template <class T, Element E>
 struct KernelElement<T, Tensor<E>> {
   static_assert(std::is_same_v<E, T> || std::is_same_v<E, bool>,
@@ -46,8 +51,8 @@ template <class F, class... A>
 using PointwiseKernels = Kernels<F, Common<A...>, typename KernelElement<Common<A...>, A>::type...>;
 
 inline void broadcast_in(const char* name, const TensorImpl& x, Shape& shape, Device& device, bool& first) {
-  require<DeviceError>(first || x.storage->device() == device, name, ": tensors on ", device, " and ", x.storage->device(),
-                       "; move one with .to(device)");
+  require<DeviceError>(first || x.storage->device() == device, name, ": tensors on ", device, " and ",
+                       x.storage->device(), "; move one with .to(device)");
   shape = first ? x.shape : broadcast_shapes(name, shape, x.shape);
   device = x.storage->device();
   first = false;
@@ -58,7 +63,9 @@ template <class T, class A>
 struct KeptOperand {
   Compute<T> value{};
   bool has_node() const { return false; }
-  PointwiseOperand operand(const Shape&) const { return {reinterpret_cast<const char*>(&value), sizeof(value), {}, false, true}; }
+  PointwiseOperand operand(const Shape&) const {
+    return {reinterpret_cast<const char*>(&value), sizeof(value), {}, false, true};
+  }
   Tensor<T> as_tensor() const { return full<T>({}, static_cast<T>(value)); }
 };
 template <class T, Element E>
@@ -135,7 +142,8 @@ struct PointwiseNode final : NodeWithEdges<T, sizeof...(A)> {
     if constexpr (trace_gradient<F, I>(Indices{}).is_seed) {
       return dy;
     } else {
-      auto has_node = dy.requires_grad() || std::apply([](const auto&... kept) { return (kept.has_node() || ...); }, operands);
+      auto has_node =
+          dy.requires_grad() || std::apply([](const auto&... kept) { return (kept.has_node() || ...); }, operands);
       if (recording() && has_node) return gradient_by_operators<I>(dy, Indices{});
       return gradient_by_kernel<I>(dy, Indices{});
     }
@@ -143,7 +151,8 @@ struct PointwiseNode final : NodeWithEdges<T, sizeof...(A)> {
 
   template <size_t I, size_t... K>
   Tensor<T> gradient_by_kernel(const Tensor<T>& dy, std::index_sequence<K...>) {
-    const PointwiseOperand in[] = {tensor_operand(*dy.impl(), dy.shape()), std::get<K>(operands).operand(dy.shape())...};
+    const PointwiseOperand in[] = {tensor_operand(*dy.impl(), dy.shape()),
+                                   std::get<K>(operands).operand(dy.shape())...};
     auto dx = Tensor<T>::empty(dy.shape(), dy.device());
     run_pointwise(&PointwiseKernels<F, A...>::template gradient<I>, *dx.impl(), in, static_cast<int>(sizeof...(A)) + 1);
     return dx;
@@ -168,8 +177,8 @@ class Pointwise {
 
   /// Applies the formula to tensors that broadcast, and numbers.
   template <class... A>
-    requires(OperandTraits<A>::is_tensor || ...)
-  auto operator()(const A&... operands) const -> Tensor<typename PointwiseKernels<F, A...>::Out> {
+  requires(OperandTraits<A>::is_tensor || ...) auto operator()(const A&... operands) const
+      -> Tensor<typename PointwiseKernels<F, A...>::Out> {
     using T = Common<A...>;
     using Out = typename PointwiseKernels<F, A...>::Out;
     auto y = forward(operands...);
@@ -205,7 +214,8 @@ class Pointwise {
     size_t k = 0;
     auto describe = [&](const auto& operand) {
       auto* value = &numbers[k++];
-      if constexpr (OperandTraits<std::decay_t<decltype(operand)>>::is_tensor) return tensor_operand(*operand.impl(), shape);
+      if constexpr (OperandTraits<std::decay_t<decltype(operand)>>::is_tensor)
+        return tensor_operand(*operand.impl(), shape);
       else return PointwiseOperand{reinterpret_cast<const char*>(value), sizeof(*value), {}, false, true};
     };
     const PointwiseOperand in[] = {describe(operands)...};
@@ -237,8 +247,7 @@ class Pointwise {
 namespace gradus::inline GRADUS_BUILD {
 
 /// A number that may stand beside a Tensor<T>: whole numbers with any, fractions with floating types only.
-template <class N, class T>
-concept ScalarFor = std::is_arithmetic_v<N> && (Floating<T> || std::is_integral_v<N>);
+template <class N, class T> concept ScalarFor = std::is_arithmetic_v<N> &&(Floating<T> || std::is_integral_v<N>);
 
 /// Makes an operator from a formula: a generic lambda without captures over "a value", in the vocabulary of
 /// arithmetic, comparisons, where, maximum, minimum, exp, log, tanh, sigmoid, ... A number known only at run time

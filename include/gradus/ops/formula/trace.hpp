@@ -17,13 +17,15 @@ struct Trace {
   constexpr Trace(uint32_t bits, bool seed) : operands(bits), is_seed(seed) {}
   /// A literal reads nothing.
   template <class N>
-    requires std::is_arithmetic_v<N>
+  requires std::is_arithmetic_v<N>
   constexpr Trace(N) {}
 
   static constexpr Trace operand(int i) { return {1u << i, false}; }
   static constexpr Trace seed() { return {0, true}; }
   template <class... A>
-  static constexpr Trace of(const A&... parts) { return {(parts.operands | ...), false}; }
+  static constexpr Trace of(const A&... parts) {
+    return {(parts.operands | ...), false};
+  }
 
   friend constexpr Trace operator+(const Trace& a, const Trace& b) { return of(a, b); }
   friend constexpr Trace operator-(const Trace& a, const Trace& b) { return of(a, b); }

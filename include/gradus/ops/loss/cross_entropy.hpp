@@ -8,8 +8,8 @@ namespace gradus::inline GRADUS_BUILD {
 enum class Reduce { mean, sum, none };
 
 struct CrossEntropyOptions {
-  double label_smoothing = 0;    ///< this share of the target is spread evenly over all classes (Szegedy et al., 2015)
-  int64_t ignore_index = -100;   ///< rows with this label count for nothing
+  double label_smoothing = 0;   ///< this share of the target is spread evenly over all classes (Szegedy et al., 2015)
+  int64_t ignore_index = -100;  ///< rows with this label count for nothing
   Reduce reduction = Reduce::mean;
 };
 
@@ -19,8 +19,9 @@ namespace gradus::detail::inline GRADUS_BUILD {
 
 /// scale[row] * (softmax(logits) - target): the gradient, in one pass. logits (n, c) dense.
 template <Floating T>
-Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>& labels, const Tensor<Compute<T>>& totals, const T* dy, bool dy_per_row,
-                                 double factor, const CrossEntropyOptions& options) {
+Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>& labels,
+                                 const Tensor<Compute<T>>& totals, const T* dy, bool dy_per_row, double factor,
+                                 const CrossEntropyOptions& options) {
   using C = Compute<T>;
   auto n = logits.size(0), classes = logits.size(1);
   auto result = Tensor<T>::empty(logits.shape(), logits.device());
@@ -50,7 +51,8 @@ Tensor<T> target_rows(const Tensor<int64_t>& labels, int64_t classes, const Cros
     auto label = labels.data()[row];
     if (label == options.ignore_index) continue;
     std::fill_n(to + row * classes, classes, static_cast<T>(options.label_smoothing / static_cast<double>(classes)));
-    to[row * classes + label] = static_cast<T>(1 - options.label_smoothing + options.label_smoothing / static_cast<double>(classes));
+    to[row * classes + label] =
+        static_cast<T>(1 - options.label_smoothing + options.label_smoothing / static_cast<double>(classes));
   }
   return target;
 }
@@ -62,21 +64,23 @@ namespace gradus::inline GRADUS_BUILD {
 /// Mean over the batch of -log softmax(logits)[label]. logits (n, classes), labels (n,) in [0, classes) -> scalar,
 /// or (n,) with Reduce::none. Throws IndexError for a label out of range. As torch.nn.functional.cross_entropy.
 template <Floating T>
-Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& labels_in, CrossEntropyOptions options = {}) {
+Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& labels_in,
+                        CrossEntropyOptions options = {}) {
   using C = Compute<T>;
   require<ShapeError>(logits_in.rank() == 2 && labels_in.rank() == 1 && logits_in.shape()[0] == labels_in.shape()[0],
                       "cross_entropy: logits are ", logits_in.shape(), " and labels ", labels_in.shape(),
                       ", but must be (n, classes) and (n,)");
-  require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1, "cross_entropy: label_smoothing is ",
-                      options.label_smoothing, ", but must be in [0, 1]");
-  auto logits = contiguous(logits_in);          // (n, classes)
-  auto labels = contiguous(labels_in.detach()); // (n,)
+  require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1,
+                      "cross_entropy: label_smoothing is ", options.label_smoothing, ", but must be in [0, 1]");
+  auto logits = contiguous(logits_in);           // (n, classes)
+  auto labels = contiguous(labels_in.detach());  // (n,)
   auto n = logits.size(0), classes = logits.size(1);
   int64_t counted = 0;
   for (int64_t row = 0; row < n; ++row) {
     auto label = labels.data()[row];
     if (label == options.ignore_index) continue;
-    require<IndexError>(label >= 0 && label < classes, "cross_entropy: label ", label, " of row ", row, " is out of range for ", classes, " classes");
+    require<IndexError>(label >= 0 && label < classes, "cross_entropy: label ", label, " of row ", row,
+                        " is out of range for ", classes, " classes");
     ++counted;
   }
   auto totals = Tensor<C>::empty({n}), losses = Tensor<C>::empty({n});
@@ -98,19 +102,22 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
     loss[row] = value;
   });
   auto factor = options.reduction == Reduce::mean ? 1.0 / static_cast<double>(counted) : 1.0;
-  if (options.reduction != Reduce::none) losses = detail::reduce<detail::SumReducer<C>>("cross_entropy", losses, 0, false);
+  if (options.reduction != Reduce::none)
+    losses = detail::reduce<detail::SumReducer<C>>("cross_entropy", losses, 0, false);
   if (options.reduction == Reduce::mean) losses = losses / static_cast<double>(counted);  // of no rows: NaN, as PyTorch
   auto y = cast<T>(losses);
-  return differentiable("cross_entropy", y, wrt(logits, [logits = saved(logits), labels = saved(labels), totals, factor, options](const Tensor<T>& dy) {
-    auto per_row = options.reduction == Reduce::none;
-    if (!grad_enabled()) {
-      auto dense = contiguous(dy);
-      return detail::cross_entropy_gradient(logits(), labels(), totals, dense.data(), per_row, factor, options);
-    }
-    auto target = detail::target_rows<T>(labels(), logits().size(1), options);                        // (n, classes)
-    auto weight = sum(target, 1, true);                                                               // 0 for ignored rows
-    return (softmax(logits()) * weight - target) * ((per_row ? unsqueeze(dy, 1) : dy) * factor);
-  }));
+  return differentiable(
+      "cross_entropy", y,
+      wrt(logits, [logits = saved(logits), labels = saved(labels), totals, factor, options](const Tensor<T>& dy) {
+        auto per_row = options.reduction == Reduce::none;
+        if (!grad_enabled()) {
+          auto dense = contiguous(dy);
+          return detail::cross_entropy_gradient(logits(), labels(), totals, dense.data(), per_row, factor, options);
+        }
+        auto target = detail::target_rows<T>(labels(), logits().size(1), options);  // (n, classes)
+        auto weight = sum(target, 1, true);                                         // 0 for ignored rows
+        return (softmax(logits()) * weight - target) * ((per_row ? unsqueeze(dy, 1) : dy) * factor);
+      }));
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -14,12 +14,14 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
   for_rows(rows, n, [&](int64_t row) {
     auto* from = x.data() + row * n;
     Simd<C> total(row_logsumexp(from, n));
-    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) { store_some(v - total, to + row * n + i, count); });
+    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+      store_some(v - total, to + row * n + i, count);
+    });
   });
   return differentiable("log_softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
-    auto p = grad_enabled() ? softmax_last(x()) : exp(y());
-    return dy - p * sum(dy, -1, true);
-  }));
+                          auto p = grad_enabled() ? softmax_last(x()) : exp(y());
+                          return dy - p * sum(dy, -1, true);
+                        }));
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
@@ -29,7 +31,8 @@ namespace gradus::inline GRADUS_BUILD {
 /// x - log(sum(exp(x))) along an axis, without overflow. Any shape but a scalar; the result has the same.
 template <Floating T>
 Tensor<T> log_softmax(const Tensor<T>& x, int64_t axis = -1) {
-  return detail::along_last_axis("log_softmax", x, axis, [](const Tensor<T>& rows) { return detail::log_softmax_last(rows); });
+  return detail::along_last_axis("log_softmax", x, axis,
+                                 [](const Tensor<T>& rows) { return detail::log_softmax_last(rows); });
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -15,8 +15,8 @@ namespace gradus::inline GRADUS_BUILD {
 /// Mean of (prediction - target)^2 over all elements: a scalar. Both must have the same shape.
 template <Floating T>
 Tensor<T> mse_loss(const Tensor<T>& prediction, const Tensor<T>& target) {
-  require<ShapeError>(prediction.shape() == target.shape(), "mse_loss: prediction is ", prediction.shape(), " but target is ",
-                      target.shape(), "; reshape one, broadcasting here is nearly always a mistake");
+  require<ShapeError>(prediction.shape() == target.shape(), "mse_loss: prediction is ", prediction.shape(),
+                      " but target is ", target.shape(), "; reshape one, broadcasting here is nearly always a mistake");
   return mean(detail::squared_error_formula(prediction, target));
 }
 

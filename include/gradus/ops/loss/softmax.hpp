@@ -15,12 +15,14 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
   for_rows(rows, n, [&](int64_t row) {
     auto* from = x.data() + row * n;
     Simd<C> total(row_logsumexp(from, n));
-    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) { store_some(exp(v - total), to + row * n + i, count); });
+    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+      store_some(exp(v - total), to + row * n + i, count);
+    });
   });
   return differentiable("softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
-    auto p = grad_enabled() ? softmax_last(x()) : y();
-    return p * (dy - sum(dy * p, -1, true));
-  }));
+                          auto p = grad_enabled() ? softmax_last(x()) : y();
+                          return p * (dy - sum(dy * p, -1, true));
+                        }));
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -45,11 +45,13 @@ template <class T>
 Compute<T> row_logsumexp(const T* row, int64_t n) {
   using C = Compute<T>;
   Simd<C> top(-std::numeric_limits<C>::infinity());
-  for_each_register(row, n, -std::numeric_limits<C>::infinity(), [&](int64_t, const Simd<C>& x, int64_t) { top = maximum(top, x); });
+  for_each_register(row, n, -std::numeric_limits<C>::infinity(),
+                    [&](int64_t, const Simd<C>& x, int64_t) { top = maximum(top, x); });
   auto m = fold_lanes(top, [](C a, C b) { return a > b || a != a ? a : b; });
   if (std::isinf(m)) return m;
   Simd<C> total(C(0));
-  for_each_register(row, n, -std::numeric_limits<C>::infinity(), [&](int64_t, const Simd<C>& x, int64_t) { total = total + exp(x - Simd<C>(m)); });
+  for_each_register(row, n, -std::numeric_limits<C>::infinity(),
+                    [&](int64_t, const Simd<C>& x, int64_t) { total = total + exp(x - Simd<C>(m)); });
   return m + std::log(fold_lanes(total, [](C a, C b) { return a + b; }));
 }
 

@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Absolute value; the gradient at 0 is 0. Any shape; the result has the same.
 template <Numeric T>
-Tensor<T> abs(const Tensor<T>& x) { return detail::abs_formula(x); }
+Tensor<T> abs(const Tensor<T>& x) {
+  return detail::abs_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

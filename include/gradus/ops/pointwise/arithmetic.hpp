@@ -15,44 +15,72 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Sum. Shapes broadcast.
 template <Numeric T>
-Tensor<T> operator+(const Tensor<T>& a, const Tensor<T>& b) { return detail::add_formula(a, b); }
+Tensor<T> operator+(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::add_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator+(const Tensor<T>& a, N b) { return detail::add_formula(a, b); }
+Tensor<T> operator+(const Tensor<T>& a, N b) {
+  return detail::add_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator+(N a, const Tensor<T>& b) { return detail::add_formula(a, b); }
+Tensor<T> operator+(N a, const Tensor<T>& b) {
+  return detail::add_formula(a, b);
+}
 
 /// Difference. Shapes broadcast.
 template <Numeric T>
-Tensor<T> operator-(const Tensor<T>& a, const Tensor<T>& b) { return detail::subtract_formula(a, b); }
+Tensor<T> operator-(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::subtract_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator-(const Tensor<T>& a, N b) { return detail::subtract_formula(a, b); }
+Tensor<T> operator-(const Tensor<T>& a, N b) {
+  return detail::subtract_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator-(N a, const Tensor<T>& b) { return detail::subtract_formula(a, b); }
+Tensor<T> operator-(N a, const Tensor<T>& b) {
+  return detail::subtract_formula(a, b);
+}
 
 /// Product, element by element (matmul is the matrix product). Shapes broadcast.
 template <Numeric T>
-Tensor<T> operator*(const Tensor<T>& a, const Tensor<T>& b) { return detail::multiply_formula(a, b); }
+Tensor<T> operator*(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::multiply_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator*(const Tensor<T>& a, N b) { return detail::multiply_formula(a, b); }
+Tensor<T> operator*(const Tensor<T>& a, N b) {
+  return detail::multiply_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator*(N a, const Tensor<T>& b) { return detail::multiply_formula(a, b); }
+Tensor<T> operator*(N a, const Tensor<T>& b) {
+  return detail::multiply_formula(a, b);
+}
 
 /// Quotient. Whole numbers are cut towards 0 as in C++, and x / 0 is 0 for them. Shapes broadcast.
 template <Numeric T>
-Tensor<T> operator/(const Tensor<T>& a, const Tensor<T>& b) { return detail::divide_formula(a, b); }
+Tensor<T> operator/(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::divide_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator/(const Tensor<T>& a, N b) { return detail::divide_formula(a, b); }
+Tensor<T> operator/(const Tensor<T>& a, N b) {
+  return detail::divide_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> operator/(N a, const Tensor<T>& b) { return detail::divide_formula(a, b); }
+Tensor<T> operator/(N a, const Tensor<T>& b) {
+  return detail::divide_formula(a, b);
+}
 
 template <Numeric T>
-Tensor<T> operator-(const Tensor<T>& x) { return detail::negate_formula(x); }
+Tensor<T> operator-(const Tensor<T>& x) {
+  return detail::negate_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
 template <Floating T>
-TensorRef add_recorded(const TensorRef& a, const TensorRef& b) { return (Tensor<T>(a) + Tensor<T>(b)).impl(); }
+TensorRef add_recorded(const TensorRef& a, const TensorRef& b) {
+  return (Tensor<T>(a) + Tensor<T>(b)).impl();
+}
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -20,49 +20,89 @@ namespace gradus::inline GRADUS_BUILD {
 // Shapes broadcast; the result is bool.
 
 template <Numeric T>
-Tensor<bool> operator<(const Tensor<T>& a, const Tensor<T>& b) { return detail::less_formula(a, b); }
+Tensor<bool> operator<(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::less_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator<(const Tensor<T>& a, N b) { return detail::less_formula(a, b); }
+Tensor<bool> operator<(const Tensor<T>& a, N b) {
+  return detail::less_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator<(N a, const Tensor<T>& b) { return detail::less_formula(a, b); }
+Tensor<bool> operator<(N a, const Tensor<T>& b) {
+  return detail::less_formula(a, b);
+}
 
 template <Numeric T>
-Tensor<bool> operator<=(const Tensor<T>& a, const Tensor<T>& b) { return detail::less_equal_formula(a, b); }
+Tensor<bool> operator<=(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::less_equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator<=(const Tensor<T>& a, N b) { return detail::less_equal_formula(a, b); }
+Tensor<bool> operator<=(const Tensor<T>& a, N b) {
+  return detail::less_equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator<=(N a, const Tensor<T>& b) { return detail::less_equal_formula(a, b); }
+Tensor<bool> operator<=(N a, const Tensor<T>& b) {
+  return detail::less_equal_formula(a, b);
+}
 
 template <Numeric T>
-Tensor<bool> operator>(const Tensor<T>& a, const Tensor<T>& b) { return detail::greater_formula(a, b); }
+Tensor<bool> operator>(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::greater_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator>(const Tensor<T>& a, N b) { return detail::greater_formula(a, b); }
+Tensor<bool> operator>(const Tensor<T>& a, N b) {
+  return detail::greater_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator>(N a, const Tensor<T>& b) { return detail::greater_formula(a, b); }
+Tensor<bool> operator>(N a, const Tensor<T>& b) {
+  return detail::greater_formula(a, b);
+}
 
 template <Numeric T>
-Tensor<bool> operator>=(const Tensor<T>& a, const Tensor<T>& b) { return detail::greater_equal_formula(a, b); }
+Tensor<bool> operator>=(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::greater_equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator>=(const Tensor<T>& a, N b) { return detail::greater_equal_formula(a, b); }
+Tensor<bool> operator>=(const Tensor<T>& a, N b) {
+  return detail::greater_equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator>=(N a, const Tensor<T>& b) { return detail::greater_equal_formula(a, b); }
+Tensor<bool> operator>=(N a, const Tensor<T>& b) {
+  return detail::greater_equal_formula(a, b);
+}
 
 template <Numeric T>
-Tensor<bool> operator==(const Tensor<T>& a, const Tensor<T>& b) { return detail::equal_formula(a, b); }
+Tensor<bool> operator==(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator==(const Tensor<T>& a, N b) { return detail::equal_formula(a, b); }
+Tensor<bool> operator==(const Tensor<T>& a, N b) {
+  return detail::equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator==(N a, const Tensor<T>& b) { return detail::equal_formula(a, b); }
+Tensor<bool> operator==(N a, const Tensor<T>& b) {
+  return detail::equal_formula(a, b);
+}
 
 template <Numeric T>
-Tensor<bool> operator!=(const Tensor<T>& a, const Tensor<T>& b) { return detail::not_equal_formula(a, b); }
+Tensor<bool> operator!=(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::not_equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator!=(const Tensor<T>& a, N b) { return detail::not_equal_formula(a, b); }
+Tensor<bool> operator!=(const Tensor<T>& a, N b) {
+  return detail::not_equal_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<bool> operator!=(N a, const Tensor<T>& b) { return detail::not_equal_formula(a, b); }
+Tensor<bool> operator!=(N a, const Tensor<T>& b) {
+  return detail::not_equal_formula(a, b);
+}
 
-inline Tensor<bool> operator&&(const Tensor<bool>& a, const Tensor<bool>& b) { return detail::logical_and_formula(a, b); }
-inline Tensor<bool> operator||(const Tensor<bool>& a, const Tensor<bool>& b) { return detail::logical_or_formula(a, b); }
+inline Tensor<bool> operator&&(const Tensor<bool>& a, const Tensor<bool>& b) {
+  return detail::logical_and_formula(a, b);
+}
+inline Tensor<bool> operator||(const Tensor<bool>& a, const Tensor<bool>& b) {
+  return detail::logical_or_formula(a, b);
+}
 inline Tensor<bool> operator!(const Tensor<bool>& a) { return detail::logical_not_formula(a); }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> erf(const Tensor<T>& x) { return detail::erf_formula(x); }
+Tensor<T> erf(const Tensor<T>& x) {
+  return detail::erf_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -11,10 +11,14 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// e to the power x. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> exp(const Tensor<T>& x) { return detail::exp_formula(x); }
+Tensor<T> exp(const Tensor<T>& x) {
+  return detail::exp_formula(x);
+}
 
 /// exp(x) - 1, exact near 0. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> expm1(const Tensor<T>& x) { return detail::expm1_formula(x); }
+Tensor<T> expm1(const Tensor<T>& x) {
+  return detail::expm1_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Largest whole number not above x. Any shape; the gradient is 0.
 template <Floating T>
-Tensor<T> floor(const Tensor<T>& x) { return detail::floor_formula(x); }
+Tensor<T> floor(const Tensor<T>& x) {
+  return detail::floor_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -3,7 +3,8 @@
 #include "gradus/ops/pointwise.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-inline constexpr auto gelu_formula = pointwise("gelu", [](auto x) { return 0.5 * x * (1.0 + erf(0.7071067811865476 * x)); });
+inline constexpr auto gelu_formula =
+    pointwise("gelu", [](auto x) { return 0.5 * x * (1.0 + erf(0.7071067811865476 * x)); });
 inline constexpr auto gelu_tanh_formula = pointwise("gelu_tanh", [](auto x) {
   auto u = 0.7978845608028654 * (x + 0.044715 * x * x * x);
   return 0.5 * x * (1.0 + tanh(u));
@@ -14,10 +15,14 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Gaussian error linear unit, x times the normal distribution function (Hendrycks and Gimpel, 2016). Any shape.
 template <Floating T>
-Tensor<T> gelu(const Tensor<T>& x) { return detail::gelu_formula(x); }
+Tensor<T> gelu(const Tensor<T>& x) {
+  return detail::gelu_formula(x);
+}
 
 /// Its tanh approximation, as GPT-2 uses it. Any shape.
 template <Floating T>
-Tensor<T> gelu_tanh(const Tensor<T>& x) { return detail::gelu_tanh_formula(x); }
+Tensor<T> gelu_tanh(const Tensor<T>& x) {
+  return detail::gelu_tanh_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

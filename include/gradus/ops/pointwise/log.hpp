@@ -11,10 +11,14 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Natural logarithm: -infinity at 0, NaN below. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> log(const Tensor<T>& x) { return detail::log_formula(x); }
+Tensor<T> log(const Tensor<T>& x) {
+  return detail::log_formula(x);
+}
 
 /// log(1 + x), exact near 0. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> log1p(const Tensor<T>& x) { return detail::log1p_formula(x); }
+Tensor<T> log1p(const Tensor<T>& x) {
+  return detail::log1p_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -11,18 +11,30 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// The larger of two, element by element; NaN if either is. At a tie each gets half of the gradient.
 template <Numeric T>
-Tensor<T> maximum(const Tensor<T>& a, const Tensor<T>& b) { return detail::maximum_formula(a, b); }
+Tensor<T> maximum(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::maximum_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> maximum(const Tensor<T>& a, N b) { return detail::maximum_formula(a, b); }
+Tensor<T> maximum(const Tensor<T>& a, N b) {
+  return detail::maximum_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> maximum(N a, const Tensor<T>& b) { return detail::maximum_formula(a, b); }
+Tensor<T> maximum(N a, const Tensor<T>& b) {
+  return detail::maximum_formula(a, b);
+}
 
 /// The smaller of two, element by element; NaN if either is. At a tie each gets half of the gradient.
 template <Numeric T>
-Tensor<T> minimum(const Tensor<T>& a, const Tensor<T>& b) { return detail::minimum_formula(a, b); }
+Tensor<T> minimum(const Tensor<T>& a, const Tensor<T>& b) {
+  return detail::minimum_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> minimum(const Tensor<T>& a, N b) { return detail::minimum_formula(a, b); }
+Tensor<T> minimum(const Tensor<T>& a, N b) {
+  return detail::minimum_formula(a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> minimum(N a, const Tensor<T>& b) { return detail::minimum_formula(a, b); }
+Tensor<T> minimum(N a, const Tensor<T>& b) {
+  return detail::minimum_formula(a, b);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// max(x, 0), NaN stays NaN; the gradient at 0 is 0. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> relu(const Tensor<T>& x) { return detail::relu_formula(x); }
+Tensor<T> relu(const Tensor<T>& x) {
+  return detail::relu_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

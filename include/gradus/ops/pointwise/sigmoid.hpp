@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Logistic function, 1 / (1 + exp(-x)). Any shape; the result has the same.
 template <Floating T>
-Tensor<T> sigmoid(const Tensor<T>& x) { return detail::sigmoid_formula(x); }
+Tensor<T> sigmoid(const Tensor<T>& x) {
+  return detail::sigmoid_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

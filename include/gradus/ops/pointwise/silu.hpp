@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// x times its sigmoid (Elfwing et al., 2017). Any shape; the result has the same.
 template <Floating T>
-Tensor<T> silu(const Tensor<T>& x) { return detail::silu_formula(x); }
+Tensor<T> silu(const Tensor<T>& x) {
+  return detail::silu_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Square root. Any shape; NaN below 0; the gradient at 0 is infinite.
 template <Floating T>
-Tensor<T> sqrt(const Tensor<T>& x) { return detail::sqrt_formula(x); }
+Tensor<T> sqrt(const Tensor<T>& x) {
+  return detail::sqrt_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -10,6 +10,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Hyperbolic tangent. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> tanh(const Tensor<T>& x) { return detail::tanh_formula(x); }
+Tensor<T> tanh(const Tensor<T>& x) {
+  return detail::tanh_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

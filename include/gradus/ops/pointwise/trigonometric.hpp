@@ -11,10 +11,14 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// Sine of x in radians. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> sin(const Tensor<T>& x) { return detail::sin_formula(x); }
+Tensor<T> sin(const Tensor<T>& x) {
+  return detail::sin_formula(x);
+}
 
 /// Cosine of x in radians. Any shape; the result has the same.
 template <Floating T>
-Tensor<T> cos(const Tensor<T>& x) { return detail::cos_formula(x); }
+Tensor<T> cos(const Tensor<T>& x) {
+  return detail::cos_formula(x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

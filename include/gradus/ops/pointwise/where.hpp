@@ -3,7 +3,8 @@
 #include "gradus/ops/pointwise.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-inline constexpr auto where_formula = pointwise("where", [](auto condition, auto a, auto b) { return where(condition, a, b); });
+inline constexpr auto where_formula =
+    pointwise("where", [](auto condition, auto a, auto b) { return where(condition, a, b); });
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -15,8 +16,12 @@ Tensor<T> where(const Tensor<bool>& condition, const Tensor<T>& a, const Tensor<
   return detail::where_formula(condition, a, b);
 }
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> where(const Tensor<bool>& condition, N a, const Tensor<T>& b) { return detail::where_formula(condition, a, b); }
+Tensor<T> where(const Tensor<bool>& condition, N a, const Tensor<T>& b) {
+  return detail::where_formula(condition, a, b);
+}
 template <Numeric T, ScalarFor<T> N>
-Tensor<T> where(const Tensor<bool>& condition, const Tensor<T>& a, N b) { return detail::where_formula(condition, a, b); }
+Tensor<T> where(const Tensor<bool>& condition, const Tensor<T>& a, N b) {
+  return detail::where_formula(condition, a, b);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -14,22 +14,24 @@ Tensor<int64_t> argmax(const Tensor<T>& x, int64_t axis = -1, bool keep_dims = f
   auto strides = x.strides();
   shape.erase(a);
   strides.erase(a);
-  require<ShapeError>(count > 0 || shape.numel() == 0, "argmax: nothing to choose from in axis ", axis, " of shape ", x.shape());
+  require<ShapeError>(count > 0 || shape.numel() == 0, "argmax: nothing to choose from in axis ", axis, " of shape ",
+                      x.shape());
   auto y = Tensor<int64_t>::empty(shape, x.device());
   auto* to = reinterpret_cast<int64_t*>(y.impl()->data());
   auto plan = detail::plan_loop(shape, &strides, 1);
-  parallel_for(shape.numel(), std::max<int64_t>(1, detail::elements_per_chunk / std::max<int64_t>(count, 1)), [&](int64_t first, int64_t last) {
-    detail::for_each_row(plan, first, last, [&, at = first](const int64_t* offsets, int64_t n) mutable {
-      for (int64_t i = 0; i < n; ++i, ++at) {
-        auto* row = x.data() + offsets[0] + i * plan.inner_stride(0);
-        int64_t best = 0;
-        for (int64_t k = 1; k < count && row[best * step] == row[best * step]; ++k) {
-          if (!(row[k * step] <= row[best * step])) best = k;
-        }
-        to[at] = best;
-      }
-    });
-  });
+  parallel_for(shape.numel(), std::max<int64_t>(1, detail::elements_per_chunk / std::max<int64_t>(count, 1)),
+               [&](int64_t first, int64_t last) {
+                 detail::for_each_row(plan, first, last, [&, at = first](const int64_t* offsets, int64_t n) mutable {
+                   for (int64_t i = 0; i < n; ++i, ++at) {
+                     auto* row = x.data() + offsets[0] + i * plan.inner_stride(0);
+                     int64_t best = 0;
+                     for (int64_t k = 1; k < count && row[best * step] == row[best * step]; ++k) {
+                       if (!(row[k * step] <= row[best * step])) best = k;
+                     }
+                     to[at] = best;
+                   }
+                 });
+               });
   if (!keep_dims) return y;
   shape.insert(a, 1);
   return reshape(y, shape);

@@ -20,6 +20,8 @@ Tensor<T> logsumexp(const Tensor<T>& x, const Axes& axes, bool keep_dims = false
   return keep_dims ? y : reshape(y, split.kept);
 }
 template <Floating T>
-Tensor<T> logsumexp(const Tensor<T>& x) { return logsumexp(x, Axes::all(x.rank())); }
+Tensor<T> logsumexp(const Tensor<T>& x) {
+  return logsumexp(x, Axes::all(x.rank()));
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

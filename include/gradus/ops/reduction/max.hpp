@@ -12,15 +12,15 @@ namespace gradus::inline GRADUS_BUILD {
 template <Numeric T>
 Tensor<T> max(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
   auto split = detail::ReduceShape("max", x.shape(), x.strides(), axes);
-  require<ShapeError>(split.reduced.numel() > 0 || split.kept.numel() == 0, "max: nothing to choose from in axes ", axes, " of shape ",
-                      x.shape());
+  require<ShapeError>(split.reduced.numel() > 0 || split.kept.numel() == 0, "max: nothing to choose from in axes ",
+                      axes, " of shape ", x.shape());
   auto y = detail::reduce<detail::MaxReducer<T>>("max", x, axes, keep_dims);
   if constexpr (Floating<T>) {
     return differentiable("max", y, wrt(x, [x = saved(x), kept = split.keep_dims, axes](const Tensor<T>& dy) {
-      auto top = no_grad([&] { return x() == max(x(), axes, true); });                     // shape of x
-      auto ties = no_grad([&] { return cast<T>(sum(top, axes, true)); });                  // keep_dims
-      return where(top, expand(reshape(dy, kept) / ties, x().shape()), 0.0);
-    }));
+                            auto top = no_grad([&] { return x() == max(x(), axes, true); });     // shape of x
+                            auto ties = no_grad([&] { return cast<T>(sum(top, axes, true)); });  // keep_dims
+                            return where(top, expand(reshape(dy, kept) / ties, x().shape()), 0.0);
+                          }));
   } else {
     return y;
   }
@@ -28,12 +28,18 @@ Tensor<T> max(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
 
 /// Largest of all elements: a scalar.
 template <Numeric T>
-Tensor<T> max(const Tensor<T>& x) { return max(x, Axes::all(x.rank())); }
+Tensor<T> max(const Tensor<T>& x) {
+  return max(x, Axes::all(x.rank()));
+}
 
 /// Smallest element over axes; else as max.
 template <Numeric T>
-Tensor<T> min(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) { return -max(-x, axes, keep_dims); }
+Tensor<T> min(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
+  return -max(-x, axes, keep_dims);
+}
 template <Numeric T>
-Tensor<T> min(const Tensor<T>& x) { return -max(-x); }
+Tensor<T> min(const Tensor<T>& x) {
+  return -max(-x);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -14,6 +14,8 @@ Tensor<T> mean(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
 
 /// Mean of all elements: a scalar.
 template <Floating T>
-Tensor<T> mean(const Tensor<T>& x) { return mean(x, Axes::all(x.rank())); }
+Tensor<T> mean(const Tensor<T>& x) {
+  return mean(x, Axes::all(x.rank()));
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

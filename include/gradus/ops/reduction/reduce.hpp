@@ -87,7 +87,8 @@ class Reduction {
     auto columns = kept_.inner_stride(0) == 1 && reduced_.inner_stride(0) != 1 && kept_.inner() >= simd_lanes;
     auto tasks = columns ? (outputs_ + column_block - 1) / column_block : outputs_;
     auto total = outputs_ * count_;
-    parts_ = std::clamp<int64_t>(total / grain / std::max<int64_t>(tasks / 4, 1), 1, std::min<int64_t>(32, std::max<int64_t>(count_, 1)));
+    parts_ = std::clamp<int64_t>(total / grain / std::max<int64_t>(tasks / 4, 1), 1,
+                                 std::min<int64_t>(32, std::max<int64_t>(count_, 1)));
     Scratch<C> partial(parts_ * outputs_);
     auto outputs_per_task = std::max<int64_t>(1, grain / std::max<int64_t>(count_ / parts_, 1));
     if (columns) outputs_per_task = (outputs_per_task + column_block - 1) / column_block * column_block;

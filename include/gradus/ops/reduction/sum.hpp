@@ -21,14 +21,15 @@ Tensor<T> sum(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
 
 /// Whole numbers and truth values are counted in int64.
 template <Element T>
-  requires(!Floating<T>)
-Tensor<int64_t> sum(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
+requires(!Floating<T>) Tensor<int64_t> sum(const Tensor<T>& x, const Axes& axes, bool keep_dims = false) {
   return detail::reduce<detail::SumReducer<int64_t>>("sum", cast<int64_t>(x), axes, keep_dims);
 }
 
 /// Sum of all elements: a scalar.
 template <Element T>
-auto sum(const Tensor<T>& x) { return sum(x, Axes::all(x.rank())); }
+auto sum(const Tensor<T>& x) {
+  return sum(x, Axes::all(x.rank()));
+}
 
 }  // namespace gradus::inline GRADUS_BUILD
 

@@ -14,9 +14,12 @@ template <Floating T>
 Tensor<T> var(const Tensor<T>& x, const Axes& axes, VarOptions options = {}) {
   auto count = detail::ReduceShape("var", x.shape(), x.strides(), axes).reduced.numel();
   auto difference = x - mean(x, axes, true);
-  return sum(difference * difference, axes, options.keep_dims) / static_cast<double>(std::max<int64_t>(count - options.correction, 0));
+  return sum(difference * difference, axes, options.keep_dims) /
+         static_cast<double>(std::max<int64_t>(count - options.correction, 0));
 }
 template <Floating T>
-Tensor<T> var(const Tensor<T>& x, VarOptions options = {}) { return var(x, Axes::all(x.rank()), options); }
+Tensor<T> var(const Tensor<T>& x, VarOptions options = {}) {
+  return var(x, Axes::all(x.rank()), options);
+}
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -42,7 +42,8 @@ Tensor<T> reshape(const Tensor<T>& x, Shape shape) {
       known *= shape[i];
       continue;
     }
-    require<ShapeError>(unknown < 0, "reshape: shape ", shape, " leaves two sizes open, but at most one can be worked out");
+    require<ShapeError>(unknown < 0, "reshape: shape ", shape,
+                        " leaves two sizes open, but at most one can be worked out");
     unknown = i;
   }
   if (unknown >= 0) {
@@ -50,8 +51,8 @@ Tensor<T> reshape(const Tensor<T>& x, Shape shape) {
                         " do not fill ", shape);
     shape[unknown] = x.numel() / known;
   }
-  require<ShapeError>(shape.numel() == x.numel(), "reshape: x is ", x.shape(), " with ", x.numel(), " elements, but ", shape,
-                      " has ", shape.numel());
+  require<ShapeError>(shape.numel() == x.numel(), "reshape: x is ", x.shape(), " with ", x.numel(), " elements, but ",
+                      shape, " has ", shape.numel());
   auto dense = contiguous(x);
   return detail::record_view("reshape", detail::raw_view(dense, shape, contiguous_strides(shape)), dense,
                              [from = x.shape()](const Tensor<T>& dy) { return reshape(dy, from); });
@@ -87,7 +88,8 @@ Tensor<T> unsqueeze(const Tensor<T>& x, int64_t axis) {
 template <Element T>
 Tensor<T> squeeze(const Tensor<T>& x, int64_t axis) {
   auto at = normalize_axis("squeeze", axis, x.rank());
-  require<ShapeError>(x.shape()[at] == 1, "squeeze: axis ", axis, " of shape ", x.shape(), " has size ", x.shape()[at], ", not 1");
+  require<ShapeError>(x.shape()[at] == 1, "squeeze: axis ", axis, " of shape ", x.shape(), " has size ", x.shape()[at],
+                      ", not 1");
   auto shape = x.shape();
   auto strides = x.strides();
   shape.erase(at);

@@ -55,7 +55,8 @@ template <Element T>
 Tensor<T> select(const Tensor<T>& x, int64_t axis, int64_t index) {
   auto a = normalize_axis("select", axis, x.rank());
   auto size = x.shape()[a];
-  require<IndexError>(index >= -size && index < size, "select: index ", index, " is out of range for axis ", axis, " of shape ", x.shape());
+  require<IndexError>(index >= -size && index < size, "select: index ", index, " is out of range for axis ", axis,
+                      " of shape ", x.shape());
   auto at = index < 0 ? index + size : index;
   return squeeze(slice(x, a, at, at + 1), a);
 }

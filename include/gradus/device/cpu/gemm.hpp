@@ -1,0 +1,178 @@
+// Matrix product on the CPU: packed, blocked, in parallel, for operands with any strides.
+//
+// The result is cut into groups of rows and of columns, and a long inner dimension into parts, by the sizes alone;
+// parts are added in index order. So the bits do not depend on the number of threads.
+#pragma once
+
+#include "gradus/core/thread_pool.hpp"
+#include "gradus/device/cpu/allocator.hpp"
+#include "gradus/device/cpu/gemm_kernel.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Element (i, j) is data[i * row_stride + j * column_stride]; a transposed operand needs no copy.
+template <class T>
+struct MatrixView {
+  const T* data;
+  int64_t rows, columns, row_stride, column_stride;
+};
+
+/// What happens as C is written: + row_bias[i] + column_bias[j]; with accumulate, + what was there.
+template <class T>
+struct GemmTail {
+  const T* row_bias = nullptr;
+  const T* column_bias = nullptr;
+  bool accumulate = false;
+};
+
+/// How a product of these sizes is cut into chunks.
+template <class C>
+struct GemmPlan {
+  static constexpr int64_t target_chunks = 8;
+  using Tile = GemmTile<C>;
+  int64_t rows, columns, depth;
+  int64_t group_rows, group_columns, parts;  ///< of the result, in elements; parts of the depth
+  int64_t row_groups, column_groups, part_depth;
+
+  GemmPlan(int64_t m, int64_t n, int64_t k, int64_t wanted_columns) : rows(m), columns(n), depth(k) {
+    group_rows = std::min<int64_t>(round_up(m, Tile::rows), 512);
+    group_columns = std::min<int64_t>(round_up(n, Tile::lanes), wanted_columns);
+    auto chunks = [&] { return ceil_div(m, group_rows) * ceil_div(n, group_columns); };
+    // Small results: smaller groups while they stay worth packing for, then parts of the depth.
+    while (chunks() < target_chunks && group_columns > Tile::columns)
+      group_columns = round_up(group_columns / 2, Tile::columns);
+    while (chunks() < target_chunks && group_rows > 8 * Tile::rows) group_rows = round_up(group_rows / 2, Tile::rows);
+    row_groups = ceil_div(m, group_rows);
+    column_groups = ceil_div(n, group_columns);
+    parts = std::clamp<int64_t>(std::min(ceil_div(target_chunks, chunks()), depth / (4 * Tile::depth)), 1, 32);
+    part_depth = round_up(ceil_div(std::max<int64_t>(depth, 1), parts), Tile::depth);
+    parts = std::max<int64_t>(1, ceil_div(depth, part_depth));
+  }
+  int64_t chunks() const { return row_groups * column_groups * parts; }
+
+  static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+  static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+};
+
+/// Runs the product. pack_a(first row, rows, first k, depth, to) fills one panel of A, (depth, tile rows), short
+/// panels padded with zeros; pack_b(first column, columns, first k, depth, to) one of B, (depth, whole registers).
+/// write(first row, rows, first column, columns, tile, ld) takes finished results.
+template <class C, class PackA, class PackB, class Write>
+void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write) {
+  using Tile = GemmTile<C>;
+  auto [m, n, k] = std::array{plan.rows, plan.columns, plan.depth};
+  auto padded_rows = plan.round_up(m, Tile::rows);
+  auto prepack = plan.column_groups > 1 && plan.parts == 1;  // A would be packed once a column group otherwise
+  Scratch<C> all_a(prepack ? padded_rows * k : 0);
+  if (prepack) {
+    auto panels = padded_rows / Tile::rows;
+    parallel_for(panels, std::max<int64_t>(1, 16384 / std::max<int64_t>(k * Tile::rows, 1)),
+                 [&](int64_t first, int64_t last) {
+                   for (auto panel = first; panel < last; ++panel) {
+                     auto i = panel * Tile::rows;
+                     pack_a(i, std::min<int64_t>(Tile::rows, m - i), 0, k, all_a.data() + i * k);
+                   }
+                 });
+  }
+  Scratch<C> partial(plan.parts > 1 ? plan.parts * m * n : 0);
+  parallel_chunks(plan.chunks(), [&](int64_t chunk) {
+    auto row_group = chunk % plan.row_groups, column_group = chunk / plan.row_groups % plan.column_groups;
+    auto part = chunk / (plan.row_groups * plan.column_groups);
+    auto i0 = row_group * plan.group_rows, j0 = column_group * plan.group_columns, k0 = part * plan.part_depth;
+    auto rows = std::min(plan.group_rows, m - i0), columns = std::min(plan.group_columns, n - j0);
+    auto depth_end = std::min(k, k0 + plan.part_depth);
+    auto tile_rows = plan.round_up(rows, Tile::rows), tile_columns = plan.round_up(columns, Tile::lanes);
+    Scratch<C> sums(tile_rows * tile_columns);
+    Scratch<C> b(Tile::depth * tile_columns);
+    Scratch<C> a(prepack ? 0 : Tile::depth * tile_rows);
+    if (k0 >= depth_end) std::fill_n(sums.data(), tile_rows * tile_columns, C(0));
+    for (auto kb = k0; kb < depth_end; kb += Tile::depth) {
+      auto depth = std::min<int64_t>(Tile::depth, depth_end - kb);
+      if (!prepack) {
+        for (int64_t i = 0; i < rows; i += Tile::rows)
+          pack_a(i0 + i, std::min<int64_t>(Tile::rows, rows - i), kb, depth, a.data() + i * depth);
+      }
+      for (int64_t j = 0; j < columns; j += Tile::columns) {
+        auto width = std::min<int64_t>(Tile::columns, columns - j);
+        auto* panel = b.data() + j * depth;
+        pack_b(j0 + j, width, kb, depth, panel);
+        auto registers = column_registers<C>(width);
+        for (int64_t i = 0; i < rows; i += Tile::rows) {
+          auto* a_panel = prepack ? all_a.data() + (i0 + i) * k + kb * Tile::rows : a.data() + i * depth;
+          gemm_tile<C>(registers, depth, a_panel, panel, sums.data() + i * tile_columns + j, tile_columns, kb > k0);
+        }
+      }
+    }
+    if (plan.parts == 1) return write(i0, rows, j0, columns, sums.data(), tile_columns);
+    for (int64_t i = 0; i < rows; ++i) {
+      std::copy_n(sums.data() + i * tile_columns, columns, partial.data() + (part * m + i0 + i) * n + j0);
+    }
+  });
+  if (plan.parts == 1) return;
+  parallel_for(m, std::max<int64_t>(1, 16384 / std::max<int64_t>(n * plan.parts, 1)), [&](int64_t first, int64_t last) {
+    for (int64_t part = 1; part < plan.parts; ++part) {
+      for (auto i = first * n; i < last * n; ++i) partial[i] += partial[part * m * n + i];
+    }
+    write(first, last - first, 0, n, partial.data() + first * n, n);
+  });
+}
+
+/// Too small for packing to pay: plain loops over rows of B. Same bits whatever the surroundings.
+template <class T>
+void small_gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride, const GemmTail<T>& tail) {
+  using C = Compute<T>;
+  constexpr int64_t block = 64;
+  for (int64_t i = 0; i < a.rows; ++i) {
+    for (int64_t j0 = 0; j0 < b.columns; j0 += block) {
+      auto width = std::min(block, b.columns - j0);
+      C sums[block];
+      for (int64_t j = 0; j < width; ++j) {
+        auto sum = tail.row_bias != nullptr ? static_cast<C>(tail.row_bias[i]) : C(0);
+        if (tail.column_bias != nullptr) sum += static_cast<C>(tail.column_bias[j0 + j]);
+        if (tail.accumulate) sum += static_cast<C>(c[i * c_stride + j0 + j]);
+        sums[j] = sum;
+      }
+      for (int64_t k = 0; k < a.columns; ++k) {
+        auto x = static_cast<C>(a.data[i * a.row_stride + k * a.column_stride]);
+        auto* row = b.data + k * b.row_stride + j0 * b.column_stride;
+        if (b.column_stride == 1) {
+          for (int64_t j = 0; j < width; ++j) sums[j] += x * static_cast<C>(row[j]);
+        } else {
+          for (int64_t j = 0; j < width; ++j) sums[j] += x * static_cast<C>(row[j * b.column_stride]);
+        }
+      }
+      for (int64_t j = 0; j < width; ++j) c[i * c_stride + j0 + j] = static_cast<T>(sums[j]);
+    }
+  }
+}
+
+/// c (a.rows, b.columns) = a b with the tail; rows of c lie c_stride apart.
+template <class T>
+void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride, const GemmTail<T>& tail = {}) {
+  using C = Compute<T>;
+  using Tile = GemmTile<C>;
+  auto m = a.rows, n = b.columns, k = a.columns;
+  if (m == 0 || n == 0) return;
+  if (m * n * k <= 4096 || (m < 4 && m * n * k <= 65536)) return small_gemm(a, b, c, c_stride, tail);
+  GemmPlan<C> plan(m, n, k, 2 * Tile::columns);
+  packed_product<C>(
+      plan,
+      [&](int64_t i, int64_t rows, int64_t k0, int64_t depth, C* to) {
+        pack_panel(a.data + i * a.row_stride + k0 * a.column_stride, a.row_stride, a.column_stride, rows, depth, to,
+                   Tile::rows, Tile::rows);
+      },
+      [&](int64_t j, int64_t columns, int64_t k0, int64_t depth, C* to) {
+        int64_t padded = column_registers<C>(columns) * Tile::lanes;
+        pack_panel(b.data + k0 * b.row_stride + j * b.column_stride, b.column_stride, b.row_stride, columns, depth, to,
+                   padded, padded);
+      },
+      [&](int64_t i0, int64_t rows, int64_t j0, int64_t columns, const C* tile, int64_t ld) {
+        for (int64_t i = 0; i < rows; ++i) {
+          auto bias = tail.row_bias != nullptr ? static_cast<C>(tail.row_bias[i0 + i]) : C(0);
+          auto* biases = tail.column_bias != nullptr ? tail.column_bias + j0 : nullptr;
+          write_row(tile + i * ld, columns, bias, biases, tail.accumulate, c + (i0 + i) * c_stride + j0);
+        }
+      });
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

@@ -1,0 +1,174 @@
+// The inner kernel of matrix products, and how operands are packed for it.
+//
+// A is packed in panels of `tile_rows` rows, B in panels of up to three registers of columns; the kernel keeps a
+// tile of C in registers while it runs down a block of the inner dimension.
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "gradus/core/dtype.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Tile sizes that fill the machine's registers: 24 of 32 accumulate on AVX-512 and NEON, 12 of 16 elsewhere.
+template <class C>
+struct GemmTile {
+  using P = typename Eigen::internal::packet_traits<C>::type;
+  static constexpr int lanes = sizeof(P) / sizeof(C);
+  static constexpr int rows = sizeof(P) == 64 || EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 8 : 4;
+  static constexpr int columns = 3 * lanes;
+  static constexpr int64_t depth = 192 * 4 / sizeof(C);  ///< of a block: a panel of B stays in the L1 cache
+};
+
+/// c (rows, width) of a scratch tile with leading dimension ld, (+)= a panel (depth, tile rows) b panel (depth, width
+/// rounded up to whole registers). `Registers` columns registers are in use.
+template <class C, int Registers>
+inline void gemm_tile(int64_t depth, const C* a, const C* b, C* c, int64_t ld, bool accumulate) {
+  using namespace Eigen::internal;
+  using Tile = GemmTile<C>;
+  using P = typename Tile::P;
+  P sums[Tile::rows][Registers];
+  GRADUS_UNROLL
+  for (int i = 0; i < Tile::rows; ++i) {
+    GRADUS_UNROLL
+    for (int j = 0; j < Registers; ++j) {
+      sums[i][j] = accumulate ? ploadu<P>(c + i * ld + j * Tile::lanes) : pset1<P>(C(0));
+    }
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    P columns[Registers];
+    GRADUS_UNROLL
+    for (int j = 0; j < Registers; ++j) columns[j] = ploadu<P>(b + j * Tile::lanes);
+    GRADUS_UNROLL
+    for (int i = 0; i < Tile::rows; ++i) {
+      auto row = pset1<P>(a[i]);
+      GRADUS_UNROLL
+      for (int j = 0; j < Registers; ++j) sums[i][j] = pmadd<P>(row, columns[j], sums[i][j]);
+    }
+    a += Tile::rows;
+    b += Registers * Tile::lanes;
+  }
+  GRADUS_UNROLL
+  for (int i = 0; i < Tile::rows; ++i) {
+    GRADUS_UNROLL
+    for (int j = 0; j < Registers; ++j) pstoreu(c + i * ld + j * Tile::lanes, sums[i][j]);
+  }
+}
+
+/// Registers that `width` columns take.
+template <class C>
+constexpr int column_registers(int64_t width) {
+  return static_cast<int>((width + GemmTile<C>::lanes - 1) / GemmTile<C>::lanes);
+}
+
+template <class C>
+inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, C* c, int64_t ld, bool accumulate) {
+  switch (registers) {
+    case 1:
+      return gemm_tile<C, 1>(depth, a, b, c, ld, accumulate);
+    case 2:
+      return gemm_tile<C, 2>(depth, a, b, c, ld, accumulate);
+    default:
+      return gemm_tile<C, 3>(depth, a, b, c, ld, accumulate);
+  }
+}
+
+/// A square of `lanes` rows, read from `rows[i] + offset` and written transposed; only the first `count` of its
+/// columns are written.
+template <class C>
+inline void transpose_rows(const C* const* rows, int64_t offset, C* to, int64_t to_ld, int64_t count) {
+  using namespace Eigen::internal;
+  using P = typename GemmTile<C>::P;
+  constexpr int lanes = GemmTile<C>::lanes;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // the packet's alignment, which is not needed here
+  PacketBlock<P, lanes> block;
+#pragma GCC diagnostic pop
+  GRADUS_UNROLL
+  for (int i = 0; i < lanes; ++i) block.packet[i] = ploadu<P>(rows[i] + offset);
+  ptranspose(block);
+  if (count == lanes) {
+    GRADUS_UNROLL
+    for (int i = 0; i < lanes; ++i) pstoreu(to + i * to_ld, block.packet[i]);
+  } else {
+    GRADUS_UNROLL
+    for (int i = 0; i < lanes; ++i) {
+      if (i < count) pstoreu(to + i * to_ld, block.packet[i]);
+    }
+  }
+}
+
+/// to[j] = from[j], converted; a whole panel's width goes in registers.
+template <class C, class T>
+inline void copy_row(const T* from, int64_t width, C* to) {
+  if constexpr (!std::is_same_v<C, T>) {
+    for (int64_t j = 0; j < width; ++j) to[j] = static_cast<C>(from[j]);
+  } else if (width == GemmTile<C>::columns) {
+    std::memcpy(to, from, GemmTile<C>::columns * sizeof(C));
+  } else if (width == GemmTile<C>::rows) {
+    std::memcpy(to, from, GemmTile<C>::rows * sizeof(C));
+  } else {
+    std::memcpy(to, from, static_cast<size_t>(width) * sizeof(C));
+  }
+}
+
+/// to[j] = (accumulate ? to[j] : 0) + from[j] + bias + biases[j]; biases may be null. `from` is readable up to
+/// a whole register beyond n.
+template <class C, class T>
+inline void write_row(const C* from, int64_t n, C bias, const T* biases, bool accumulate, T* to) {
+  int64_t j = 0;
+  if constexpr (std::is_same_v<C, T>) {
+    using namespace Eigen::internal;
+    using P = typename GemmTile<C>::P;
+    auto constant = pset1<P>(bias);
+    for (; j + GemmTile<C>::lanes <= n; j += GemmTile<C>::lanes) {
+      auto value = padd(ploadu<P>(from + j), constant);
+      if (biases != nullptr) value = padd(value, ploadu<P>(biases + j));
+      if (accumulate) value = padd(value, ploadu<P>(to + j));
+      pstoreu(to + j, value);
+    }
+  }
+  for (; j < n; ++j) {
+    auto value = from[j] + bias;
+    if (biases != nullptr) value += static_cast<C>(biases[j]);
+    if (accumulate) value += static_cast<C>(to[j]);
+    to[j] = static_cast<T>(value);
+  }
+}
+
+/// to[k * to_ld + j] = element (j, k) for j < width, k < depth, zeros for width <= j < padded. Element (j, k) is
+/// from[j * j_stride + k * k_stride]; T is converted to C. This packs A and B alike.
+template <class C, class T>
+inline void pack_panel(const T* from, int64_t j_stride, int64_t k_stride, int64_t width, int64_t depth, C* to,
+                       int64_t to_ld, int64_t padded) {
+  constexpr int lanes = GemmTile<C>::lanes;
+  if (width < padded) {
+    for (int64_t k = 0; k < depth; ++k) std::fill(to + k * to_ld + width, to + k * to_ld + padded, C(0));
+  }
+  if (j_stride == 1) {
+    for (int64_t k = 0; k < depth; ++k) copy_row<C>(from + k * k_stride, width, to + k * to_ld);
+    return;
+  }
+  int64_t j = 0;
+  if constexpr (std::is_same_v<C, T>) {
+    if (k_stride == 1) {
+      for (; j + lanes <= width; j += lanes) {
+        const C* rows[lanes];
+        for (int64_t i = 0; i < lanes; ++i) rows[i] = from + (j + i) * j_stride;
+        int64_t k = 0;
+        for (; k + lanes <= depth; k += lanes) transpose_rows(rows, k, to + k * to_ld + j, to_ld, lanes);
+        for (; k < depth; ++k) {
+          for (int64_t i = j; i < j + lanes; ++i) to[k * to_ld + i] = from[i * j_stride + k];
+        }
+      }
+    }
+  }
+  for (; j < width; ++j) {
+    for (int64_t k = 0; k < depth; ++k) to[k * to_ld + j] = static_cast<C>(from[j * j_stride + k * k_stride]);
+  }
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
