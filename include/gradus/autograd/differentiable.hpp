@@ -71,8 +71,7 @@ template <class T, class... Parts>
 struct ClosuresNode final : NodeWithEdges<T, sizeof...(Parts)> {
   std::tuple<Parts...> parts;
 
-  ClosuresNode(const char* name, Parts&&... given)
-      : NodeWithEdges<T, sizeof...(Parts)>(name), parts(std::move(given)...) {
+  ClosuresNode(const char* op, Parts&&... given) : NodeWithEdges<T, sizeof...(Parts)>(op), parts(std::move(given)...) {
     std::apply([&](auto&... part) { this->inputs = {part.edge...}; }, parts);
   }
   void run_backward(BackwardWalk& walk) override {
@@ -100,7 +99,7 @@ struct ClosureNode final : NodeWithEdges<T, Inputs> {
   std::optional<F> closure;
   std::array<Shape, Inputs> shapes;
 
-  ClosureNode(const char* name, F&& f) : NodeWithEdges<T, Inputs>(name), closure(std::move(f)) {}
+  ClosureNode(const char* op, F&& f) : NodeWithEdges<T, Inputs>(op), closure(std::move(f)) {}
   void run_backward(BackwardWalk& walk) override {
     std::array<Tensor<T>, Outputs> gradients;
     std::array<bool, Inputs> wanted;

@@ -88,7 +88,7 @@ struct PointwiseNode final : NodeWithEdges<T, sizeof...(A)> {
   std::tuple<KeptOperand<T, A>...> operands;
   std::array<Shape, sizeof...(A)> shapes;
 
-  explicit PointwiseNode(const char* name) : NodeWithEdges<T, sizeof...(A)>(name) {}
+  explicit PointwiseNode(const char* op) : NodeWithEdges<T, sizeof...(A)>(op) {}
 
   void run_backward(BackwardWalk& walk) override { run_backward(walk, Indices{}); }
   void release() override {
