@@ -1,0 +1,128 @@
+// The safetensors format: a JSON header that names tensors, then their bytes. Reading executes nothing, and a
+// file from outside is checked whole before any memory is taken for it.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "gradus/io/file.hpp"
+#include "gradus/io/safetensors_header.hpp"
+#include "gradus/tensor.hpp"
+
+namespace gradus::io::inline GRADUS_BUILD {
+
+/// An open safetensors file. Tensors are read when asked for, straight into their own memory.
+class SafeTensors {
+ public:
+  /// Opens a file and checks its header. IoError when it cannot be read, FormatError when it is not what the format
+  /// demands: sizes or offsets that do not fit, gaps, overlaps, names that appear twice, unknown types.
+  static SafeTensors read(const std::string& path) {
+    SafeTensors file(path, detail::File::open(path));
+    auto size = file.file_.size(path);
+    require<FormatError>(size >= 8, "safetensors: ", path, ": the file has ", size,
+                         " bytes, but starts with a length of 8");
+    uint64_t length = 0;
+    static_assert(std::endian::native == std::endian::little,
+                  "safetensors are little-endian, and so must the machine be");
+    file.file_.read(path, &length, 8, 0);
+    require<FormatError>(length <= detail::max_safetensors_header, "safetensors: ", path, ": the header length is ",
+                         length, ", but at most ", detail::max_safetensors_header, " is allowed");
+    require<FormatError>(static_cast<int64_t>(length) <= size - 8, "safetensors: ", path, ": the header length is ",
+                         length, ", but only ", size - 8, " bytes follow");
+    std::string text(length, '\0');
+    file.file_.read(path, text.data(), static_cast<int64_t>(length), 8);
+    file.data_start_ = 8 + static_cast<int64_t>(length);
+    try {
+      file.header_ = parse_safetensors_header(text, static_cast<uint64_t>(size - file.data_start_));
+    } catch (Error& error) {
+      error.add_context("safetensors: " + path);
+      throw;
+    }
+    return file;
+  }
+
+  const std::string& path() const { return path_; }
+  /// Names of the tensors, sorted.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, info] : header_.tensors) names.push_back(name);
+    return names;
+  }
+  bool contains(const std::string& name) const { return header_.tensors.contains(name); }
+  /// IndexError when there is no tensor of that name; so for all that follow.
+  const SafeTensorInfo& info(const std::string& name) const {
+    auto found = header_.tensors.find(name);
+    require<IndexError>(found != header_.tensors.end(), "safetensors: ", path_, " has no tensor '", name, "'");
+    return found->second;
+  }
+  /// The element type as the format calls it: "F32", "BF16", "I64" ...
+  std::string_view dtype(const std::string& name) const { return info(name).dtype->name; }
+  const Shape& shape(const std::string& name) const { return info(name).shape; }
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+
+  /// The tensor as it was stored. TypeError when its elements are not T.
+  template <Element T>
+  Tensor<T> get(const std::string& name) const {
+    const auto& dtype = *info(name).dtype;
+    require<TypeError>(dtype.name == detail::safetensors_type_of<T>().name, "safetensors: ", path_, ": tensor '", name,
+                       "' has elements of type ", dtype.name, ", not ", dtype_of<T>, "; get_as converts");
+    return read_tensor<T>(name);
+  }
+  /// The tensor converted to T: between floating types (rounding to nearest), and from whole numbers to wider ones.
+  /// TypeError for anything that could change the meaning of a value.
+  template <Element T>
+  Tensor<T> get_as(const std::string& name) const {
+    const auto& dtype = *info(name).dtype;
+    require<TypeError>(detail::converts(dtype, detail::safetensors_type_of<T>()), "safetensors: ", path_, ": tensor '",
+                       name, "' has elements of type ", dtype.name, ", which do not convert to ", dtype_of<T>);
+    return detail::with_stored_type(dtype, [&](auto stored) {
+      using Stored = decltype(stored);
+      if constexpr (std::is_same_v<Stored, T>) {
+        return read_tensor<T>(name);
+      } else {
+        auto raw = read_bytes<Stored>(name);
+        auto result = Tensor<T>::empty(shape(name));
+        auto* to = result.mutable_data();
+        std::transform(raw.get(), raw.get() + result.numel(), to,
+                       [](Stored value) { return detail::convert<T>(value); });
+        return result;
+      }
+    });
+  }
+
+ private:
+  SafeTensors(std::string path, detail::File file) : path_(std::move(path)), file_(std::move(file)) {}
+
+  void read_into(const std::string& name, void* to) const {
+    const auto& tensor = info(name);
+    file_.read(path_, to, tensor.end - tensor.begin, data_start_ + tensor.begin);
+    if (tensor.dtype->name != "BOOL") return;
+    const auto* bytes = static_cast<const unsigned char*>(to);
+    for (int64_t i = 0; i < tensor.end - tensor.begin; ++i) {
+      require<FormatError>(bytes[i] <= 1, "safetensors: ", path_, ": tensor '", name, "' is BOOL, but element ", i,
+                           " is ", static_cast<int>(bytes[i]));
+    }
+  }
+  template <Element T>
+  Tensor<T> read_tensor(const std::string& name) const {
+    auto result = Tensor<T>::empty(shape(name));
+    read_into(name, result.mutable_data());
+    return result;
+  }
+  template <class Stored>
+  std::unique_ptr<Stored[]> read_bytes(const std::string& name) const {
+    auto result = std::make_unique_for_overwrite<Stored[]>(static_cast<size_t>(shape(name).numel()));
+    read_into(name, result.get());
+    return result;
+  }
+
+  std::string path_;
+  detail::File file_;
+  int64_t data_start_ = 0;
+  SafeTensorsHeader header_;
+};
+
+}  // namespace gradus::io::inline GRADUS_BUILD

@@ -1,0 +1,66 @@
+// Writes safetensors files, in the order and with the padding of the format's own library.
+#pragma once
+
+#include <set>
+
+#include "gradus/io/atomic_file.hpp"
+#include "gradus/io/safetensors_header.hpp"
+#include "gradus/tensor.hpp"
+
+namespace gradus::io::inline GRADUS_BUILD {
+
+/// A tensor of any element type and the name it gets in the file.
+struct SafeTensorsEntry {
+  template <Element T>
+  SafeTensorsEntry(std::string tensor_name, const Tensor<T>& tensor)
+      : name(std::move(tensor_name)), impl((tensor.is_contiguous() ? tensor : tensor.clone()).impl()) {}
+
+  std::string name;
+  gradus::detail::TensorRef impl;  ///< row-major
+};
+
+/// Writes all entries into one file that is there whole or not at all. `metadata` is text for people and programs.
+/// IoError when it cannot be written; ValueError for a name that appears twice or is reserved.
+inline void write_safetensors(const std::string& path, std::vector<SafeTensorsEntry> entries,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  std::set<std::string> names;
+  for (const auto& entry : entries) {
+    require<ValueError>(entry.name != "__metadata__", "write_safetensors: a tensor must not be called '__metadata__'");
+    require<ValueError>(names.insert(entry.name).second, "write_safetensors: two tensors are called '", entry.name,
+                        "'");
+  }
+  // Wide elements first: every tensor starts at a multiple of its element's size.
+  std::sort(entries.begin(), entries.end(), [](const SafeTensorsEntry& a, const SafeTensorsEntry& b) {
+    auto bytes_a = size_of(a.impl->dtype), bytes_b = size_of(b.impl->dtype);
+    return bytes_a != bytes_b ? bytes_a > bytes_b : a.name < b.name;
+  });
+
+  Json::Object header;
+  if (!metadata.empty()) {
+    Json::Object texts;
+    for (const auto& [key, value] : metadata) texts.emplace_back(key, value);
+    header.emplace_back("__metadata__", std::move(texts));
+  }
+  int64_t offset = 0;
+  auto bytes_of = [](const SafeTensorsEntry& entry) { return entry.impl->numel * size_of(entry.impl->dtype); };
+  for (const auto& entry : entries) {
+    Json::Array sizes(entry.impl->shape.begin(), entry.impl->shape.end());
+    header.emplace_back(entry.name, Json::object({{"dtype", detail::safetensors_type(entry.impl->dtype).name},
+                                                  {"shape", std::move(sizes)},
+                                                  {"data_offsets", Json::array({offset, offset + bytes_of(entry)})}}));
+    offset += bytes_of(entry);
+  }
+  auto text = to_string(Json(std::move(header)));
+  text.append((8 - text.size() % 8) % 8, ' ');
+  require<ValueError>(text.size() <= detail::max_safetensors_header, "write_safetensors: the names take ", text.size(),
+                      " bytes, but at most ", detail::max_safetensors_header, " are allowed");
+
+  AtomicFile file(path);
+  auto length = static_cast<uint64_t>(text.size());
+  file.write(&length, sizeof(length));
+  file.write(text);
+  for (const auto& entry : entries) file.write(entry.impl->data(), static_cast<size_t>(bytes_of(entry)));
+  file.commit();
+}
+
+}  // namespace gradus::io::inline GRADUS_BUILD
