@@ -102,16 +102,16 @@ struct ClosureNode final : NodeWithEdges<T, Inputs> {
   ClosureNode(const char* op, F&& f) : NodeWithEdges<T, Inputs>(op), closure(std::move(f)) {}
   void run_backward(BackwardWalk& walk) override {
     std::array<Tensor<T>, Outputs> gradients;
-    std::array<bool, Inputs> wanted;
+    std::array<bool, Inputs> mask;
     for (size_t i = 0; i < Outputs; ++i) gradients[i] = Tensor<T>(this->gradient_of(static_cast<int>(i)));
-    for (size_t i = 0; i < Inputs; ++i) wanted[i] = this->inputs[i].node && this->inputs[i].node->wanted;
+    for (size_t i = 0; i < Inputs; ++i) mask[i] = this->inputs[i].node && this->inputs[i].node->wanted;
     auto results = [&] {
-      if constexpr (Outputs == 1) return (*closure)(gradients[0], wanted);
-      else return (*closure)(gradients, wanted);
+      if constexpr (Outputs == 1) return (*closure)(gradients[0], mask);
+      else return (*closure)(gradients, mask);
     }();
     size_t i = 0;
     auto one = [&](const auto& result) {
-      if (wanted[i]) {
+      if (mask[i]) {
         check_gradient(this->name, i, result.impl(), shapes[i]);
         walk.deliver(this->inputs[i], result.impl());
       }

@@ -1,0 +1,44 @@
+#pragma once
+
+#include "gradus/device/cpu/philox_lanes.hpp"
+#include "gradus/ops/view/reshape.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// x / (1 - p) where word i of the stream lets element i pass, else 0. Linear, so its gradient is itself.
+template <Floating T>
+Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream) {
+  using C = Compute<T>;
+  auto x = contiguous(x_in);
+  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto* to = reinterpret_cast<T*>(y.impl()->data());
+  auto scale = static_cast<C>(1 / (1 - p));
+  auto bound = static_cast<uint32_t>(p * 0x1p24);  // of the 24 upper bits of a word, as RandomStream::uniform
+  parallel_for(x.numel(), 16 * philox_words, [&](int64_t first, int64_t last) {
+    uint32_t words[philox_words];
+    for (auto i = first; i < last; i += philox_words) {
+      philox_fill(stream, i, words);
+      auto n = std::min(philox_words, last - i);
+      auto* from = x.data() + i;
+      for (int64_t k = 0; k < n; ++k) {
+        to[i + k] = (words[k] >> 8) < bound ? T(0) : static_cast<T>(static_cast<C>(from[k]) * scale);
+      }
+    }
+  });
+  return differentiable("dropout", y, wrt(x, [p, stream](const Tensor<T>& dy) { return drop(dy, p, stream); }));
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// Sets each element to 0 with probability p and divides the others by 1 - p (Srivastava et al., 2014). Draws from the
+/// thread's generator. Without `training`, and for p = 0, it is x itself.
+template <Floating T>
+Tensor<T> dropout(const Tensor<T>& x, double p = 0.5, bool training = true) {
+  require<ValueError>(p >= 0 && p < 1, "dropout: p is ", p, ", but must be in [0, 1)");
+  if (!training || p == 0) return x;
+  return detail::drop(x, p, default_generator().reserve(x.numel()));
+}
+
+}  // namespace gradus::inline GRADUS_BUILD

@@ -1,0 +1,175 @@
+#pragma once
+
+#include "gradus/ops/norm/channel_blocks.hpp"
+#include "gradus/ops/pointwise/arithmetic.hpp"
+#include "gradus/ops/pointwise/sqrt.hpp"
+#include "gradus/ops/reduction/mean.hpp"
+
+namespace gradus::inline GRADUS_BUILD {
+
+struct BatchNormOptions {
+  bool training = true;   ///< normalise with the batch's own mean and variance, and update the running ones
+  double momentum = 0.1;  ///< share of the batch in the running mean and variance
+  double eps = 1e-5;      ///< added to the variance
+};
+
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// (c,) as (1, c, 1, ...), to broadcast over x of that rank.
+template <Floating T>
+Tensor<T> per_channel(const Tensor<T>& x, int rank) {
+  auto shape = Shape::filled(rank, 1);
+  shape[1] = x.numel();
+  return reshape(x, shape);
+}
+
+/// Entry `channel` of a (c,) tensor, or `missing` where there is none.
+template <Floating T>
+Compute<T> channel_value(const Tensor<T>& x, int64_t channel, Compute<T> missing) {
+  return x.defined() ? static_cast<Compute<T>>(x.data()[channel * x.strides()[0]]) : missing;
+}
+
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias with the batch's statistics; x is dense.
+template <Floating T>
+Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelBlocks& blocks,
+                             const ChannelStatistics<Compute<T>>& statistics, const Tensor<T>& weight,
+                             const Tensor<T>& bias) {
+  using C = Compute<T>;
+  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto* to = reinterpret_cast<T*>(y.impl()->data());
+  blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
+    Simd<C> m(statistics.mean[channel]), shift(channel_value(bias, channel, C(0)));
+    Simd<C> scale(channel_value(weight, channel, C(1)) * statistics.inverse[channel]);
+    for_each_register(x.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t some) {
+      store_some(fma(v - m, scale, shift), to + offset + i, some);
+    });
+  });
+  return y;
+}
+
+/// running = (1 - momentum) running + momentum factor batch, in place.
+template <Floating T>
+void move_towards(Tensor<T>& running, const Compute<T>* batch, double momentum, double factor) {
+  using C = Compute<T>;
+  NoGradGuard guard;
+  auto* to = running.mutable_data();
+  auto keep = static_cast<C>(1 - momentum), take = static_cast<C>(momentum * factor);
+  for (int64_t c = 0; c < running.numel(); ++c) {
+    auto& value = to[c * running.strides()[0]];
+    value = static_cast<T>(keep * static_cast<C>(value) + take * batch[c]);
+  }
+}
+
+/// What normalising with the batch's statistics passes back, in ordinary operators: for higher derivatives.
+template <Floating T>
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy, const Tensor<T>& x,
+                                                                const Tensor<T>& weight, double eps) {
+  Axes axes;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i != 1) axes.push_back(i);
+  }
+  auto centered = x - mean(x, axes, true);
+  auto inverse = 1.0 / sqrt(mean(centered * centered, axes, true) + eps);
+  auto normal = centered * inverse;
+  auto dx = inverse * (dy - mean(dy, axes, true) - normal * mean(dy * normal, axes, true));
+  if (weight.defined()) dx = per_channel(weight, x.rank()) * dx;
+  return {dx, sum(dy * normal, axes), sum(dy, axes)};
+}
+
+/// The same in two passes over memory: sums, then dx.
+template <Floating T>
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient_fused(const Tensor<T>& dy_in, const Tensor<T>& x,
+                                                                      const Tensor<T>& weight,
+                                                                      const ChannelStatistics<Compute<T>>& statistics) {
+  using C = Compute<T>;
+  auto dy = contiguous(dy_in);
+  ChannelBlocks blocks(x.shape());
+  auto dx = Tensor<T>::empty(x.shape()), dw = Tensor<T>::empty({blocks.channels}),
+       db = Tensor<T>::empty({blocks.channels});
+  Scratch<C> sums(2 * blocks.channels);
+  blocks.sum_pairs(sums.data(), [&](int64_t channel, int64_t offset, int64_t n, C* total) {
+    auto m = Simd<C>(statistics.mean[channel]), inverse = Simd<C>(statistics.inverse[channel]);
+    Simd<C> plain(C(0)), scaled(C(0));
+    for_each_register(dy.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
+      auto normal = (load_some<C>(x.data() + offset + i, count) - m) * inverse;
+      plain = plain + g;
+      scaled = fma(g, normal, scaled);
+    });
+    total[0] += fold_lanes(plain, [](C a, C b) { return a + b; });
+    total[1] += fold_lanes(scaled, [](C a, C b) { return a + b; });
+  });
+  auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
+  auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
+  auto* to = reinterpret_cast<T*>(dx.impl()->data());
+  for (int64_t c = 0; c < blocks.channels; ++c) {
+    to_bias[c] = static_cast<T>(sums[2 * c]);
+    to_weight[c] = static_cast<T>(sums[2 * c + 1]);
+  }
+  blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
+    auto count = static_cast<C>(blocks.per_channel());
+    auto inverse = statistics.inverse[channel], m = statistics.mean[channel];
+    auto scale = channel_value(weight, channel, C(1)) * inverse;
+    // dx = scale (dy - mean(dy) - normal mean(dy normal)) = scale dy + slope x + rest
+    auto slope = -scale * inverse * sums[2 * channel + 1] / count;
+    auto rest = -scale * sums[2 * channel] / count - slope * m;
+    Simd<C> a(scale), b(slope), d(rest);
+    for_each_register(dy.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t some) {
+      store_some(fma(g, a, fma(load_some<C>(x.data() + offset + i, some), b, d)), to + offset + i, some);
+    });
+  });
+  return {dx, dw, db};
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// Normalises each channel over the batch: (x - mean) / sqrt(variance + eps) * weight + bias (Ioffe and Szegedy, 2015).
+/// x (n, c, ...), all others (c,); weight and bias may be undefined. In training, mean and variance are the batch's,
+/// and running_mean and running_var (undefined: none are kept) move towards them by `momentum`, the variance as n / (n
+/// - 1) of it; else the running ones are used. As torch.nn.functional.batch_norm.
+template <Floating T>
+Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> running_var, const Tensor<T>& weight = {},
+                     const Tensor<T>& bias = {}, const BatchNormOptions& options = {}) {
+  require<ShapeError>(x_in.rank() >= 2, "batch_norm: input is ", x_in.shape(), ", but must be (n, channels, ...)");
+  auto channels = x_in.size(1);
+  for (const auto* part :
+       {&weight, &bias, static_cast<const Tensor<T>*>(&running_mean), static_cast<const Tensor<T>*>(&running_var)}) {
+    require<ShapeError>(!part->defined() || part->shape() == Shape{channels}, "batch_norm: input is ", x_in.shape(),
+                        " but a parameter is ", part->defined() ? part->shape() : Shape(), ": it must be (", channels,
+                        ",)");
+  }
+  if (!options.training) {
+    require<ValueError>(running_mean.defined() && running_var.defined(),
+                        "batch_norm: without training it needs running_mean and running_var");
+    auto scale = 1.0 / sqrt(running_var.detach() + options.eps);  // (c,)
+    if (weight.defined()) scale = scale * weight;
+    auto shift = -(running_mean.detach() * scale);
+    if (bias.defined()) shift = shift + bias;
+    return detail::scale_shift_formula(x_in, detail::per_channel(scale, x_in.rank()),
+                                       detail::per_channel(shift, x_in.rank()));
+  }
+  auto x = contiguous(x_in);
+  detail::ChannelBlocks blocks(x.shape());
+  auto count = blocks.per_channel();
+  require<ValueError>(count > 1 || channels == 0, "batch_norm: input is ", x.shape(),
+                      ", but training needs more than one value a channel");
+  detail::ChannelStatistics<Compute<T>> statistics(channels);
+  blocks.moments(x.data(), statistics, options.eps);
+  auto y = detail::normalize_channels(x, blocks, statistics, weight, bias);  // shape of x
+  if (running_mean.defined() && running_var.defined()) {
+    auto unbias = static_cast<double>(count) / static_cast<double>(count - 1);
+    detail::move_towards(running_mean, statistics.mean, options.momentum, 1);
+    detail::move_towards(running_var, statistics.variance, options.momentum, unbias);
+  }
+  return differentiable(
+      "batch_norm", y, inputs(x, weight, bias),
+      [x = saved(x), weight = saved(weight), statistics, eps = options.eps](const Tensor<T>& dy, std::array<bool, 3>) {
+        if (grad_enabled()) return detail::batch_norm_gradient(dy, x(), weight(), eps);
+        return detail::batch_norm_gradient_fused(dy, x(), weight(), statistics);
+      });
+}
+
+}  // namespace gradus::inline GRADUS_BUILD

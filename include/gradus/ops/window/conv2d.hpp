@@ -1,0 +1,113 @@
+#pragma once
+
+#include "gradus/device/cpu/conv.hpp"
+#include "gradus/ops/reduction/sum.hpp"
+#include "gradus/ops/window/window_options.hpp"
+
+namespace gradus::inline GRADUS_BUILD {
+
+struct ConvOptions {
+  Pair stride = 1;
+  Pair padding = 0;   ///< zeros around the image
+  Pair dilation = 1;  ///< distance of the kernel's elements
+  int64_t groups = 1;
+};
+
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+inline ConvShape conv_shape(const Shape& x, const Shape& w, const ConvOptions& options) {
+  require<ShapeError>(x.rank() == 4 && w.rank() == 4, "conv2d: input is ", x, " and weight is ", w,
+                      ", but must be (n, channels, height, width) and (out, channels / groups, rows, columns)");
+  auto positive = [](const Pair& p) { return p.rows >= 1 && p.columns >= 1; };
+  require<ValueError>(positive(options.stride) && positive(options.dilation) && options.padding.rows >= 0 &&
+                          options.padding.columns >= 0 && options.groups >= 1,
+                      "conv2d: stride is ", options.stride, ", dilation ", options.dilation, ", padding ",
+                      options.padding, " and groups ", options.groups,
+                      ", but padding must not be negative and the others at least 1");
+  require<ShapeError>(x[1] == w[1] * options.groups && w[0] % options.groups == 0, "conv2d: input is ", x,
+                      " and weight is ", w, " with ", options.groups, " group(s): the input's channels must be ",
+                      w[1] * options.groups, ", and the weight's first size a multiple of ", options.groups);
+  ConvShape s{x[0],
+              x[1],
+              x[2],
+              x[3],
+              w[0],
+              w[2],
+              w[3],
+              options.stride.array(),
+              options.padding.array(),
+              options.dilation.array(),
+              options.groups};
+  auto fits = w[2] >= 1 && w[3] >= 1 && s.dilation[0] * (s.kh - 1) < s.h + 2 * s.padding[0] &&
+              s.dilation[1] * (s.kw - 1) < s.w + 2 * s.padding[1];
+  require<ShapeError>(fits, "conv2d: a kernel of ", Pair(s.kh, s.kw), " with dilation ", options.dilation,
+                      " does not fit into an image of ", Pair(s.h, s.w), " with padding ", options.padding);
+  return s;
+}
+
+// The three products of a convolution are linear in both operands, and each one's gradients are the other two: so any
+// order of derivative exists.
+
+template <Floating T>
+Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s);
+template <Floating T>
+Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, const ConvShape& s);
+template <Floating T>
+Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s);
+
+template <Floating T>
+Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s) {
+  auto x = contiguous(x_in), w = contiguous(w_in);
+  auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
+  auto y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device());
+  conv2d_forward<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
+                    reinterpret_cast<T*>(y.impl()->data()));
+  return differentiable("conv2d", y,
+                        wrt(x, [w = saved(w), s](const Tensor<T>& dy) { return conv_input_gradient(dy, w(), s); }),
+                        wrt(w, [x = saved(x), s](const Tensor<T>& dy) { return conv_weight_gradient(x(), dy, s); }),
+                        wrt(bias, [](const Tensor<T>& dy) {
+                          return sum(dy, {0, 2, 3});
+                        }));
+}
+
+template <Floating T>
+Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, const ConvShape& s) {
+  auto dy = contiguous(dy_in), w = contiguous(w_in);
+  auto dx = Tensor<T>::empty({s.n, s.c_in, s.h, s.w}, dy.device());
+  conv2d_backward_input<T>(s, dy.data(), w.data(), reinterpret_cast<T*>(dx.impl()->data()));
+  return differentiable(
+      "conv2d_input_gradient", dx,
+      wrt(dy, [w = saved(w), s](const Tensor<T>& ddx) { return conv_forward(ddx, w(), {}, s); }),
+      wrt(w, [dy = saved(dy), s](const Tensor<T>& ddx) { return conv_weight_gradient(ddx, dy(), s); }));
+}
+
+template <Floating T>
+Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s) {
+  auto x = contiguous(x_in), dy = contiguous(dy_in);
+  auto dw = Tensor<T>::empty({s.c_out, s.c_in / s.groups, s.kh, s.kw}, dy.device());
+  conv2d_backward_weight<T>(s, x.data(), dy.data(), reinterpret_cast<T*>(dw.impl()->data()));
+  return differentiable("conv2d_weight_gradient", dw,
+                        wrt(x, [dy = saved(dy), s](const Tensor<T>& ddw) { return conv_input_gradient(dy(), ddw, s); }),
+                        wrt(dy, [x = saved(x), s](const Tensor<T>& ddw) { return conv_forward(x(), ddw, {}, s); }));
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// Correlates images with kernels. x (n, c, h, w), weight (out, c / groups, kh, kw), bias (out,) or undefined ->
+/// (n, out, oh, ow) with oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1. As torch.nn.functional.conv2d.
+/// Throws ShapeError when the channels do not match or the kernel does not fit.
+template <Floating T>
+Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias = {},
+                 const ConvOptions& options = {}) {
+  auto s = detail::conv_shape(x.shape(), weight.shape(), options);
+  require<ShapeError>(!bias.defined() || bias.shape() == Shape{s.c_out}, "conv2d: bias is ",
+                      bias.defined() ? bias.shape() : Shape(), " but weight is ", weight.shape(),
+                      ": the bias must be (", s.c_out, ",)");
+  return detail::conv_forward(x, weight, bias, s);
+}
+
+}  // namespace gradus::inline GRADUS_BUILD
