@@ -1,0 +1,62 @@
+# Gradus's own programs: tests, examples, benchmarks. All are found by their place in the tree; nothing is listed.
+add_library(gradus_program INTERFACE)
+target_link_libraries(gradus_program INTERFACE gradus::gradus)
+target_compile_options(gradus_program INTERFACE -Wall -Wextra -Wconversion -Wshadow $<$<BOOL:${GRADUS_WERROR}>:-Werror>)
+
+# gradus_add_tests(<folder>): the program <folder> of every <folder>/**/*_test.cpp; each test case is one of ctest's.
+# Files named *_serial_test.cpp measure time or load, and become <folder>_serial, which runs with nothing beside it.
+function(gradus_add_tests folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${folder}/*_test.cpp")
+  set(serial_sources ${sources})
+  list(FILTER sources EXCLUDE REGEX "_serial_test\\.cpp$")
+  list(FILTER serial_sources INCLUDE REGEX "_serial_test\\.cpp$")
+  gradus_add_test_program(${folder} "${folder}: " FALSE ${sources})
+  gradus_add_test_program(${folder}_serial "${folder}: " TRUE ${serial_sources})
+endfunction()
+
+function(gradus_add_test_program name prefix serial)
+  if(NOT ARGN)
+    return()
+  endif()
+  add_executable(test_${name} ${ARGN})
+  target_link_libraries(test_${name} PRIVATE gradus_test_support)
+  # The names of cases start with their folder, so that `ctest -R '^ops:'` runs one folder's.
+  catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+                       PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} SKIP_RETURN_CODE 4)
+endfunction()
+
+# gradus_add_examples(): one program a file.
+function(gradus_add_examples)
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  foreach(source IN LISTS sources)
+    get_filename_component(name "${source}" NAME_WE)
+    add_executable(${name} "${source}")
+    target_link_libraries(${name} PRIVATE gradus_program)
+  endforeach()
+endfunction()
+
+# gradus_add_benchmarks(<target> <glob>...): one program of all files, with the libraries in GRADUS_BENCHMARK_LIBRARIES.
+function(gradus_add_benchmarks target)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${ARGN})
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${target} ${sources})
+  target_link_libraries(${target} PRIVATE gradus_program ${GRADUS_BENCHMARK_LIBRARIES})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# gradus_add_header_check(): the target header_check compiles every header alone, twice included, into nothing.
+function(gradus_add_header_check)
+  file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
+       "${PROJECT_SOURCE_DIR}/include/gradus/*.hpp")
+  foreach(header IN LISTS headers)
+    string(REGEX REPLACE "[/.]" "_" unit "${header}")
+    set(unit "${CMAKE_CURRENT_BINARY_DIR}/headers/${unit}.cpp")
+    file(CONFIGURE OUTPUT "${unit}" CONTENT "#include \"@header@\"\n#include \"@header@\"\n" @ONLY)
+    list(APPEND units "${unit}")
+  endforeach()
+  add_library(header_check OBJECT EXCLUDE_FROM_ALL ${units})
+  target_link_libraries(header_check PRIVATE gradus_program)
+  target_compile_options(header_check PRIVATE -O0)
+endfunction()

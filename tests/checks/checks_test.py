@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Tests of the checks: each must find the mistake it is there for, and let correct code pass."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "compile_fail")]
+import docs  # noqa: E402
+import header_rules  # noqa: E402
+import run as compile_fail  # noqa: E402
+import umbrella  # noqa: E402
+
+
+class InTree(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = pathlib.Path(self.folder.name)
+        self.addCleanup(self.folder.cleanup)
+
+    def write(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+class HeaderRules(InTree):
+    def problems(self, name, body, head="// What it is.\n#pragma once\n"):
+        path = self.write(name, head + body)
+        return [text for _, text in header_rules.check_header(self.root, path)]
+
+    def setUp(self):
+        super().setUp()
+        for name in ["core/a.hpp", "ops/b.hpp", "nn/c.hpp", "io/d.hpp", "train/e.hpp", "tensor.hpp", "gradus.hpp"]:
+            self.write(name, "#pragma once\n")
+
+    def test_arrows(self):
+        for name, target, ok in [("ops/x.hpp", "core/a.hpp", True), ("core/x.hpp", "ops/b.hpp", False),
+                                 ("optim/x.hpp", "ops/b.hpp", True), ("optim/x.hpp", "nn/c.hpp", False),
+                                 ("data/x.hpp", "nn/c.hpp", False), ("io/x.hpp", "nn/c.hpp", True),
+                                 ("nn/x.hpp", "io/d.hpp", False), ("models/x.hpp", "io/d.hpp", True),
+                                 ("train/x.hpp", "io/d.hpp", True), ("models/x.hpp", "train/e.hpp", False),
+                                 ("nn/x.hpp", "tensor.hpp", True), ("ops/x.hpp", "tensor.hpp", False),
+                                 ("train/x.hpp", "gradus.hpp", False), ("tensor.hpp", "ops/b.hpp", True)]:
+            problems = self.problems(name, f'#include "gradus/{target}"\n')
+            self.assertEqual(not problems, ok, f"{name} -> {target}: {problems}")
+
+    def test_eigen_and_cuda(self):
+        self.assertTrue(self.problems("nn/x.hpp", "#include <Eigen/Core>\n"))
+        self.assertTrue(self.problems("core/x.hpp", "void f(Eigen::MatrixXf);\n"))
+        self.assertFalse(self.problems("core/x.hpp", "// for Eigen's sake\n"))
+        self.assertFalse(self.problems("tensor/eigen.hpp", "#include <Eigen/Core>\n"))
+        self.assertTrue(self.problems("nn/x.hpp", "#include <cuda.h>\n"))
+        self.assertFalse(self.problems("device/cuda/x.hpp", "#include <cuda.h>\n"))
+
+    def test_other_rules(self):
+        self.assertTrue(self.problems("nn/x.hpp", "#define LEAKS 1\n"))
+        self.assertFalse(self.problems("nn/x.hpp", "#define GRADUS_FINE 1\n"))
+        self.assertTrue(self.problems("nn/x.hpp", "using namespace std;\n"))
+        self.assertTrue(self.problems("nn/x.hpp", '#include "c.hpp"\n'))
+        self.assertTrue(self.problems("nn/x.hpp", "#include <gradus/core/a.hpp>\n"))
+        self.assertTrue(self.problems("nn/x.hpp", '#include "gradus/core/gone.hpp"\n'))
+        self.assertTrue(self.problems("nn/x.hpp", "", head="#include <vector>\n"))
+
+
+class Umbrella(InTree):
+    def run_on(self, named, *arguments):
+        self.write("ops/public.hpp", "namespace gradus::inline GRADUS_BUILD {\n}\n")
+        self.write("nn/layer.hpp", "namespace gradus::nn::inline GRADUS_BUILD {\n}\n")
+        self.write("ops/private.hpp", "namespace gradus::detail::inline GRADUS_BUILD {\n}\n")
+        self.write("core/macro.hpp", "/// For users.\n#define GRADUS_MACRO(x) x\n")
+        self.write("gradus.hpp", "// All.\n#pragma once\n\n" + "".join(f'#include "gradus/{name}"\n' for name in named))
+        command = [sys.executable, "-B", str(HERE / "umbrella.py"), str(self.root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def test_complete(self):
+        complete = ["core/macro.hpp", "nn/layer.hpp", "ops/public.hpp"]
+        self.assertEqual(self.run_on(complete).returncode, 0)
+        for wrong in (complete[1:], complete[::-1], [*complete, "ops/zzz.hpp"]):
+            self.assertEqual(self.run_on(wrong).returncode, 1, wrong)
+        self.assertIn("ops/public.hpp", self.run_on(complete[:-1]).stdout)
+
+    def test_write(self):
+        self.assertEqual(self.run_on([], "--write").returncode, 0)
+        self.assertEqual(list(umbrella.INCLUDE.findall((self.root / "gradus.hpp").read_text())),
+                         ["core/macro.hpp", "nn/layer.hpp", "ops/public.hpp"])
+
+
+class Docs(unittest.TestCase):
+    def test_programs(self):
+        page = (HERE / "pages" / "blocks.md").read_text(encoding="utf-8")
+        made = dict(docs.programs("blocks.md", page))
+        whole = [suffix for suffix in made if suffix]
+        self.assertEqual(len(whole), 1)
+        self.assertIn("int main() { return", made[whole[0]])
+        text = made[""]
+        self.assertEqual(text.count("static void block_at_line_"), 3)
+        self.assertEqual(text.count("  block_at_line_"), 2)  # what is compiled only is not called
+        self.assertLess(text.index("#include <cstdlib>"), text.index("using namespace gradus;"))
+        self.assertLess(text.index("struct Pair"), text.index("Pair{}"))
+        self.assertNotIn("some_operator", text)
+        line = page.split("\n").index("auto x = full<float>({2, 3}, 1.5f);  // (2, 3)") + 1
+        self.assertIn(f'#line {line} "blocks.md"\nauto x', text)
+
+    def test_mistakes(self):
+        for page in ("```cpp\nint x;\n", "<!-- continue -->\n```cpp\n```\n", "<!-- continues -->\n```cpp\n```\n"):
+            with self.assertRaises(docs.PageError):
+                list(docs.programs("page.md", page))
+
+
+class CompileFail(unittest.TestCase):
+    def test_cases(self):
+        text = "#ifdef GRADUS_FAIL_one  // expect: a text | another\n#endif\n#ifdef GRADUS_FAIL_two\n#endif\n"
+        self.assertEqual(compile_fail.CASE.findall(text), [("one", "a text | another"), ("two", "")])
+
+
+if __name__ == "__main__":
+    unittest.main()

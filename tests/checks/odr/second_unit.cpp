@@ -1,0 +1,3 @@
+#include "everything.hpp"
+
+Seen seen_by_second_unit() { return look(); }
