@@ -63,6 +63,8 @@ void walk_fields(const std::string& path, T& object, F&& visit) {
     for (auto& element : object) walk_fields(join_path(path, std::to_string(index++)), element, visit);
   } else if constexpr (is_optional<Plain>) {
     if (object) walk_fields(path, *object, visit);
+  } else if constexpr (requires { object.visit_erased(path, visit); }) {  // nn::Sequential
+    object.visit_erased(path, visit);
   }
 }
 

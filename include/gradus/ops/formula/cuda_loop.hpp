@@ -1,7 +1,9 @@
 // The loop around every pointwise GPU kernel, as CUDA C++ text, and the host's side of its one layout argument.
 #pragma once
 
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "gradus/tensor/loop.hpp"
@@ -16,14 +18,24 @@ inline constexpr int cuda_pointwise_threads = 256;
 struct CudaPointwiseLayout {
   int64_t count = 0;  ///< elements of the output
   int32_t rank = 1;
-  int32_t unused = 0;
-  int64_t sizes[Shape::max_rank] = {};                  ///< outermost axis first
+  int32_t shifts[7] = {};               ///< with `factors`: division by the sizes, see set_divisor
+  int64_t sizes[Shape::max_rank] = {};  ///< outermost axis first
+  uint64_t factors[Shape::max_rank] = {};
   int64_t strides[max_operands][Shape::max_rank] = {};  ///< a row for each input, in the order of the arguments
+
+  /// n / size is the upper half of n * factor, shifted, for all n below 2^63 (Granlund and Montgomery, 1994):
+  /// a GPU has no instruction that divides 64 bits.
+  void set_divisor(int axis) {
+    auto size = static_cast<uint64_t>(sizes[axis]);
+    auto shift = size < 2 ? 0 : 63 - std::countl_zero(size - 1);
+    shifts[axis - 1] = shift;
+    factors[axis] = static_cast<uint64_t>((static_cast<unsigned __int128>(1) << (64 + shift)) / size) + 1;
+  }
 };
-static_assert(sizeof(CudaPointwiseLayout) == 8 * (2 + 8 + 8 * 8) && Shape::max_rank == 8 && max_operands == 8,
+static_assert(sizeof(CudaPointwiseLayout) == 8 * (1 + 4 + 8 + 8 + 8 * 8) && Shape::max_rank == 8 && max_operands == 8,
               "the Layout in cuda_pointwise_loop has these sizes");
 
-/// The layout of a plan over the output and the kernel's inputs, numbers included (their strides are not read).
+/// The layout of a plan over a kernel's inputs, numbers included (their strides are not read).
 inline CudaPointwiseLayout cuda_layout(const LoopPlan& plan) {
   CudaPointwiseLayout layout;
   layout.rank = plan.rank;
@@ -31,6 +43,7 @@ inline CudaPointwiseLayout cuda_layout(const LoopPlan& plan) {
   for (int axis = 0; axis < plan.rank; ++axis) {
     layout.sizes[axis] = plan.sizes[static_cast<size_t>(axis)];
     layout.count *= layout.sizes[axis];
+    if (axis > 0 && layout.sizes[axis] > 0) layout.set_divisor(axis);
     for (int k = 0; k < plan.operands; ++k) {
       layout.strides[k][axis] = plan.strides[static_cast<size_t>(k)][static_cast<size_t>(axis)];
     }
@@ -39,11 +52,11 @@ inline CudaPointwiseLayout cuda_layout(const LoopPlan& plan) {
 }
 
 /// Whether a kernel may move `width` elements at once: no pack of the output spans two rows, and each input's pack
-/// is one element repeated or lies side by side and aligned. Beside this, every pointer that is read side by side
-/// (a stride of 1) and the output's must be aligned to `width` elements.
+/// is one element repeated or lies side by side and aligned. Beside this, the pointers of the output and of every
+/// input with an inner stride of 1 must be aligned to `width` elements.
 inline bool fits_packs(const CudaPointwiseLayout& layout, int inputs, int width) {
   auto inner = layout.rank - 1;
-  if (layout.rank > 1 && layout.sizes[inner] % width != 0) return false;
+  if (layout.sizes[inner] % width != 0) return false;
   for (int k = 0; k < inputs; ++k) {
     if (layout.strides[k][inner] == 0) continue;
     if (layout.strides[k][inner] != 1) return false;
@@ -61,15 +74,11 @@ namespace gradus {
 struct Layout {
   int64 count;
   int rank;
-  int unused;
+  int shifts[7];
   int64 sizes[8];
+  unsigned long long factors[8];
   int64 strides[8][8];
 };
-
-// Division of 64 bits is slow; nearly all indices have 32.
-GRADUS_DEVICE int64 quotient(int64 index, int64 size) {
-  return ((index | size) >> 32) == 0 ? static_cast<unsigned>(index) / static_cast<unsigned>(size) : index / size;
-}
 
 template <class C, int V>
 struct Values {
@@ -132,8 +141,9 @@ GRADUS_DEVICE void compute(Out* out, const Values<C, V>&... values) {
 template <int V, auto formula, class Out, class... In>
 GRADUS_DEVICE void compute_at(const Layout& layout, int64 index, Out* out, In... in) {
   out += index;
+#pragma unroll 1
   for (int axis = layout.rank - 1; axis > 0; --axis) {
-    const int64 outer = quotient(index, layout.sizes[axis]);
+    const int64 outer = __umul64hi(index, layout.factors[axis]) >> layout.shifts[axis - 1];
     (in.advance(layout, axis, index - outer * layout.sizes[axis]), ...);
     index = outer;
   }
@@ -145,10 +155,8 @@ template <int V, auto formula, class Out, class... In>
 GRADUS_DEVICE void pointwise(const Layout& layout, Out* out, In... in) {
   const int64 threads = static_cast<int64>(gridDim.x) * blockDim.x;
   const int64 first = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const int64 packs = layout.count / V;
-  for (int64 i = first; i < packs; i += threads) compute_at<V, formula>(layout, i * V, out, in...);
-  if (V == 1) return;
-  for (int64 i = packs * V + first; i < layout.count; i += threads) compute_at<1, formula>(layout, i, out, in...);
+#pragma unroll 1
+  for (int64 i = first * V; i < layout.count; i += threads * V) compute_at<V, formula>(layout, i, out, in...);
 }
 
 }  // namespace gradus

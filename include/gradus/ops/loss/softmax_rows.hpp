@@ -3,42 +3,11 @@
 
 #include <cmath>
 
-#include "gradus/device/cpu/simd.hpp"
 #include "gradus/device/cpu/simd_math.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/permute.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-
-/// Calls body(i, lanes, count) over a row in registers; lanes beyond the end hold `fill`.
-template <class T, class Body>
-GRADUS_INLINE void for_each_register(const T* row, int64_t n, Compute<T> fill, Body&& body) {
-  using C = Compute<T>;
-  int64_t i = 0;
-  for (; i + simd_lanes <= n; i += simd_lanes) body(i, Simd<C>::load(row + i), int64_t{simd_lanes});
-  if (i == n) return;
-  alignas(64) C lanes[simd_lanes];
-  for (int64_t lane = 0; lane < simd_lanes; ++lane) lanes[lane] = i + lane < n ? static_cast<C>(row[i + lane]) : fill;
-  body(i, Simd<C>::load(lanes), n - i);
-}
-
-template <class C, class T>
-GRADUS_INLINE void store_some(const Simd<C>& value, T* to, int64_t count) {
-  if (count == simd_lanes) return value.store(to);
-  alignas(64) T lanes[simd_lanes];
-  value.store(lanes);
-  std::copy_n(lanes, count, to);
-}
-
-/// Halves the lanes until one is left: the same tree everywhere.
-template <class C, class Combine>
-C fold_lanes(const Simd<C>& value, Combine combine) {
-  alignas(64) C lanes[simd_lanes];
-  value.store(lanes);
-  for (int width = simd_lanes / 2; width > 0; width /= 2) {
-    for (int lane = 0; lane < width; ++lane) lanes[lane] = combine(lanes[lane], lanes[lane + width]);
-  }
-  return lanes[0];
-}
 
 /// log(sum(exp(row))): -infinity for a row of nothing else, NaN if there is one.
 template <class T>

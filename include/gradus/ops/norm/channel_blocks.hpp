@@ -2,22 +2,13 @@
 #pragma once
 
 #include "gradus/device/cpu/allocator.hpp"
-#include "gradus/ops/loss/softmax_rows.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/pointwise.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
 inline constexpr auto scale_shift_formula =
     pointwise("scale_shift", [](auto x, auto scale, auto shift) { return x * scale + shift; });
-
-/// The first `count` lanes from memory, zeros in the others.
-template <class C, class T>
-GRADUS_INLINE Simd<C> load_some(const T* from, int64_t count) {
-  if (count == simd_lanes) return Simd<C>::load(from);
-  alignas(64) C lanes[simd_lanes] = {};
-  for (int64_t i = 0; i < count; ++i) lanes[i] = static_cast<C>(from[i]);
-  return Simd<C>::load(lanes);
-}
 
 /// Mean, variance and 1 / sqrt(variance + eps) of each channel. Shared by the copies of a gradient's closure.
 template <class C>

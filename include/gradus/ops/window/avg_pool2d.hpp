@@ -6,10 +6,10 @@
 namespace gradus::inline GRADUS_BUILD {
 
 struct AvgPoolOptions {
-  std::optional<Pair> stride = {};  ///< the kernel's size unless given
-  Pair padding = 0;                 ///< at most half of the kernel
-  bool ceil_mode = false;           ///< windows that hang over the end count too
-  bool count_include_pad = true;    ///< padding counts as zeros in the mean
+  std::optional<Size2d> stride = {};  ///< the kernel's size unless given
+  Size2d padding = 0;                 ///< at most half of the kernel
+  bool ceil_mode = false;             ///< windows that hang over the end count too
+  bool count_include_pad = true;      ///< padding counts as zeros in the mean
 };
 
 }  // namespace gradus::inline GRADUS_BUILD
@@ -87,7 +87,7 @@ namespace gradus::inline GRADUS_BUILD {
 /// Mean of each window. x (n, c, h, w) -> (n, c, oh, ow). The stride is the kernel's size unless given. As
 /// torch.nn.functional.avg_pool2d.
 template <Floating T>
-Tensor<T> avg_pool2d(const Tensor<T>& x, Pair kernel, const AvgPoolOptions& options = {}) {
+Tensor<T> avg_pool2d(const Tensor<T>& x, Size2d kernel, const AvgPoolOptions& options = {}) {
   auto s = detail::pool_shape("avg_pool2d", x.shape(), kernel, {options.stride, options.padding, 1, options.ceil_mode});
   return detail::avg_pool(x, s, options.count_include_pad);
 }

@@ -7,9 +7,9 @@
 namespace gradus::inline GRADUS_BUILD {
 
 struct ConvOptions {
-  Pair stride = 1;
-  Pair padding = 0;   ///< zeros around the image
-  Pair dilation = 1;  ///< distance of the kernel's elements
+  Size2d stride = 1;
+  Size2d padding = 0;   ///< zeros around the image
+  Size2d dilation = 1;  ///< distance of the kernel's elements
   int64_t groups = 1;
 };
 
@@ -20,7 +20,7 @@ namespace gradus::detail::inline GRADUS_BUILD {
 inline ConvShape conv_shape(const Shape& x, const Shape& w, const ConvOptions& options) {
   require<ShapeError>(x.rank() == 4 && w.rank() == 4, "conv2d: input is ", x, " and weight is ", w,
                       ", but must be (n, channels, height, width) and (out, channels / groups, rows, columns)");
-  auto positive = [](const Pair& p) { return p.rows >= 1 && p.columns >= 1; };
+  auto positive = [](const Size2d& p) { return p.rows >= 1 && p.columns >= 1; };
   require<ValueError>(positive(options.stride) && positive(options.dilation) && options.padding.rows >= 0 &&
                           options.padding.columns >= 0 && options.groups >= 1,
                       "conv2d: stride is ", options.stride, ", dilation ", options.dilation, ", padding ",
@@ -42,8 +42,8 @@ inline ConvShape conv_shape(const Shape& x, const Shape& w, const ConvOptions& o
               options.groups};
   auto fits = w[2] >= 1 && w[3] >= 1 && s.dilation[0] * (s.kh - 1) < s.h + 2 * s.padding[0] &&
               s.dilation[1] * (s.kw - 1) < s.w + 2 * s.padding[1];
-  require<ShapeError>(fits, "conv2d: a kernel of ", Pair(s.kh, s.kw), " with dilation ", options.dilation,
-                      " does not fit into an image of ", Pair(s.h, s.w), " with padding ", options.padding);
+  require<ShapeError>(fits, "conv2d: a kernel of ", Size2d(s.kh, s.kw), " with dilation ", options.dilation,
+                      " does not fit into an image of ", Size2d(s.h, s.w), " with padding ", options.padding);
   return s;
 }
 

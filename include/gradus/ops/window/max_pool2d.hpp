@@ -100,15 +100,15 @@ namespace gradus::inline GRADUS_BUILD {
 /// gets the gradient, NaN counts as largest. The stride is the kernel's size unless given. As
 /// torch.nn.functional.max_pool2d.
 template <Floating T>
-Tensor<T> max_pool2d(const Tensor<T>& x_in, Pair kernel, const PoolOptions& options = {}) {
+Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& options = {}) {
   auto s = detail::pool_shape("max_pool2d", x_in.shape(), kernel, options);
   auto x = contiguous(x_in);
   auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device());
   auto from = Tensor<int32_t>::empty(y.shape(), x.device());
   auto* values = reinterpret_cast<T*>(y.impl()->data());
   auto* places = reinterpret_cast<int32_t*>(from.impl()->data());
-  auto quads = kernel == Pair(2) && s.stride == Pair(2).array() && s.padding == Pair(0).array() &&
-               s.dilation == Pair(1).array() && 2 * s.oh <= s.h && 2 * s.ow <= s.w;
+  auto quads = kernel == Size2d(2) && s.stride == Size2d(2).array() && s.padding == Size2d(0).array() &&
+               s.dilation == Size2d(1).array() && 2 * s.oh <= s.h && 2 * s.ow <= s.w;
   detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
     auto* window = quads ? detail::max_of_quads<T> : detail::max_of_windows<T>;
     window(s, x.data() + p * s.h * s.w, values + p * s.oh * s.ow, places + p * s.oh * s.ow);

@@ -9,9 +9,9 @@
 namespace gradus::inline GRADUS_BUILD {
 
 struct PoolOptions {
-  std::optional<Pair> stride = {};  ///< the kernel's size unless given
-  Pair padding = 0;                 ///< at most half of the kernel
-  Pair dilation = 1;
+  std::optional<Size2d> stride = {};  ///< the kernel's size unless given
+  Size2d padding = 0;                 ///< at most half of the kernel
+  Size2d dilation = 1;
   bool ceil_mode = false;  ///< windows that hang over the end count too
 };
 
@@ -25,7 +25,7 @@ struct PoolShape {
   int64_t oh, ow;
 };
 
-inline PoolShape pool_shape(const char* op, const Shape& x, const Pair& kernel, const PoolOptions& options) {
+inline PoolShape pool_shape(const char* op, const Shape& x, const Size2d& kernel, const PoolOptions& options) {
   require<ShapeError>(x.rank() == 4, op, ": input is ", x, ", but must be (n, channels, height, width)");
   auto stride = options.stride.value_or(kernel);
   require<ValueError>(kernel.rows >= 1 && kernel.columns >= 1 && stride.rows >= 1 && stride.columns >= 1 &&
@@ -38,7 +38,7 @@ inline PoolShape pool_shape(const char* op, const Shape& x, const Pair& kernel, 
   auto count = [&](int64_t size, int64_t k, int64_t step, int64_t padding, int64_t dilation) {
     auto room = size + 2 * padding - dilation * (k - 1) - 1;
     require<ShapeError>(room >= 0, op, ": a kernel of ", kernel, " with dilation ", options.dilation,
-                        " does not fit into an image of ", Pair(x[2], x[3]), " with padding ", options.padding);
+                        " does not fit into an image of ", Size2d(x[2], x[3]), " with padding ", options.padding);
     auto windows = (room + (options.ceil_mode ? step - 1 : 0)) / step + 1;
     if (options.ceil_mode && (windows - 1) * step >= size + padding) --windows;  // the last one must start inside
     return windows;

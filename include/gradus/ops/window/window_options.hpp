@@ -8,17 +8,17 @@
 namespace gradus::inline GRADUS_BUILD {
 
 /// A number for both directions, or one for rows and one for columns: {.stride = 2} or {.stride = {2, 1}}.
-struct Pair {
+struct Size2d {
   int64_t rows = 0, columns = 0;
 
-  constexpr Pair() = default;
-  constexpr Pair(int both) : rows(both), columns(both) {}
-  constexpr Pair(int64_t both) : rows(both), columns(both) {}
-  constexpr Pair(int64_t for_rows, int64_t for_columns) : rows(for_rows), columns(for_columns) {}
+  constexpr Size2d() = default;
+  constexpr Size2d(int both) : rows(both), columns(both) {}
+  constexpr Size2d(int64_t both) : rows(both), columns(both) {}
+  constexpr Size2d(int64_t for_rows, int64_t for_columns) : rows(for_rows), columns(for_columns) {}
 
   constexpr std::array<int64_t, 2> array() const { return {rows, columns}; }
-  friend constexpr bool operator==(const Pair&, const Pair&) = default;
-  friend std::string to_string(const Pair& pair) {
+  friend constexpr bool operator==(const Size2d&, const Size2d&) = default;
+  friend std::string to_string(const Size2d& pair) {
     return "(" + std::to_string(pair.rows) + ", " + std::to_string(pair.columns) + ")";
   }
 };

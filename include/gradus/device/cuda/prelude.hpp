@@ -1,0 +1,181 @@
+// The beginning of every CUDA C++ program that Gradus compiles at run time: types, element conversion, 16-byte
+// packs and the mathematics of formulas, with the CPU's values at NaN, infinities and zeros. It includes nothing,
+// because a machine that runs kernels need not have the toolkit's headers.
+#pragma once
+
+#include <string_view>
+
+#include "gradus/core/config.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+inline constexpr std::string_view cuda_prelude = R"cuda(
+#define GRADUS_DEVICE static __device__ __forceinline__
+
+namespace gradus {
+
+typedef long long int64;
+
+struct bf16 {
+  unsigned short bits;
+};
+
+GRADUS_DEVICE float from_bits(unsigned bits) {
+  float x;
+  memcpy(&x, &bits, sizeof(x));
+  return x;
+}
+GRADUS_DEVICE double from_bits(unsigned long long bits) {
+  double x;
+  memcpy(&x, &bits, sizeof(x));
+  return x;
+}
+
+// widen: an element as it is computed with. narrow: a result as it is stored; bf16 rounds to nearest even.
+GRADUS_DEVICE float widen(float x) { return x; }
+GRADUS_DEVICE double widen(double x) { return x; }
+GRADUS_DEVICE float widen(bf16 x) { return from_bits(static_cast<unsigned>(x.bits) << 16); }
+GRADUS_DEVICE int widen(int x) { return x; }
+GRADUS_DEVICE int64 widen(int64 x) { return x; }
+GRADUS_DEVICE int widen(unsigned char x) { return x; }
+GRADUS_DEVICE bool widen(bool x) { return x; }
+
+template <class T>
+struct Narrow {
+  template <class C>
+  static __device__ __forceinline__ T from(C x) {
+    return static_cast<T>(x);
+  }
+};
+template <>
+struct Narrow<bf16> {
+  static __device__ __forceinline__ bf16 from(float x) {
+#ifdef __CUDA_ARCH__
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(0.0f), "f"(x));
+    return bf16{static_cast<unsigned short>(both)};
+#else
+    unsigned word;
+    memcpy(&word, &x, sizeof(x));
+    if (x != x) return bf16{static_cast<unsigned short>(word >> 16 | 0x40u)};
+    return bf16{static_cast<unsigned short>((word + 0x7fffu + (word >> 16 & 1u)) >> 16)};
+#endif
+  }
+};
+template <class T, class C>
+GRADUS_DEVICE T narrow(C x) {
+  return Narrow<T>::from(x);
+}
+
+// The type that moves so many bytes with one instruction.
+template <int bytes>
+struct Word;
+template <>
+struct Word<1> {
+  typedef unsigned char type;
+};
+template <>
+struct Word<2> {
+  typedef unsigned short type;
+};
+template <>
+struct Word<4> {
+  typedef unsigned type;
+};
+template <>
+struct Word<8> {
+  typedef uint2 type;
+};
+template <>
+struct Word<16> {
+  typedef uint4 type;
+};
+
+// N elements that lie side by side, aligned to their size together.
+template <class T, int N>
+struct Pack {
+  T at[N];
+};
+template <int N, class T>
+GRADUS_DEVICE Pack<T, N> load_pack(const T* from) {
+  auto word = *reinterpret_cast<const typename Word<N * sizeof(T)>::type*>(from);
+  Pack<T, N> pack;
+  memcpy(&pack, &word, sizeof(pack));
+  return pack;
+}
+template <int N, class T>
+GRADUS_DEVICE void store_pack(T* to, const Pack<T, N>& pack) {
+  typename Word<N * sizeof(T)>::type word;
+  memcpy(&word, &pack, sizeof(pack));
+  *reinterpret_cast<typename Word<N * sizeof(T)>::type*>(to) = word;
+}
+
+// Whole numbers wrap; a quotient is cut towards 0, and x / 0 is 0.
+GRADUS_DEVICE int add(int a, int b) { return static_cast<int>(static_cast<unsigned>(a) + static_cast<unsigned>(b)); }
+GRADUS_DEVICE int subtract(int a, int b) {
+  return static_cast<int>(static_cast<unsigned>(a) - static_cast<unsigned>(b));
+}
+GRADUS_DEVICE int multiply(int a, int b) {
+  return static_cast<int>(static_cast<unsigned>(a) * static_cast<unsigned>(b));
+}
+GRADUS_DEVICE int64 add(int64 a, int64 b) {
+  return static_cast<int64>(static_cast<unsigned long long>(a) + static_cast<unsigned long long>(b));
+}
+GRADUS_DEVICE int64 subtract(int64 a, int64 b) {
+  return static_cast<int64>(static_cast<unsigned long long>(a) - static_cast<unsigned long long>(b));
+}
+GRADUS_DEVICE int64 multiply(int64 a, int64 b) {
+  return static_cast<int64>(static_cast<unsigned long long>(a) * static_cast<unsigned long long>(b));
+}
+template <class I>
+GRADUS_DEVICE I negate(I a) {
+  return subtract(I(0), a);
+}
+template <class I>
+GRADUS_DEVICE I divide(I a, I b) {
+  return b == 0 ? I(0) : b == -1 ? negate(a) : a / b;
+}
+GRADUS_DEVICE int abs(int a) { return a < 0 ? negate(a) : a; }
+GRADUS_DEVICE int64 abs(int64 a) { return a < 0 ? negate(a) : a; }
+
+// The larger or smaller of two whole numbers; of two others, NaN if either is.
+GRADUS_DEVICE int maximum(int a, int b) { return a > b ? a : b; }
+GRADUS_DEVICE int64 maximum(int64 a, int64 b) { return a > b ? a : b; }
+GRADUS_DEVICE float maximum(float a, float b) { return a > b || a != a ? a : b; }
+GRADUS_DEVICE double maximum(double a, double b) { return a > b || a != a ? a : b; }
+GRADUS_DEVICE int minimum(int a, int b) { return a < b ? a : b; }
+GRADUS_DEVICE int64 minimum(int64 a, int64 b) { return a < b ? a : b; }
+GRADUS_DEVICE float minimum(float a, float b) { return a < b || a != a ? a : b; }
+GRADUS_DEVICE double minimum(double a, double b) { return a < b || a != a ? a : b; }
+
+GRADUS_DEVICE float abs(float x) { return ::fabsf(x); }
+GRADUS_DEVICE double abs(double x) { return ::fabs(x); }
+GRADUS_DEVICE float floor(float x) { return ::floorf(x); }
+GRADUS_DEVICE double floor(double x) { return ::floor(x); }
+GRADUS_DEVICE float sqrt(float x) { return ::sqrtf(x); }
+GRADUS_DEVICE double sqrt(double x) { return ::sqrt(x); }
+GRADUS_DEVICE float exp(float x) { return ::expf(x); }
+GRADUS_DEVICE double exp(double x) { return ::exp(x); }
+GRADUS_DEVICE float expm1(float x) { return ::expm1f(x); }
+GRADUS_DEVICE double expm1(double x) { return ::expm1(x); }
+GRADUS_DEVICE float log(float x) { return ::logf(x); }
+GRADUS_DEVICE double log(double x) { return ::log(x); }
+GRADUS_DEVICE float log1p(float x) { return ::log1pf(x); }
+GRADUS_DEVICE double log1p(double x) { return ::log1p(x); }
+GRADUS_DEVICE float tanh(float x) { return ::tanhf(x); }
+GRADUS_DEVICE double tanh(double x) { return ::tanh(x); }
+GRADUS_DEVICE float sigmoid(float x) { return 1.0f / (::expf(-x) + 1.0f); }
+GRADUS_DEVICE double sigmoid(double x) { return 1.0 / (::exp(-x) + 1.0); }
+GRADUS_DEVICE float erf(float x) { return ::erff(x); }
+GRADUS_DEVICE double erf(double x) { return ::erf(x); }
+GRADUS_DEVICE float sin(float x) { return ::sinf(x); }
+GRADUS_DEVICE double sin(double x) { return ::sin(x); }
+GRADUS_DEVICE float cos(float x) { return ::cosf(x); }
+GRADUS_DEVICE double cos(double x) { return ::cos(x); }
+GRADUS_DEVICE float pow(float x, float y) { return ::powf(x, y); }
+GRADUS_DEVICE double pow(double x, double y) { return ::pow(x, y); }
+
+}  // namespace gradus
+)cuda";
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

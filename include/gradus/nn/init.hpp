@@ -1,0 +1,28 @@
+// How weights start.
+#pragma once
+
+#include <cmath>
+
+#include "gradus/tensor/creation.hpp"
+
+namespace gradus::nn::init::inline GRADUS_BUILD {
+
+/// Uniform in [-1 / sqrt(fan_in), 1 / sqrt(fan_in)): PyTorch's start for dense and convolution layers (He et al., 2015,
+/// with a = sqrt(5)). fan_in is the number of inputs that one output sees.
+template <Floating T>
+Tensor<T> fan_in_uniform(const Shape& shape, int64_t fan_in) {
+  auto bound = fan_in > 0 ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0.0;
+  return rand<T>(shape, -bound, bound);
+}
+
+/// Normal with variance 2 / fan_in: for layers followed by relu (He et al., 2015).
+template <Floating T>
+Tensor<T> he_normal(const Shape& shape, int64_t fan_in) {
+  auto x = randn<T>(shape);
+  auto scale = std::sqrt(2.0 / static_cast<double>(fan_in));
+  for (auto& value : x.mutable_span())
+    value = static_cast<T>(static_cast<Compute<T>>(value) * static_cast<Compute<T>>(scale));
+  return x;
+}
+
+}  // namespace gradus::nn::init::inline GRADUS_BUILD

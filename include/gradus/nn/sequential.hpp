@@ -1,0 +1,137 @@
+// Layers one after the other, chosen at run time.
+#pragma once
+
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "gradus/autograd/parameter.hpp"
+
+namespace gradus::nn::inline GRADUS_BUILD {
+
+/// Stands for a layer whose type is no longer known, where a model is walked: summary() prints it.
+struct LayerType {
+  std::string name;
+};
+
+}  // namespace gradus::nn::inline GRADUS_BUILD
+
+namespace gradus::nn::detail::inline GRADUS_BUILD {
+
+/// Something inside an erased layer that a walk over a model may care for.
+struct ErasedPart {
+  std::string path;
+  std::variant<LayerType*, Training*, Parameter<float>*, Buffer<float>*, Parameter<double>*, Buffer<double>*,
+               Parameter<bf16>*, Buffer<bf16>*, Buffer<int64_t>*>
+      part;
+};
+using ErasedParts = std::vector<ErasedPart>;
+
+template <class P> concept Erasable = requires(ErasedPart& erased, P* part) { erased.part = part; };
+
+template <Floating T>
+struct AnyLayer {
+  virtual ~AnyLayer() = default;
+  virtual Tensor<T> forward(const Tensor<T>& x) = 0;
+  virtual std::unique_ptr<AnyLayer> clone() const = 0;
+  /// Writes the other's parameters into this one's; false when it is of another type.
+  virtual bool assign(const AnyLayer& other) = 0;
+  virtual void collect(const std::string& path, ErasedParts& parts) = 0;
+};
+
+template <Floating T, class Layer>
+struct HeldLayer final : AnyLayer<T> {
+  Layer layer;
+  LayerType type{gradus::detail::type_name<Layer>().empty() ? "function" : gradus::detail::type_name<Layer>()};
+
+  explicit HeldLayer(Layer given) : layer(std::move(given)) {}
+  Tensor<T> forward(const Tensor<T>& x) override { return layer(x); }
+  std::unique_ptr<AnyLayer<T>> clone() const override { return std::make_unique<HeldLayer>(layer); }
+  bool assign(const AnyLayer<T>& other) override {
+    auto* same = dynamic_cast<const HeldLayer*>(&other);
+    if (same == nullptr) return false;
+    if constexpr (std::is_copy_assignable_v<Layer>) layer = same->layer;  // a lambda has nothing to assign
+    return true;
+  }
+  void collect(const std::string& path, ErasedParts& parts) override {
+    parts.push_back({path, &type});
+    gradus::detail::walk_fields(path, layer, [&](const std::string& at, auto& part) {
+      if constexpr (Erasable<std::remove_reference_t<decltype(part)>>) parts.push_back({at, &part});
+      return true;
+    });
+  }
+};
+
+}  // namespace gradus::nn::detail::inline GRADUS_BUILD
+
+namespace gradus::nn::inline GRADUS_BUILD {
+
+/// Applies its layers in order. A layer is anything that maps Tensor<T> to Tensor<T>: layers, models, lambdas. Their
+/// names are their positions: "0.weight", "2.bias". Copying copies the layers; assigning one of the same make writes
+/// into the existing parameters, so that an optimizer stays attached.
+template <Floating T>
+class Sequential {
+ public:
+  Sequential() = default;
+  template <class... Layers>
+  requires(sizeof...(Layers) > 0 &&
+           (std::is_invocable_r_v<Tensor<T>, Layers&, const Tensor<T>&> && ...)) explicit Sequential(Layers... layers) {
+    (append(std::move(layers)), ...);
+  }
+  Sequential(const Sequential& other) {
+    for (const auto& layer : other.layers_) layers_.push_back(layer->clone());
+  }
+  Sequential(Sequential&&) noexcept = default;
+  Sequential& operator=(const Sequential& other) {
+    if (this == &other) return *this;
+    if (layers_.empty()) return *this = Sequential(other);
+    require<ValueError>(layers_.size() == other.layers_.size(), "Sequential: assigning ", other.layers_.size(),
+                        " layers to ", layers_.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      require<ValueError>(layers_[i]->assign(*other.layers_[i]), "Sequential: layer ", i,
+                          " is of another type in what is assigned");
+    }
+    return *this;
+  }
+  Sequential& operator=(Sequential&&) noexcept = default;
+  ~Sequential() = default;
+
+  template <class Layer>
+  Sequential& append(Layer layer) {
+    layers_.push_back(std::make_unique<detail::HeldLayer<T, Layer>>(std::move(layer)));
+    return *this;
+  }
+  size_t size() const { return layers_.size(); }
+
+  Tensor<T> operator()(const Tensor<T>& x) {
+    auto y = x;
+    for (auto& layer : layers_) y = layer->forward(y);
+    return y;
+  }
+
+  /// Internal: how core/fields.hpp walks parts whose types are erased.
+  template <class F>
+  void visit_erased(const std::string& path, F&& visit) {
+    for (auto& erased : collect(path)) {
+      std::visit([&](auto* part) { visit(erased.path, *part); }, erased.part);
+    }
+  }
+  template <class F>
+  void visit_erased(const std::string& path, F&& visit) const {
+    for (auto& erased : collect(path)) {
+      std::visit([&](const auto* part) { visit(erased.path, *part); }, erased.part);
+    }
+  }
+
+ private:
+  detail::ErasedParts collect(const std::string& path) const {
+    detail::ErasedParts parts;
+    for (size_t i = 0; i < layers_.size(); ++i)
+      layers_[i]->collect(gradus::detail::join_path(path, std::to_string(i)), parts);
+    return parts;
+  }
+
+  std::vector<std::unique_ptr<detail::AnyLayer<T>>> layers_;
+};
+
+}  // namespace gradus::nn::inline GRADUS_BUILD
