@@ -203,16 +203,20 @@ requires OneIsDual<A, B> GRADUS_INLINE constexpr auto pow(const A& a, const B& b
   if constexpr (std::is_arithmetic_v<B>) {
     return make_dual<decltype(y)>(y, b == 0 ? 0.0 * a.derivative : a.derivative * (b * pow(a.value, b - 1)));
   } else {
-    auto by_base = [&] {
-      return where(value_of(b) == 0.0, 0.0, a.derivative * (value_of(b) * pow(value_of(a), value_of(b) - 1.0)));
+    auto by_base = [&](const auto& da) {
+      return where(value_of(b) == 0.0, 0.0, da * (value_of(b) * pow(value_of(a), value_of(b) - 1.0)));
     };
-    auto by_exponent = [&] {
-      return where(value_of(a) == 0.0, where(value_of(b) >= 0.0, 0.0, b.derivative * (y * log(value_of(a)))),
-                   b.derivative * (y * log(value_of(a))));
+    auto by_exponent = [&](const auto& db) {
+      auto slope = db * (y * log(value_of(a)));
+      return where(value_of(a) == 0.0, where(value_of(b) >= 0.0, 0.0, slope), slope);
     };
-    if constexpr (is_dual<A> && is_dual<B>) return make_dual<decltype(y)>(y, by_base() + by_exponent());
-    else if constexpr (is_dual<A>) return make_dual<decltype(y)>(y, by_base());
-    else return make_dual<decltype(y)>(y, by_exponent());
+    if constexpr (is_dual<A> && is_dual<B>) {
+      return make_dual<decltype(y)>(y, by_base(a.derivative) + by_exponent(b.derivative));
+    } else if constexpr (is_dual<A>) {
+      return make_dual<decltype(y)>(y, by_base(a.derivative));
+    } else {
+      return make_dual<decltype(y)>(y, by_exponent(b.derivative));
+    }
   }
 }
 
