@@ -1,0 +1,88 @@
+# Sourced by ./run: what the machine lacks, and getting it from the system's package manager.
+
+# The compiler finds the header, also where package managers put things that CMake knows.
+has_header() {
+  printf '#include <%s>\n' "$1" | "${CXX:-c++}" -x c++ -std=c++20 -I/usr/include/eigen3 -I/usr/local/include/eigen3 \
+    -I/opt/homebrew/include -I/opt/homebrew/include/eigen3 -E - >/dev/null 2>&1
+}
+
+# missing NEED...: those needs that this machine does not meet.
+missing() {
+  for need in "$@"; do
+    case $need in
+      compiler)     has "${CXX:-c++}" ;;
+      eigen)        [ -n "${GRADUS_EIGEN_INCLUDE_DIR:-}" ] || has_header Eigen/Core ;;
+      zlib)         has_header zlib.h ;;
+      catch2)       has_header catch2/catch_all.hpp || has_header catch2/catch.hpp ;;
+      benchmark)    has_header benchmark/benchmark.h ;;
+      clang_format) has clang-format-14 || clang-format --version 2>/dev/null | grep -q 'version 14\.' ;;
+      clothing)     [ -e /usr/share/dataset-fashion-mnist ] || ! has apt-get ;;
+      venv)         python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+      *)            has "$need" ;;
+    esac || echo "$need"
+  done
+}
+
+# package MANAGER NEED: what the need is called there; nothing where that manager does not have it.
+package() {
+  case $1:$2 in
+    *:cmake | *:ccache | apt-get:catch2 | pacman:catch2 | brew:catch2 | apt-get:python3 | dnf:python3) echo "$2" ;;
+    apt-get:compiler) echo g++ ;;     dnf:compiler) echo gcc-c++ ;;      pacman:compiler) echo gcc ;;
+    apt-get:ninja) echo ninja-build ;;  dnf:ninja) echo ninja-build ;;   *:ninja) echo ninja ;;
+    pacman:python3 | brew:python3) echo python ;;
+    apt-get:eigen) echo libeigen3-dev ;;  dnf:eigen) echo eigen3-devel ;;  *:eigen) echo eigen ;;
+    apt-get:zlib) echo zlib1g-dev ;;  dnf:zlib) echo zlib-devel ;;       *:zlib) echo zlib ;;
+    dnf:catch2) echo catch-devel ;;
+    apt-get:benchmark) echo libbenchmark-dev ;;  dnf:benchmark) echo google-benchmark-devel ;;
+    pacman:benchmark) echo benchmark ;;  brew:benchmark) echo google-benchmark ;;
+    apt-get:venv) echo python3-venv ;;
+    apt-get:clang_format) echo clang-format-14 ;;
+    apt-get:clothing) echo dataset-fashion-mnist ;;
+  esac
+}
+
+# optionally NEED...: installs what is missing when that is allowed without asking, and goes on in any case.
+optionally() {
+  wanted= manager=
+  lacks=$(missing "$@")
+  [ -n "$lacks" ] || return 0
+  for candidate in apt-get dnf pacman brew; do
+    if has $candidate; then manager=$candidate; break; fi
+  done
+  [ -n "$manager" ] || return 0
+  for lacking in $lacks; do wanted="$wanted $(package $manager "$lacking")"; done
+  wanted=$(echo $wanted)
+  case $manager in
+    apt-get) install="apt-get install -y --no-install-recommends" ;;
+    dnf)     install="dnf install -y" ;;
+    pacman)  install="pacman -S --needed --noconfirm" ;;
+    brew)    install="brew install" ;;
+  esac
+  [ -n "$wanted" ] || return 0
+  as_root=
+  if [ $manager != brew ] && [ "$(id -u)" != 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+      say "Not installed: $wanted. This installs it:  sudo $install $wanted"
+      return 0
+    fi
+    as_root="sudo -n"
+  fi
+  say "Installing $wanted"
+  if [ $manager = apt-get ]; then
+    as_root="$as_root env DEBIAN_FRONTEND=noninteractive"
+    $as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are here"
+  fi
+  # One package that this system does not have must not keep the others away.
+  $as_root $install $wanted >&2 || for one in $wanted; do $as_root $install $one >&2 || say "$one was not installed"; done
+}
+
+# need NEED...: the same, but stops when something is still missing that CMake cannot download.
+need() {
+  optionally "$@"
+  for lacking in $(missing "$@"); do
+    case $lacking in
+      eigen | catch2 | benchmark) say "$lacking is not installed; CMake will try to download it" ;;
+      *) say "$lacking is missing. Install: ${wanted:-$lacking}"; exit 1 ;;
+    esac
+  done
+}
