@@ -82,6 +82,7 @@ class BackwardWalk {
         if (target.node.get() == &node) target.gradient = node.gradient_of(target.output);
       }
     }
+    if (targets_ != nullptr && !wants_inputs(node)) return;  // the walk ends at this target; its own graph stays
     require<AutogradError>(!node.freed, "backward: the graph of '", node.name,
                            "' was freed by an earlier backward; pass retain_graph = true there to walk it twice");
     node.run_backward(*this);
@@ -89,6 +90,11 @@ class BackwardWalk {
       node.freed = true;
       node.release();
     }
+  }
+
+  static bool wants_inputs(const GraphNode& node) {
+    auto edges = node.edges();
+    return std::any_of(edges.begin(), edges.end(), [](const Edge& edge) { return edge.node && edge.node->wanted; });
   }
 
   bool retain_graph_;
@@ -100,11 +106,14 @@ template <Floating T>
 void LeafNode<T>::run_backward(BackwardWalk& walk) {
   if (!walk.collects()) return;
   auto arrived = std::move(gradient);
-  auto concurrent = busy.exchange(true, std::memory_order_acquire);
 #ifndef NDEBUG
-  require<AutogradError>(!concurrent, "backward: two threads add to the gradient of one leaf at the same time");
+  require<AutogradError>(!busy.exchange(true, std::memory_order_acquire),
+                         "backward: two threads add to the gradient of one leaf at the same time");
+  struct Done {
+    std::atomic<bool>& busy;
+    ~Done() { busy.store(false, std::memory_order_release); }
+  } done{busy};
 #endif
-  static_cast<void>(concurrent);
   if (collected) {
     collected = add_gradients<T>(std::move(collected), arrived);
   } else if (arrived->node || (arrived.unique() && arrived->storage.unique() && arrived->is_contiguous())) {
@@ -113,7 +122,6 @@ void LeafNode<T>::run_backward(BackwardWalk& walk) {
     collected = allocate_impl(arrived->dtype, arrived->shape, arrived->storage->device());
     copy_elements(*collected, *arrived);
   }
-  busy.store(false, std::memory_order_release);
 }
 
 /// Marks the nodes from which a target can be reached as wanted, all others under `root` as not, so that

@@ -86,8 +86,8 @@ using Strides = Shape;
 /// Strides of a dense row-major tensor of this shape.
 inline Strides contiguous_strides(const Shape& shape) {
   auto strides = Strides::filled(shape.rank(), 1);
-  for (int i = shape.rank() - 2; i >= 0; --i) {
-    strides[i] = strides[i + 1] * std::max<int64_t>(shape[i + 1], 1);
+  for (int i = shape.rank() - 2; i >= 0; --i) {  // an empty tensor's may overflow, and are never used
+    __builtin_mul_overflow(strides[i + 1], std::max<int64_t>(shape[i + 1], 1), &strides[i]);
   }
   return strides;
 }

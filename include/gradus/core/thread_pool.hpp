@@ -15,8 +15,10 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -76,11 +78,13 @@ class GRADUS_SHARED ThreadPool {
   void set_threads(int count) {
     require<ValueError>(count >= 1 && count <= 1024, "set_num_threads: ", count,
                         " threads, but 1 to 1024 are possible");
+    require<ValueError>(!inside(), "set_num_threads: called within a parallel loop, whose threads it would change");
     std::lock_guard lock(job_mutex_);
     threads_.store(count, std::memory_order_relaxed);
   }
 
   void set_executor(Executor executor) {
+    require<ValueError>(!inside(), "set_executor: called within a parallel loop, whose threads it would change");
     std::lock_guard lock(job_mutex_);
     executor_ = std::move(executor);
   }
@@ -88,7 +92,9 @@ class GRADUS_SHARED ThreadPool {
   /// Runs chunk(context, 0 ... count - 1). Exceptions: all chunks end, then that of the lowest index is rethrown.
   void run(int64_t count, Chunk chunk, void* context) {
     // One job at a time; nested loops and loops of other user threads run inline, with the same chunks.
-    if (count <= 1 || inside() || threads() <= 1 || !job_mutex_.try_lock()) return run_inline(count, chunk, context);
+    if (count <= 1 || count > most_chunks || inside() || threads() <= 1 || !job_mutex_.try_lock()) {
+      return run_inline(count, chunk, context);
+    }
     std::lock_guard lock(job_mutex_, std::adopt_lock);
     inside() = true;
     struct Reset {
@@ -112,24 +118,24 @@ class GRADUS_SHARED ThreadPool {
 
  private:
   static constexpr int spin_rounds = 2000;  // about 50 microseconds before a waiting thread sleeps
+  static constexpr int64_t most_chunks = int64_t{1} << 30;
 
   ThreadPool() : threads_(physical_cores()) {
-    pthread_atfork(
-        [] {
-          instance().job_mutex_.lock();
-          instance().error_mutex_.lock();
-        },
-        [] {
-          instance().error_mutex_.unlock();
-          instance().job_mutex_.unlock();
-        },
-        [] {  // the child has this thread only: forget the workers, start new ones on demand
-          auto& pool = instance();
-          pool.error_mutex_.unlock();
-          pool.job_mutex_.unlock();
-          pool.workers_ = 0;
-          pool.sleepers_.store(0);
-        });
+    pthread_atfork([] { instance().error_mutex_.lock(); }, [] { instance().error_mutex_.unlock(); },
+                   [] { instance().start_anew(); });
+  }
+
+  /// In a forked child, which has the forking thread only: forgets the workers (new ones start on demand), the host's
+  /// executor, and the loop that another thread was in. fork() does not wait for it: it may be waiting for us.
+  void start_anew() {
+    new (&job_mutex_) std::mutex;
+    new (&error_mutex_) std::mutex;
+    new (&error_) std::exception_ptr;
+    new (&executor_) Executor;
+    workers_ = 0;
+    sleepers_.store(0);
+    ticket_.store(ticket_.load() >> 32 << 32);
+    pending_.store(0);
   }
 
   static bool& inside() {
@@ -206,8 +212,11 @@ class GRADUS_SHARED ThreadPool {
   }
 
   void start_workers(int wanted) {
-    for (; workers_ < wanted; ++workers_) {
-      std::thread([this, number = workers_] { work(number); }).detach();
+    try {
+      for (; workers_ < wanted; ++workers_) {
+        std::thread([this, number = workers_] { work(number); }).detach();
+      }
+    } catch (const std::system_error&) {  // the system has no more threads to give: those we have do the work
     }
   }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/tensor/loop.hpp"
@@ -39,10 +40,20 @@ inline void copy_run(int bytes, char* to, int64_t to_stride, const char* from, i
   }
 }
 
+/// Whether the stretches of memory from the first to the last element meet.
+inline bool may_overlap(const TensorImpl& a, const TensorImpl& b) {
+  auto end = [](const TensorImpl& x) {
+    int64_t last = 0;
+    for (int i = 0; i < x.shape.rank(); ++i) last += (x.shape[i] - 1) * x.strides[i];
+    return x.data() + (last + 1) * size_of(x.dtype);
+  };
+  return std::less<>()(a.data(), end(b)) && std::less<>()(b.data(), end(a));
+}
+
 /// to = from, element by element; same shape and element type. Operands that overlap in part are copied right.
 inline void copy_elements(TensorImpl& to, const TensorImpl& from) {
-  if (to.numel == 0) return;
-  if (to.storage == from.storage && !(to.offset == from.offset && to.strides == from.strides)) {
+  if (to.numel == 0 || (to.data() == from.data() && to.strides == from.strides)) return;
+  if (may_overlap(to, from)) {
     auto apart = allocate_impl(from.dtype, from.shape, from.storage->device());
     copy_elements(*apart, from);
     return copy_elements(to, *apart);

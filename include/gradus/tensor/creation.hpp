@@ -3,8 +3,7 @@
 
 #include <cmath>
 #include <initializer_list>
-#include <numbers>
-#include <numeric>
+#include <limits>
 
 #include "gradus/core/rng.hpp"
 #include "gradus/tensor/tensor.hpp"
@@ -88,16 +87,57 @@ Tensor<T> from_vector(const std::vector<T>& values, const Shape& shape) {
   }
 }
 
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+template <class T>
+int64_t arange_count(T start, T stop, T step) {
+  require<ValueError>(step != T(0), "arange: the step must not be 0");
+  if constexpr (Integer<T>) {
+    auto forward = step > T(0);
+    if (forward ? start >= stop : start <= stop) return 0;
+    auto low = static_cast<uint64_t>(forward ? start : stop), high = static_cast<uint64_t>(forward ? stop : start);
+    auto width = forward ? static_cast<uint64_t>(step) : uint64_t{0} - static_cast<uint64_t>(step);
+    return static_cast<int64_t>((high - low - 1) / width) + 1;
+  } else {
+    auto count = std::ceil((static_cast<double>(stop) - static_cast<double>(start)) / static_cast<double>(step));
+    require<ValueError>(count < 0x1p62, "arange: from ", static_cast<double>(start), " to ", static_cast<double>(stop),
+                        " in steps of ", static_cast<double>(step), " is no countable range");
+    return count > 0 ? static_cast<int64_t>(count) : 0;
+  }
+}
+
+/// The largest T below `bound`: what rounds up to the end of a half-open range is put there.
+template <Floating T>
+T largest_below(double bound) {
+  auto value = static_cast<T>(bound);
+  if (static_cast<double>(value) < bound) return value;
+  if constexpr (std::is_same_v<T, bf16>) {
+    auto below = static_cast<float>(value) > 0   ? value.bits - 1
+                 : static_cast<float>(value) < 0 ? value.bits + 1
+                                                 : 0x8001;
+    return std::bit_cast<bf16>(static_cast<uint16_t>(below));
+  } else {
+    return std::nextafter(value, -std::numeric_limits<T>::infinity());
+  }
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
 /// start, start + step, ... below stop (above it when step is negative).
 template <Numeric T>
 Tensor<T> arange(std::type_identity_t<T> start, std::type_identity_t<T> stop, std::type_identity_t<T> step = T(1)) {
-  auto span = static_cast<double>(stop) - static_cast<double>(start), width = static_cast<double>(step);
-  require<ValueError>(width != 0, "arange: the step must not be 0");
-  auto count = std::max<int64_t>(0, static_cast<int64_t>(std::ceil(span / width)));
-  auto result = Tensor<T>::empty({count});
+  auto result = Tensor<T>::empty({detail::arange_count(start, stop, step)});
   auto* to = result.mutable_data();
-  for (int64_t i = 0; i < count; ++i) {
-    to[i] = static_cast<T>(static_cast<Compute<T>>(start) + static_cast<Compute<T>>(i) * static_cast<Compute<T>>(step));
+  for (int64_t i = 0; i < result.numel(); ++i) {
+    if constexpr (Integer<T>) {  // unsigned: i * step may leave the range of T where the sum does not
+      to[i] = static_cast<T>(static_cast<uint64_t>(start) + static_cast<uint64_t>(i) * static_cast<uint64_t>(step));
+    } else {
+      to[i] = static_cast<T>(static_cast<double>(start) + static_cast<double>(i) * static_cast<double>(step));
+    }
   }
   return result;
 }
@@ -131,12 +171,15 @@ Tensor<T> eye(int64_t n) {
 /// Uniform in [low, high), from the thread's generator.
 template <Floating T>
 Tensor<T> rand(const Shape& shape, double low = 0, double high = 1) {
+  require<ValueError>(high > low && std::isfinite(high - low), "rand: the range [", low, ", ", high,
+                      ") is empty or not finite");
+  auto last_value = detail::largest_below<T>(high);
   auto result = Tensor<T>::empty(shape);
   auto* to = result.mutable_data();
   auto stream = default_generator().reserve(result.numel());
   parallel_for(result.numel(), detail::elements_per_chunk, [&](int64_t first, int64_t last) {
     for (auto i = first; i < last; ++i) {
-      to[i] = static_cast<T>(static_cast<Compute<T>>(low + (high - low) * static_cast<double>(stream.uniform(i))));
+      to[i] = std::min(static_cast<T>(low + (high - low) * static_cast<double>(stream.uniform(i))), last_value);
     }
   });
   return result;
@@ -152,20 +195,25 @@ Tensor<T> randn(const Shape& shape) {
   });
   return result;
 }
-/// Whole numbers in [low, high), each as likely.
+/// Whole numbers in [low, high), each as likely. Throws ValueError when T does not hold them all.
 template <Integer T>
 Tensor<T> randint(int64_t low, int64_t high, const Shape& shape) {
   require<ValueError>(high > low, "randint: the range [", low, ", ", high, ") is empty");
+  require<ValueError>(
+      low >= int64_t{std::numeric_limits<T>::lowest()} && high - 1 <= int64_t{std::numeric_limits<T>::max()},
+      "randint: the range [", low, ", ", high, ") does not fit ", dtype_of<T>);
+  auto count = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
   auto result = Tensor<T>::empty(shape);
   auto* to = result.mutable_data();
   auto stream = default_generator().reserve(2 * result.numel());
   for (int64_t i = 0; i < result.numel(); ++i) {
-    to[i] = static_cast<T>(low + static_cast<int64_t>(stream.below(i, static_cast<uint64_t>(high - low))));
+    to[i] = static_cast<T>(static_cast<uint64_t>(low) + stream.below(i, count));
   }
   return result;
 }
 /// 0 ... n - 1 in random order (Fisher and Yates).
 inline Tensor<int64_t> randperm(int64_t n) {
+  require<ValueError>(n >= 0, "randperm: ", n, " numbers");
   auto result = arange<int64_t>(n);
   auto* to = result.mutable_data();
   auto stream = default_generator().reserve(2 * n);

@@ -30,6 +30,8 @@ class Tensor {
   }
   /// A view of foreign memory, row-major; `owner` is held as long as a tensor uses it.
   static Tensor view_of(T* data, const Shape& shape, std::shared_ptr<void> owner = nullptr) {
+    for (auto size : shape) require<ShapeError>(size >= 0, "view_of: shape ", shape, " has a negative size");
+    require<ValueError>(data != nullptr || shape.numel() == 0, "view_of: no memory for shape ", shape);
     auto bytes = static_cast<size_t>(shape.numel()) * sizeof(T);
     return Tensor(detail::make_impl(dtype_of<T>, detail::Storage::foreign(data, bytes, std::move(owner)), 0, shape,
                                     contiguous_strides(shape)));

@@ -2,6 +2,8 @@
 // training step takes nothing from the system.
 #pragma once
 
+#include <pthread.h>
+
 #include <array>
 #include <atomic>
 #include <bit>
@@ -69,6 +71,9 @@ class GRADUS_SHARED CachingAllocator {
     if (bytes > max_bytes) out_of_memory(bytes);
     auto index = size_class(bytes);
     auto* block = take(index);
+#if defined(__SANITIZE_ADDRESS__)  // what the size class adds is no one's to touch
+    ASAN_POISON_MEMORY_REGION(static_cast<char*>(block) + bytes, class_bytes(index) - bytes);
+#endif
     auto held = in_use_.fetch_add(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed) +
                 static_cast<int64_t>(class_bytes(index));
     auto peak = peak_.load(std::memory_order_relaxed);
@@ -83,7 +88,7 @@ class GRADUS_SHARED CachingAllocator {
     auto index = size_class(bytes);
     in_use_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
 #if defined(__SANITIZE_ADDRESS__)
-    std::free(block);  // no caching: the sanitizer is to see every stale access
+    to_system(block, index);  // no caching: the sanitizer is to see every stale access
 #else
     auto& local = cache();
     if (index < local_classes && local.alive) {
@@ -94,7 +99,6 @@ class GRADUS_SHARED CachingAllocator {
     }
     std::lock_guard lock(mutex_);
     push(lists_[static_cast<size_t>(index)], block);
-    cached_ += static_cast<int64_t>(class_bytes(index));
 #endif
   }
 
@@ -103,15 +107,15 @@ class GRADUS_SHARED CachingAllocator {
     auto& local = cache();
     for (int i = 0; i < local_classes; ++i) spill(i, local.lists[static_cast<size_t>(i)]);
     std::lock_guard lock(mutex_);
-    for (auto& list : lists_) {
-      while (list.head != nullptr) std::free(pop(list));
+    for (int i = 0; i < classes; ++i) {
+      auto& list = lists_[static_cast<size_t>(i)];
+      while (list.head != nullptr) to_system(pop(list), i);
     }
-    cached_ = 0;
   }
 
-  MemoryStats stats() {
-    std::lock_guard lock(mutex_);
-    return {in_use_.load(), peak_.load(), cached_, system_.load()};
+  MemoryStats stats() const {
+    auto in_use = in_use_.load();
+    return {in_use, peak_.load(), held_.load() - in_use, system_.load()};
   }
   void reset_peak() { peak_.store(in_use_.load()); }
 
@@ -137,7 +141,10 @@ class GRADUS_SHARED CachingAllocator {
     }
   };
 
-  CachingAllocator() = default;
+  CachingAllocator() {  // a child that forks while another thread is in here must find the lists whole
+    pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                   [] { instance().mutex_.unlock(); });
+  }
 
   static Cache& cache() {
     thread_local Cache cache;
@@ -163,20 +170,14 @@ class GRADUS_SHARED CachingAllocator {
     {
       std::lock_guard lock(mutex_);
       auto& list = lists_[static_cast<size_t>(index)];
-      if (list.head != nullptr) {
-        cached_ -= static_cast<int64_t>(class_bytes(index));
-        return pop(list);
-      }
+      if (list.head != nullptr) return pop(list);
     }
     return from_system(class_bytes(index));
   }
 
   void spill(int index, List& list) noexcept {
     std::lock_guard lock(mutex_);
-    while (list.head != nullptr) {
-      push(lists_[static_cast<size_t>(index)], pop(list));
-      cached_ += static_cast<int64_t>(class_bytes(index));
-    }
+    while (list.head != nullptr) push(lists_[static_cast<size_t>(index)], pop(list));
   }
 
   void* from_system(size_t bytes) {
@@ -192,7 +193,12 @@ class GRADUS_SHARED CachingAllocator {
     if (bytes >= huge) madvise(block, bytes, MADV_HUGEPAGE);
 #endif
     system_.fetch_add(1, std::memory_order_relaxed);
+    held_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
     return block;
+  }
+  void to_system(void* block, int index) noexcept {
+    held_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
+    std::free(block);
   }
 
   [[noreturn]] GRADUS_COLD void out_of_memory(size_t bytes) {
@@ -202,8 +208,7 @@ class GRADUS_SHARED CachingAllocator {
 
   std::mutex mutex_;
   std::array<List, classes> lists_;
-  int64_t cached_ = 0;
-  std::atomic<int64_t> in_use_{0}, peak_{0}, system_{0};
+  std::atomic<int64_t> in_use_{0}, peak_{0}, held_{0}, system_{0};
   std::atomic<bool> poison_{false};
 };
 
