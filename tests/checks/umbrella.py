@@ -9,7 +9,7 @@ import pathlib
 import re
 import sys
 
-OPENS_GRADUS = re.compile(r"^namespace gradus(?!::detail)(::\w+)*(::inline \w+)? \{", re.MULTILINE)
+OPENS_GRADUS = re.compile(r"^namespace gradus(::(?!detail)\w+)*?::inline \w+ \{", re.MULTILINE)
 USER_MACRO = re.compile(r"^/// [^\n]*\n#define GRADUS_\w+\(", re.MULTILINE)
 INCLUDE = re.compile(r'^#include "gradus/([^"]+)"[^\n]*\n', re.MULTILINE)
 
