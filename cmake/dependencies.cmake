@@ -1,22 +1,31 @@
 # What Gradus builds on. An installed package comes first; then, with GRADUS_FETCH, a download pinned by its hash.
 find_package(Threads REQUIRED)
+if(POLICY CMP0135)
+  cmake_policy(SET CMP0135 NEW)  # unpacked files are as old as the unpacking
+endif()
 
 # Sets <name>_SOURCE_DIR in the caller's scope. Explains itself, because a download is where builds fail.
 macro(gradus_fetch name url sha256 install_hint)
   if(NOT GRADUS_FETCH)
     message(FATAL_ERROR "Gradus needs ${name} and did not find it. ${install_hint}")
   endif()
-  message(STATUS "${name} is not installed; downloading ${url} (${install_hint})")
   set(gradus_archive "${PROJECT_BINARY_DIR}/downloads/${name}.tar.gz")
-  file(DOWNLOAD "${url}" "${gradus_archive}" INACTIVITY_TIMEOUT 30 STATUS gradus_download)
-  list(GET gradus_download 0 gradus_download_code)
-  if(gradus_download_code EQUAL 0)
-    file(SHA256 "${gradus_archive}" gradus_download_hash)
+  set(gradus_hash "")
+  if(EXISTS "${gradus_archive}")
+    file(SHA256 "${gradus_archive}" gradus_hash)
   endif()
-  if(NOT gradus_download_code EQUAL 0 OR NOT gradus_download_hash STREQUAL "${sha256}")
-    file(REMOVE "${gradus_archive}")
-    message(FATAL_ERROR "Gradus needs ${name}, did not find it, and could not download it from\n  ${url}\n"
-                        "  (${gradus_download}; SHA-256 '${gradus_download_hash}', wanted '${sha256}')\n${install_hint}")
+  if(NOT gradus_hash STREQUAL "${sha256}")
+    message(STATUS "${name} is not installed; downloading ${url}")
+    file(DOWNLOAD "${url}" "${gradus_archive}" INACTIVITY_TIMEOUT 30 STATUS gradus_status)
+    list(GET gradus_status 0 gradus_code)
+    if(gradus_code EQUAL 0)
+      file(SHA256 "${gradus_archive}" gradus_hash)
+    endif()
+    if(NOT gradus_hash STREQUAL "${sha256}")
+      file(REMOVE "${gradus_archive}")
+      message(FATAL_ERROR "Gradus needs ${name}, did not find it, and could not download it from\n  ${url}\n"
+                          "  (${gradus_status}; SHA-256 '${gradus_hash}', wanted '${sha256}')\n${install_hint}")
+    endif()
   endif()
   include(FetchContent)
   FetchContent_Declare(${name} URL "${gradus_archive}" URL_HASH SHA256=${sha256} ${ARGN})
@@ -98,7 +107,7 @@ with -DGRADUS_BUILD_TESTS=OFF.")
     set(gradus_catch_skip SKIP_RETURN_CODE 4)  # in 2.13 it means four failures
   else()
     set(gradus_catch Catch2::Catch2)
-    set(gradus_catch_skip "")
+    set(gradus_catch_skip SKIP_REGULAR_EXPRESSION "SKIPPED: ")
   endif()
 endmacro()
 
@@ -110,7 +119,6 @@ macro(gradus_find_benchmark)
       set(BENCHMARK_ENABLE_TESTING OFF)
       set(BENCHMARK_ENABLE_INSTALL OFF)
       set(BENCHMARK_ENABLE_WERROR OFF)
-      set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)  # its options obey these variables
       gradus_fetch(benchmark "https://github.com/google/benchmark/archive/refs/tags/v1.9.5.tar.gz"
                    9631341c82bac4a288bef951f8b26b41f69021794184ece969f8473977eaa340
                    "Install it (Debian, Ubuntu: libbenchmark-dev; Fedora: google-benchmark-devel; Homebrew: \
