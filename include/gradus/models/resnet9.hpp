@@ -39,20 +39,21 @@ struct ResNet9 {
   nn::Linear<T> output;
   GRADUS_FIELDS(prepare, layer1, residual1, layer2, layer3, residual3, output)
 
-  explicit ResNet9(int64_t channels = 3, int64_t classes = 10)
-      : prepare(channels, 64),
-        layer1(64, 128),
-        residual1(128),
-        layer2(128, 256),
-        layer3(256, 512),
-        residual3(512),
-        output(512, classes) {}
+  /// `width` channels after the first layer, doubled three times on the way.
+  explicit ResNet9(int64_t channels = 3, int64_t classes = 10, int64_t width = 64)
+      : prepare(channels, width),
+        layer1(width, 2 * width),
+        residual1(2 * width),
+        layer2(2 * width, 4 * width),
+        layer3(4 * width, 8 * width),
+        residual3(8 * width),
+        output(8 * width, classes) {}
 
   Tensor<T> operator()(const Tensor<T>& images) {     // (n, channels, 32, 32)
-    auto x = max_pool2d(layer1(prepare(images)), 2);  // (n, 128, 16, 16)
-    x = max_pool2d(layer2(residual1(x)), 2);          // (n, 256, 8, 8)
-    x = residual3(max_pool2d(layer3(x), 2));          // (n, 512, 4, 4)
-    x = max_pool2d(x, {x.size(2), x.size(3)});        // (n, 512, 1, 1)
+    auto x = max_pool2d(layer1(prepare(images)), 2);  // (n, 2 width, 16, 16)
+    x = max_pool2d(layer2(residual1(x)), 2);          // (n, 4 width, 8, 8)
+    x = residual3(max_pool2d(layer3(x), 2));          // (n, 8 width, 4, 4)
+    x = max_pool2d(x, {x.size(2), x.size(3)});        // (n, 8 width, 1, 1)
     return output(flatten(x));                        // (n, classes)
   }
 };

@@ -1,0 +1,60 @@
+"""The PyTorch side of the comparison: same protocol as gradus_worker.cpp, same weights, same batches."""
+
+import json
+import sys
+import time
+
+import torch
+
+from tensors import read_safetensors
+from workloads import WORKLOADS
+
+
+def training_step(workload, stem):
+    make, _, loss_of, _ = WORKLOADS[workload]
+    batches = read_safetensors(stem + ".batches.safetensors")
+    pairs = [(batches[f"x{i}"], batches[f"y{i}"]) for i in range(len(batches) // 2)]
+    if loss_of is None:
+        a, b = (t.requires_grad_() for t in pairs[0])
+
+        def add(_):
+            y = (a + b).sum()
+            y.backward()
+            a.grad = b.grad = None
+            return y.item()
+
+        return add
+    model = make()
+    model.load_state_dict(read_safetensors(stem + ".weights.safetensors"))
+    adam = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+
+    def step(number):
+        x, y = pairs[number % len(pairs)]
+        loss = loss_of(model(x), y)
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def main():
+    workload, threads, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    torch.set_num_threads(threads)
+    step = training_step(workload, f"{folder}/{workload}")
+    done = 0
+    for line in sys.stdin:
+        times, losses = [], []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            losses.append(step(done))
+            times.append((time.perf_counter() - start) * 1e3)
+            done += 1
+        with open("/proc/self/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) // 1024
+        print(json.dumps({"ms": times, "losses": losses, "peak_mb": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

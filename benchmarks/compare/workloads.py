@@ -1,0 +1,85 @@
+"""The networks of the comparison in PyTorch, with the names that Gradus gives their weights."""
+
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+class Mlp(nn.Module):
+    def __init__(self, *sizes):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+
+    def forward(self, x):
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class LeNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.hidden, self.output = nn.Linear(64 * 7 * 7, 128), nn.Linear(128, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.output(F.relu(self.hidden(x.flatten(1))))
+
+
+class ConvNormRelu(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b)
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)))
+
+
+class ResidualPair(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.first, self.second = ConvNormRelu(channels, channels), ConvNormRelu(channels, channels)
+
+    def forward(self, x):
+        return x + self.second(self.first(x))
+
+
+class ResNet9(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.prepare, self.layer1 = ConvNormRelu(3, width), ConvNormRelu(width, 2 * width)
+        self.residual1 = ResidualPair(2 * width)
+        self.layer2, self.layer3 = ConvNormRelu(2 * width, 4 * width), ConvNormRelu(4 * width, 8 * width)
+        self.residual3 = ResidualPair(8 * width)
+        self.output = nn.Linear(8 * width, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(self.layer1(self.prepare(x)), 2)
+        x = F.max_pool2d(self.layer2(self.residual1(x)), 2)
+        x = self.residual3(F.max_pool2d(self.layer3(x), 2))
+        return self.output(F.max_pool2d(x, x.shape[2:]).flatten(1))
+
+
+class Add(nn.Module):
+    """Has no weights: its two operands are the batch."""
+
+
+def classes(batch, *shape):
+    return lambda g: (torch.randn(batch, *shape, generator=g), torch.randint(10, (batch,), generator=g))
+
+
+def numbers(batch, width):
+    return lambda g: (torch.randn(batch, width, generator=g), torch.randn(batch, 1, generator=g))
+
+
+# name: (network, batch maker, loss, steps in a turn)
+WORKLOADS = {
+    "mlp": (lambda: Mlp(784, 512, 512, 10), classes(128, 784), F.cross_entropy, 40),
+    "deep_mlp": (lambda: Mlp(28, 300, 300, 300, 300, 300, 1), numbers(100, 28), F.mse_loss, 40),
+    "lenet": (LeNet, classes(128, 1, 28, 28), F.cross_entropy, 6),
+    "resnet9": (lambda: ResNet9(32), classes(64, 3, 32, 32), F.cross_entropy, 2),
+    "tiny_mlp": (lambda: Mlp(4, 8, 1), numbers(1, 4), F.mse_loss, 500),
+    "add_4x4": (Add, lambda g: (torch.randn(4, 4, generator=g), torch.randn(4, 4, generator=g)), None, 1000),
+}
