@@ -282,10 +282,10 @@ GRADUS_INLINE Simd<C> cos(const Simd<C>& x) {
 
 template <class C>
 GRADUS_INLINE Simd<C> floor(const Simd<C>& x) {
-  using K = MathConstants<C>;
-  auto nearest = (x + K::round_magic) - K::round_magic;
+  constexpr auto whole = static_cast<C>(Bits<C>(1) << MathConstants<C>::mantissa_bits);  // from here on all numbers are
+  auto nearest = copy_sign((abs(x) + whole) - whole, x);
   auto below = where(nearest > x, nearest - 1, nearest);
-  return where(abs(x) < K::round_magic / 4, copy_sign(below, x), x);  // beyond that all numbers are whole
+  return where(abs(x) < whole, copy_sign(below, x), x);
 }
 
 /// Between Simd<float> and Simd<double>.
