@@ -49,8 +49,6 @@ struct GraphNode : Pooled {
     return more_gradients[slot];
   }
 
-  static void destroy(GraphNode* node) noexcept { destroy_node(node); }
-
  private:
   static uint64_t next_sequence() {
     static std::atomic<uint64_t> counter{0};
@@ -76,6 +74,11 @@ inline void destroy_node(GraphNode* node) noexcept {
     delete next;
   }
   waiting.draining = false;
+}
+
+inline void add_reference(GraphNode* node) noexcept { node->references.fetch_add(1, std::memory_order_relaxed); }
+inline void drop_reference(GraphNode* node) noexcept {
+  if (node->references.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy_node(node);
 }
 
 inline bool& recording() {

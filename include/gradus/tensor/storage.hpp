@@ -13,6 +13,20 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+struct GraphNode;  // autograd/node.hpp, which tensors know by these two functions only
+void add_reference(GraphNode* node) noexcept;
+void drop_reference(GraphNode* node) noexcept;
+
+/// Objects that count their own references.
+template <class P>
+void add_reference(P* object) noexcept {
+  object->references.fetch_add(1, std::memory_order_relaxed);
+}
+template <class P>
+void drop_reference(P* object) noexcept {
+  if (object->references.fetch_sub(1, std::memory_order_acq_rel) == 1) P::destroy(object);
+}
+
 /// Intrusive reference: half the size of a shared_ptr and one allocation less.
 template <class P>
 class Ref {
@@ -26,9 +40,7 @@ class Ref {
     return *this;
   }
   ~Ref() {
-    if (object_ != nullptr && object_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      P::destroy(object_);
-    }
+    if (object_ != nullptr) drop_reference(object_);
   }
 
   P* get() const { return object_; }
@@ -40,7 +52,7 @@ class Ref {
 
  private:
   void retain() {
-    if (object_ != nullptr) object_->references.fetch_add(1, std::memory_order_relaxed);
+    if (object_ != nullptr) add_reference(object_);
   }
   P* object_ = nullptr;
 };
@@ -92,9 +104,6 @@ class Storage {
   std::shared_ptr<void> owner_;
 };
 static_assert(sizeof(Storage) <= Storage::header);
-
-struct GraphNode;  // autograd/node.hpp
-void destroy_node(GraphNode* node) noexcept;
 
 /// What tensor handles point to: a view of a storage, and its place in the autograd graph.
 struct TensorImpl : Pooled {
