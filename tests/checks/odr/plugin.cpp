@@ -1,7 +1,9 @@
 // A shared object with hidden visibility that uses the library in its own way; built with several sets of flags.
 #include "plugin.hpp"
 
-#include <memory>
+#if defined(GRADUS_CHECK_PORTABLE) && (defined(__AVX__) || defined(__SSE4_2__))
+#error "the portable plugin is compiled for this machine's instruction set"
+#endif
 
 extern "C" __attribute__((visibility("default"))) void plugin_look(PluginView* view) {
   view->isa = GRADUS_TEXT(GRADUS_DETAIL_ISA);
