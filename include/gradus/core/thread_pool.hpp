@@ -73,6 +73,18 @@ class GRADUS_SHARED ThreadPool {
     return *pool;
   }
 
+  /// While one lives, this thread's loops run inline: background work must not keep the pool from the thread that trains.
+  class InlineLoops {
+   public:
+    InlineLoops() : before_(std::exchange(inside(), true)) {}
+    ~InlineLoops() { inside() = before_; }
+    InlineLoops(const InlineLoops&) = delete;
+    InlineLoops& operator=(const InlineLoops&) = delete;
+
+   private:
+    bool before_;
+  };
+
   int threads() const { return threads_.load(std::memory_order_relaxed); }
 
   void set_threads(int count) {
@@ -103,10 +115,7 @@ class GRADUS_SHARED ThreadPool {
     error_ = nullptr;
     if (executor_) {
       executor_(count, [&](int64_t index) {
-        struct Inside {
-          bool before = std::exchange(inside(), true);
-          ~Inside() { inside() = before; }
-        } guard;
+        InlineLoops guard;
         run_one(chunk, context, index);
       });
     } else {
