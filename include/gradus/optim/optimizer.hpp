@@ -60,7 +60,7 @@ class Optimizer {
       if constexpr (Part::trained) {
         require<TypeError>(std::is_same_v<typename Part::value_type, T>, name, ": parameter ", path, " is of ",
                            dtype_of<typename Part::value_type>, ", but this optimizer trains ", dtype_of<T>,
-                           "; name the type, as in optim::", name, "<double>");
+                           "; name the type, as in optim::", name, '<', dtype_of<typename Part::value_type>, '>');
         if constexpr (std::is_same_v<typename Part::value_type, T>) add(path, part.tensor());
       }
     });
