@@ -9,7 +9,8 @@ A test file describes its cases itself, in a comment that begins with "/* golden
     case("relu", torch.relu, special(), order=0)      # value only
     */
 
-The first argument names the check_operator("relu", ...) of the same file that runs the case. All arithmetic is in
+Lines longer than 120 characters would be broken by clang-format, and are refused.
+The first argument of case names the check_operator("relu", ...) of the same file that runs the case. All arithmetic is in
 double. Random inputs are the same every time: they depend on the file's name and on their order in it.
 
     make_golden.py                 every file               make_golden.py relu conv2d     some
@@ -40,6 +41,9 @@ def find_blocks():
         name = path.stem.removesuffix("_test")
         if name in blocks:
             sys.exit(f"make_golden: two test files are called {path.name}; golden files go by that name")
+        for line in "".join(found).splitlines():
+            if len(line) > 120:
+                sys.exit(f"make_golden: {path.name}: a golden line longer than 120 characters: {line}")
         blocks[name] = ("".join(found), re.sub(r"/\* golden\n.*?\*/", "", text, flags=re.DOTALL))
     return blocks
 
@@ -77,17 +81,19 @@ def make(name, source):
     def booleans(*shape):
         return integers(0, 2, *shape).bool()
 
+    def values(numbers):
+        return torch.tensor(numbers, dtype=torch.float64)
+
     def special():
         """Where formulas break: zeros, infinities, NaN, tiny and huge numbers, the ends of exp in float and double."""
         inf, nan = float("inf"), float("nan")
         positive = [0.0, 2.0**-1074, 2.0**-1022, 2.0**-149, 2.0**-126, 2.0**-52, 2.0**-24, 0.5, 1.0, 1.5, 2.0, 20.0, 88.0,
                     90.0, 104.0, 709.5, 746.0, 2.0**24, 2.0**53, 2.0**100, inf]
-        return torch.tensor(positive + [-x for x in positive] + [nan], dtype=torch.float64)
+        return values(positive + [-x for x in positive] + [nan])
 
     def special_pairs():
         """Every pair of a shorter list: two tensors."""
-        few = torch.tensor([0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, float("inf"), -float("inf"),
-                            float("nan")], dtype=torch.float64)
+        few = values([0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, float("inf"), -float("inf"), float("nan")])
         return few.repeat_interleave(len(few)), few.repeat(len(few))
 
     def case(group, f, *inputs, order=2):
@@ -125,8 +131,8 @@ def make(name, source):
         return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found)]
 
     names = dict(torch=torch, F=torch.nn.functional, np=np, inf=float("inf"), nan=float("nan"), randn=randn,
-                 uniform=uniform, distinct=distinct, integers=integers, booleans=booleans, special=special,
-                 special_pairs=special_pairs, case=case)
+                 uniform=uniform, distinct=distinct, integers=integers, booleans=booleans, values=values,
+                 special=special, special_pairs=special_pairs, case=case)
     exec(compile(source, f"golden block of {name}_test.cpp", "exec"), names)
     # One metadata entry only: the order of several would differ from run to run.
     metadata = {"golden": json.dumps({"block": digest(source), "groups": sorted(counts)}, sort_keys=True)}
@@ -141,6 +147,12 @@ def stored(path):
         return json.loads(json.loads(file.read(length))["__metadata__"]["golden"])
 
 
+def is_spelled_in(text, group):
+    """Whether a string of the text is the group's name, or two of them put together are."""
+    strings = set(re.findall(r'"([^"\n]*)"', text))
+    return group in strings or any(group[:i] in strings and group[i:] in strings for i in range(len(group)))
+
+
 def check(blocks):
     problems = []
     for name, (source, rest) in blocks.items():
@@ -152,7 +164,7 @@ def check(blocks):
         if facts["block"] != digest(source):
             problems.append(f"{path.name} was made from another comment: run make_golden.py {name}")
         for group in facts["groups"]:
-            if f'("{group}"' not in rest:
+            if not is_spelled_in(rest, group):
                 problems.append(f"{name}_test.cpp: no check_operator runs the golden cases of \"{group}\"")
     for path in golden_folder.glob("*.safetensors"):
         if path.stem not in blocks:

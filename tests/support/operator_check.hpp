@@ -66,15 +66,13 @@ void check_cases(const std::string& group, const std::vector<TypedOperator>& typ
                  const char* test);
 
 template <Element T, class F, class R, class... A>
-TypedOperator typed_operator(F f, R (F::*)(A...) const) {
-  using Operands = std::tuple<std::decay_t<A>...>;
-  return {dtype_of<T>, {dtype_of<typename std::decay_t<A>::value_type>...},
-          [f]<size_t... K>(std::index_sequence<K...>){return [f](const std::vector<AnyTensor>& in) -> AnyTensor {
-            return f(in[K].as<typename std::tuple_element_t<K, Operands>::value_type>()...);
-          };
-}
-(std::index_sequence_for<A...>{})
-};  // namespace gradus::test
+TypedOperator typed_operator(F f, R (F::*call)(A...) const) {
+  auto erased = [=]<size_t... K>(std::index_sequence<K...>) {
+    return [=](const std::vector<AnyTensor>& in) -> AnyTensor {
+      return (f.*call)(in[K].as<typename std::decay_t<A>::value_type>()...);
+    };
+  };
+  return {dtype_of<T>, {dtype_of<typename std::decay_t<A>::value_type>...}, erased(std::index_sequence_for<A...>{})};
 }
 
 /// check_operator("gelu", []<class T>(const Tensor<T>& x) { return gelu(x); }, {.pointwise = true});
