@@ -73,7 +73,8 @@ class GRADUS_SHARED ThreadPool {
     return *pool;
   }
 
-  /// While one lives, this thread's loops run inline: background work must not keep the pool from the thread that trains.
+  /// While one lives, this thread's loops run inline: background work must not keep the pool from the thread that
+  /// trains.
   class InlineLoops {
    public:
     InlineLoops() : before_(std::exchange(inside(), true)) {}

@@ -57,10 +57,11 @@ class Prefetch {
   void work() noexcept {
     gradus::detail::ThreadPool::InlineLoops inline_loops;
     NoGradGuard no_grad;
+    std::vector<Batch> reserved;
     try {
       for (int64_t i = 0; i < count_ && wait_for_room(); ++i) {
         auto batch = make_(i);
-        if (i == 0) reserve(batch);
+        if (i < 2) reserved = i == 0 ? reserve(batch) : std::vector<Batch>();
         std::lock_guard lock(mutex_);
         ready_.push_back(std::move(batch));
         changed_.notify_all();
@@ -77,13 +78,14 @@ class Prefetch {
     used_.clear();
   }
 
-  /// Takes and returns the memory of all batches that will exist at one time: later ones need nothing from the system,
-  /// however the two threads happen to meet.
-  void reserve(const Batch& batch) const {
-    std::vector<Batch> more;
-    for (int64_t i = 0; i < ahead_; ++i) {
-      more.push_back(std::apply([](const auto&... parts) { return Batch(empty_like(parts)...); }, batch));
+  /// The batch and others like it: as many as may be alive while one is made. They live until the second is made, so
+  /// that all the memory ever needed is taken by then, however the two threads happen to meet later.
+  std::vector<Batch> reserve(const Batch& batch) const {
+    std::vector<Batch> batches{batch};
+    while (static_cast<int64_t>(batches.size()) < ahead_) {
+      batches.push_back(std::apply([](const auto&... parts) { return Batch(empty_like(parts)...); }, batch));
     }
+    return batches;
   }
   template <Element T>
   static Tensor<T> empty_like(const Tensor<T>& x) {
