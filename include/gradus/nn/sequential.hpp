@@ -1,7 +1,10 @@
 // Layers one after the other, chosen at run time.
 #pragma once
 
+#include <algorithm>
+#include <cctype>
 #include <memory>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -29,8 +32,21 @@ using ErasedParts = std::vector<ErasedPart>;
 
 template <class P> concept Erasable = requires(ErasedPart& erased, P* part) { erased.part = part; };
 
+/// "Linear"; "function" for a lambda, whose name in the compiler's words says nothing.
+template <class Layer>
+std::string layer_name() {
+  auto name = gradus::detail::type_name<Layer>();
+  auto in_identifier = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
+  auto named = std::is_class_v<Layer> && !name.empty() && std::isdigit(static_cast<unsigned char>(name[0])) == 0 &&
+               std::all_of(name.begin(), name.end(), in_identifier);
+  return named ? name : "function";
+}
+
 template <Floating T>
 struct AnyLayer {
+  LayerType type;
+
+  explicit AnyLayer(std::string name) : type{std::move(name)} {}
   virtual ~AnyLayer() = default;
   virtual Tensor<T> forward(const Tensor<T>& x) = 0;
   virtual std::unique_ptr<AnyLayer> clone() const = 0;
@@ -42,9 +58,8 @@ struct AnyLayer {
 template <Floating T, class Layer>
 struct HeldLayer final : AnyLayer<T> {
   Layer layer;
-  LayerType type{gradus::detail::type_name<Layer>().empty() ? "function" : gradus::detail::type_name<Layer>()};
 
-  explicit HeldLayer(Layer given) : layer(std::move(given)) {}
+  explicit HeldLayer(Layer given) : AnyLayer<T>(layer_name<Layer>()), layer(std::move(given)) {}
   Tensor<T> forward(const Tensor<T>& x) override { return layer(x); }
   std::unique_ptr<AnyLayer<T>> clone() const override { return std::make_unique<HeldLayer>(layer); }
   bool assign(const AnyLayer<T>& other) override {
@@ -54,7 +69,7 @@ struct HeldLayer final : AnyLayer<T> {
     return true;
   }
   void collect(const std::string& path, ErasedParts& parts) override {
-    parts.push_back({path, &type});
+    parts.push_back({path, &this->type});
     gradus::detail::walk_fields(path, layer, [&](const std::string& at, auto& part) {
       if constexpr (Erasable<std::remove_reference_t<decltype(part)>>) parts.push_back({at, &part});
       return true;
@@ -85,11 +100,12 @@ class Sequential {
   Sequential& operator=(const Sequential& other) {
     if (this == &other) return *this;
     if (layers_.empty()) return *this = Sequential(other);
-    require<ValueError>(layers_.size() == other.layers_.size(), "Sequential: assigning ", other.layers_.size(),
-                        " layers to ", layers_.size());
+    require<ValueError>(layers_.size() == other.layers_.size(), "Sequential: ", other.layers_.size(),
+                        " layers are assigned to ", layers_.size(), ", but there must be as many");
     for (size_t i = 0; i < layers_.size(); ++i) {
-      require<ValueError>(layers_[i]->assign(*other.layers_[i]), "Sequential: layer ", i,
-                          " is of another type in what is assigned");
+      require<ValueError>(layers_[i]->assign(*other.layers_[i]), "Sequential: layer ", i, " is a ",
+                          layers_[i]->type.name, ", but a ", other.layers_[i]->type.name,
+                          " is assigned to it: the types must be the same");
     }
     return *this;
   }

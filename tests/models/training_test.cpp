@@ -1,0 +1,112 @@
+// Whole models train as in PyTorch: the first 20 losses from the same weights and batches.
+#include "gradus/models/lenet.hpp"
+#include "gradus/models/mlp.hpp"
+#include "gradus/models/resnet9.hpp"
+#include "gradus/ops/loss/cross_entropy.hpp"
+#include "gradus/optim/adamw.hpp"
+#include "tests/models/hashed.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/operator_check.hpp"
+
+/* golden
+# The networks are those of benchmarks/compare; the numbers are those of tests/models/hashed.hpp.
+import __main__, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(__main__.golden_folder.parent.parent / "benchmarks" / "compare"))
+import workloads
+torch.set_num_threads(1)
+
+def hashed_uniform(seed, shape):
+    mask = np.uint64(0xffffffff)
+    i = np.arange(int(np.prod(shape)), dtype=np.uint64)
+    h = (i * np.uint64(2654435761) + np.uint64(seed * 0x9e3779b9 & 0xffffffff)) & mask
+    h = ((h ^ h >> np.uint64(16)) * np.uint64(0x85ebca6b)) & mask
+    h = ((h ^ h >> np.uint64(13)) * np.uint64(0xc2b2ae35)) & mask
+    return (((h ^ h >> np.uint64(16)) >> np.uint64(8)).astype(np.float64) * 2.0**-24).reshape(shape)
+
+def hashed(seed, shape, low, high, dtype):
+    return torch.from_numpy((low + (high - low) * hashed_uniform(seed, shape)).astype(np.float32)).to(dtype)
+
+def losses(model, image, classes, batch, lr, dtype):
+    model = model.to(dtype)
+    with torch.no_grad():
+        for seed, (name, p) in enumerate(model.named_parameters(), 1):
+            bound = 1 / np.sqrt(p.numel() / p.shape[0]) if p.dim() > 1 else 0.25
+            middle = 1.0 if name.endswith("norm.weight") else 0.0
+            p.copy_(hashed(seed, tuple(p.shape), middle - bound, middle + bound, dtype))
+    adam = torch.optim.AdamW(model.parameters(), lr=lr)
+    found = []
+    for step in range(20):
+        x = hashed(1000 + step % 4, (batch, *image), -1.0, 1.0, dtype)
+        y = torch.from_numpy((hashed_uniform(2000 + step % 4, (batch,)) * classes).astype(np.int64))
+        loss = F.cross_entropy(model(x), y)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        found.append(loss.item())
+    return torch.tensor(found, dtype=torch.float64)
+
+for name, make, image, classes, batch, lr in [
+    ("mlp", lambda: workloads.Mlp(20, 32, 16, 5), (20,), 5, 16, 1e-2),
+    ("lenet", workloads.LeNet, (1, 28, 28), 10, 8, 1e-3),
+    ("resnet9", lambda: workloads.ResNet9(8), (3, 16, 16), 10, 8, 1e-3),
+]:
+    case(name, lambda: losses(make(), image, classes, batch, lr, torch.float64), order=0)
+    case(name + " in float", lambda: losses(make(), image, classes, batch, lr, torch.float32), order=0)
+*/
+
+using namespace gradus;
+
+namespace {
+
+struct Workload {
+  Shape batch;  ///< of inputs
+  int64_t classes;
+  double lr;
+};
+
+template <Floating T, class Model>
+Tensor<double> losses(Model model, const Workload& workload) {
+  test::fill_hashed<T>(model);
+  optim::AdamW<T> adam(model, {.lr = workload.lr});
+  auto found = zeros<double>({20});
+  for (int64_t step = 0; step < 20; ++step) {
+    auto seed = static_cast<uint32_t>(step % 4);
+    auto x = test::hashed<T>(1000 + seed, workload.batch, -1, 1);
+    auto labels = test::hashed_labels(2000 + seed, workload.batch[0], workload.classes);  // (n,)
+    auto loss = cross_entropy(model(x), labels);
+    adam.zero_grad();
+    loss.backward();
+    adam.step();
+    found.set({step}, static_cast<double>(loss.item()));
+  }
+  return found;
+}
+
+void check_losses(const std::string& group, const Tensor<double>& got, double tolerance) {
+  auto want = test::golden_cases(group, __FILE__)[0].output;
+  INFO(group);
+  CHECK(test::mismatch(got, want, {.relative = tolerance, .scale = 0.1}) == "");
+  CHECK(got(19) < 0.9 * got(0));  // it learns
+}
+
+}  // namespace
+
+TEST_CASE("an MLP has PyTorch's first 20 losses") {
+  Workload workload{{16, 20}, 5, 1e-2};
+  check_losses("mlp", losses<double>(models::Mlp<double>({20, 32, 16, 5}), workload), 1e-12);
+  check_losses("mlp in float", losses<float>(models::Mlp<float>({20, 32, 16, 5}), workload), 1e-5);
+}
+
+TEST_CASE("LeNet has PyTorch's first 20 losses") {
+  Workload workload{{8, 1, 28, 28}, 10, 1e-3};
+  check_losses("lenet", losses<double>(models::LeNet<double>(), workload), 1e-11);
+  check_losses("lenet in float", losses<float>(models::LeNet<float>(), workload), 1e-5);
+}
+
+TEST_CASE("ResNet-9 has PyTorch's first 20 losses") {
+  Workload workload{{8, 3, 16, 16}, 10, 1e-3};
+  check_losses("resnet9", losses<double>(models::ResNet9<double>(3, 10, 8), workload), 1e-9);
+  check_losses("resnet9 in float", losses<float>(models::ResNet9<float>(3, 10, 8), workload), 1e-4);
+}
