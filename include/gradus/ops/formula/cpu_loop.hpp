@@ -6,6 +6,7 @@
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
+#include "gradus/tensor/copy.hpp"
 #include "gradus/tensor/loop.hpp"
 #include "gradus/tensor/storage.hpp"
 
