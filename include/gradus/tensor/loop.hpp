@@ -61,6 +61,7 @@ inline LoopPlan plan_loop(const Shape& shape, const Strides* strides, int operan
 /// in row-major order; offsets[i] is where operand i's run begins, in elements.
 template <class Row>
 void for_each_row(const LoopPlan& plan, int64_t first, int64_t last, Row&& row) {
+  if (first >= last) return;  // sizes may be 0 then
   std::array<int64_t, Shape::max_rank> index{};
   std::array<int64_t, max_operands> offsets{};
   auto rest = first;

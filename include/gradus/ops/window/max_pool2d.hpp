@@ -44,7 +44,7 @@ Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const Sha
   return differentiable("pool_put", x, wrt(y, [from](const Tensor<T>& dx) { return pool_take(dx, from); }));
 }
 
-/// The largest element of each window and where it was; the first of several, and NaN counts as largest.
+/// The largest element of each window and where it was: the first of several, but the last NaN.
 template <class T>
 void max_of_windows(const PoolShape& s, const T* x, T* y, int32_t* from) {
   for (int64_t i = 0; i < s.oh; ++i) {
@@ -59,7 +59,7 @@ void max_of_windows(const PoolShape& s, const T* x, T* y, int32_t* from) {
           auto column = left + b * s.dilation[1];
           if (column < 0 || column >= s.w) continue;
           auto value = x[row * s.w + column];
-          if (at < 0 || value > best || (value != value && best == best)) {
+          if (at < 0 || value > best || value != value) {
             best = value;
             at = row * s.w + column;
           }
@@ -79,7 +79,7 @@ void max_of_quads(const PoolShape& s, const T* x, T* y, int32_t* from) {
     auto* below = above + s.w;
     auto first = static_cast<int32_t>(2 * i * s.w), width = static_cast<int32_t>(s.w);
     for (int64_t j = 0; j < s.ow; ++j) {
-      auto larger = [](T a, T b) { return !(b <= a) && a == a; };  // b is larger, or the first NaN
+      auto larger = [](T a, T b) { return b > a || b != b; };
       T a = above[2 * j], b = above[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
       auto right = larger(a, b), low_right = larger(c, d);
       T top = right ? b : a, low = low_right ? d : c;
@@ -97,7 +97,7 @@ void max_of_quads(const PoolShape& s, const T* x, T* y, int32_t* from) {
 namespace gradus::inline GRADUS_BUILD {
 
 /// Largest element of each window. x (n, c, h, w) -> (n, c, oh, ow). Padding never wins; the first of equal elements
-/// gets the gradient, NaN counts as largest. The stride is the kernel's size unless given. As
+/// gets the gradient; NaN counts as largest, and the last one gets it. The stride is the kernel's size unless given. As
 /// torch.nn.functional.max_pool2d.
 template <Floating T>
 Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& options = {}) {
