@@ -1,0 +1,171 @@
+// The plain training loop, one epoch a call. Programs that need another one write it: it is short.
+#pragma once
+
+#include <optional>
+
+#include "gradus/autograd/parameter.hpp"
+#include "gradus/metrics/accuracy.hpp"
+#include "gradus/metrics/mean.hpp"
+#include "gradus/train/progress.hpp"
+
+namespace gradus::training::inline GRADUS_BUILD {
+
+/// What an epoch came to.
+struct EpochResult {
+  double loss = 0;  ///< mean over the samples, each batch weighted by its size
+  std::optional<double>
+      accuracy;  ///< from 0 to 1, where the outputs are logits (n, classes) and the targets int64 (n,)
+  int64_t samples = 0;
+  double seconds = 0;
+};
+
+struct EpochOptions {
+  ProgressOptions progress = {};
+  bool accuracy = true;                        ///< count right answers where there are classes
+  std::function<void()> after_step = nullptr;  ///< called after each optimizer step: a schedule, a log
+};
+
+}  // namespace gradus::training::inline GRADUS_BUILD
+
+namespace gradus::training::detail::inline GRADUS_BUILD {
+
+/// Sets the training flags of a model's layers, and at the end of the scope sets them back as they were.
+template <class Model>
+class ModeGuard {
+ public:
+  ModeGuard(Model& model, bool training) : model_(model) {
+    visit([&](Training& flag) { before_.push_back(flag.on); });
+    gradus::train(model_, training);
+  }
+  ~ModeGuard() {
+    size_t index = 0;
+    visit([&](Training& flag) { flag.on = before_[index++]; });
+  }
+  ModeGuard(const ModeGuard&) = delete;
+  ModeGuard& operator=(const ModeGuard&) = delete;
+
+ private:
+  template <class F>
+  void visit(F&& f) {
+    gradus::detail::walk_fields("", model_, [&](const std::string&, auto& part) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Training>) f(part);
+      return true;
+    });
+  }
+
+  Model& model_;
+  std::vector<char> before_;
+};
+
+/// Calls the model with all parts of a batch but the last, which is the target.
+template <class Model, class Batch>
+decltype(auto) forward(Model& model, Batch& batch) {
+  constexpr auto inputs = std::tuple_size_v<std::remove_cvref_t<Batch>> - 1;
+  static_assert(inputs >= 1, "a batch must hold inputs and, last, a target");
+  return [&]<size_t... I>(std::index_sequence<I...>)->decltype(auto) { return model(std::get<I>(batch)...); }
+  (std::make_index_sequence<inputs>());
+}
+
+/// Adds up losses and right answers. A loss that lives on a device is read only when somebody looks.
+class Tally {
+ public:
+  template <class Output, class Target, Floating L>
+  void add(const Output& output, const Target& target, const Tensor<L>& loss, bool count_right) {
+    auto rows = target.size(0);
+    samples_ += rows;
+    auto weight = static_cast<double>(rows);
+    if (loss.device().is_cpu()) {
+      loss_.add(static_cast<double>(loss.item()), weight);
+    } else {
+      waiting_.emplace_back([value = loss.detach(), weight](metrics::Mean& mean) {
+        mean.add(static_cast<double>(value.to(Device::cpu()).item()), weight);
+      });
+    }
+    if constexpr (requires { metrics::count_correct(output, target); }) {
+      if (!count_right || output.rank() != 2 || target.rank() != 1) return;
+      right_ += metrics::count_correct(output, target);
+      classified_ += rows;
+    }
+  }
+
+  int64_t samples() const { return samples_; }
+  double loss() {
+    for (auto& read : waiting_) read(loss_);
+    waiting_.clear();
+    return loss_.value();
+  }
+  std::optional<double> accuracy() const {
+    if (classified_ == 0) return std::nullopt;
+    return static_cast<double>(right_) / static_cast<double>(classified_);
+  }
+  /// "loss 0.3012  accuracy 91.23 %"
+  std::string text() {
+    char buffer[64];
+    std::snprintf(buffer, sizeof(buffer), "loss %.4f", loss());
+    std::string result = buffer;
+    if (auto share = accuracy()) {
+      std::snprintf(buffer, sizeof(buffer), "  accuracy %.2f %%", 100 * *share);
+      result += buffer;
+    }
+    return result;
+  }
+
+ private:
+  metrics::Mean loss_;
+  std::vector<std::function<void(metrics::Mean&)>> waiting_;
+  int64_t samples_ = 0, classified_ = 0, right_ = 0;
+};
+
+/// Calls step(batch, tally) for every batch, under a progress bar.
+template <class Loader, class Step>
+EpochResult run_epoch(Loader& loader, const EpochOptions& options, Step&& step) {
+  int64_t total = -1;
+  if constexpr (requires { loader.size(); }) total = static_cast<int64_t>(loader.size());
+  Progress progress(total, options.progress);
+  Tally tally;
+  for (auto& batch : loader) {
+    auto before = tally.samples();
+    step(batch, tally);
+    progress.advance(tally.samples() - before, [&] { return tally.text(); });
+  }
+  auto seconds = progress.seconds();
+  auto loss = tally.loss();
+  progress.finish(tally.text());
+  return {loss, tally.accuracy(), tally.samples(), seconds};
+}
+
+}  // namespace gradus::training::detail::inline GRADUS_BUILD
+
+namespace gradus::training::inline GRADUS_BUILD {
+
+/// One pass over the loader's batches: model(inputs...), loss_function(output, target) -> scalar, backward, step. The
+/// last part of a batch is the target. The model trains while it runs and is left in the mode it was in.
+template <class Model, class Loader, class LossFunction, class Optimizer>
+EpochResult train_epoch(Model& model, Loader&& loader, LossFunction&& loss_function, Optimizer& optimizer,
+                        const EpochOptions& options = {}) {
+  detail::ModeGuard mode(model, true);
+  return detail::run_epoch(loader, options, [&](auto& batch, detail::Tally& tally) {
+    const auto& target = std::get<std::tuple_size_v<std::remove_cvref_t<decltype(batch)>> - 1>(batch);
+    auto output = detail::forward(model, batch);
+    auto loss = loss_function(output, target);
+    loss.backward();
+    optimizer.step();
+    optimizer.zero_grad();
+    tally.add(output, target, loss, options.accuracy);
+    if (options.after_step) options.after_step();
+  });
+}
+
+/// The same without learning: in eval mode and under no_grad; the model is left in the mode it was in.
+template <class Model, class Loader, class LossFunction>
+EpochResult evaluate(Model& model, Loader&& loader, LossFunction&& loss_function, const EpochOptions& options = {}) {
+  detail::ModeGuard mode(model, false);
+  NoGradGuard no_grad;
+  return detail::run_epoch(loader, options, [&](auto& batch, detail::Tally& tally) {
+    const auto& target = std::get<std::tuple_size_v<std::remove_cvref_t<decltype(batch)>> - 1>(batch);
+    auto output = detail::forward(model, batch);
+    tally.add(output, target, loss_function(output, target), options.accuracy);
+  });
+}
+
+}  // namespace gradus::training::inline GRADUS_BUILD
