@@ -234,6 +234,21 @@ TEST_CASE("loader: what transforms compute is not recorded") {
   CHECK(grad_enabled());
 }
 
+TEST_CASE("loader: loops of the background thread leave the pool to the thread that trains") {
+  data::Loader loader(data::map(Counting{2},
+                                [](int64_t) {
+                                  std::atomic<int64_t> elsewhere{0};
+                                  auto here = std::this_thread::get_id();
+                                  parallel_chunks(64, [&](int64_t) {
+                                    std::this_thread::sleep_for(std::chrono::microseconds(200));
+                                    if (std::this_thread::get_id() != here) ++elsewhere;
+                                  });
+                                  return elsewhere.load();
+                                }),
+                      {.batch_size = 2});
+  for (auto& [elsewhere] : loader) CHECK(elsewhere.to_vector() == std::vector<int64_t>{0, 0});
+}
+
 #if !defined(__SANITIZE_ADDRESS__)  // under it, memory is not cached
 TEST_CASE("loader: a steady epoch takes no memory from the system") {
   for (int64_t row : {3, 100'000}) {  // kept by the thread, kept for all

@@ -169,7 +169,7 @@ TEST_CASE("canvas: text") {
   CHECK(io::Canvas::text_width("L\u00e9") == 11);
   CHECK(io::Canvas::text_width("ab", 3) == 33);
   CHECK(io::Canvas::text_width("") == 0);
-  CHECK(io::Canvas::text_height(2) == 14);
+  CHECK(io::Canvas::text_height(2) == 18);
   test::TemporaryFolder folder;
   canvas.write(folder / "text.png");
   CHECK(test::read_bytes(folder / "text.png") == io::encode_png(13, 7, canvas.pixels(), io::PngColor::rgb));

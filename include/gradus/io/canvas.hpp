@@ -75,7 +75,8 @@ class Canvas {
     }
   }
 
-  /// One line of text: printable ASCII, a box for each other character. The font is 5 x 7 pixels times `scale`.
+  /// One line of text: printable ASCII, a box for each other character. A character is 5 x 9 pixels times `scale`,
+  /// the last two rows below the line.
   void text(int64_t left, int64_t top, std::string_view line, Color color, int64_t scale = 1) {
     check_scale(scale);
     for (auto character : line) {
