@@ -1,6 +1,7 @@
 // What users call: backward(), grad(), leaves. The autograd members of Tensor are defined here.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "gradus/autograd/backward.hpp"
@@ -104,6 +105,7 @@ std::vector<Tensor<U>> grad(const Tensor<T>& y, const std::vector<Tensor<U>>& in
     std::vector<detail::NodeRef>& nodes;
     ~Reset() { detail::want_all(nodes); }
   } reset{seen};
+  auto freed = std::find_if(seen.begin(), seen.end(), [](const detail::NodeRef& node) { return node->freed; });
   auto before = std::exchange(detail::recording(), options.create_graph);
   struct Restore {
     bool before;
@@ -116,6 +118,7 @@ std::vector<Tensor<U>> grad(const Tensor<T>& y, const std::vector<Tensor<U>>& in
   }
   std::vector<Tensor<U>> gradients;
   for (auto& target : targets) {
+    if (!target.gradient && freed != seen.end()) detail::require_graph(**freed);  // the way may have led through it
     require<AutogradError>(target.gradient || options.allow_unused, "grad: y does not depend on input ",
                            gradients.size(), "; pass allow_unused = true to get an undefined tensor for it");
     gradients.emplace_back(std::move(target.gradient));

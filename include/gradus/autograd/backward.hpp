@@ -22,6 +22,11 @@ struct Target {
   TensorRef gradient;
 };
 
+inline void require_graph(const GraphNode& node) {
+  require<AutogradError>(!node.freed, "backward: the graph of '", node.name,
+                         "' was freed by an earlier backward; pass retain_graph = true there to walk it twice");
+}
+
 class BackwardWalk {
  public:
   BackwardWalk(bool retain_graph, std::vector<Target>* targets = nullptr)
@@ -83,8 +88,7 @@ class BackwardWalk {
       }
     }
     if (targets_ != nullptr && !wants_inputs(node)) return;  // the walk ends at this target; its own graph stays
-    require<AutogradError>(!node.freed, "backward: the graph of '", node.name,
-                           "' was freed by an earlier backward; pass retain_graph = true there to walk it twice");
+    require_graph(node);
     node.run_backward(*this);
     if (!retain_graph_ && !node.is_leaf()) {
       node.freed = true;
