@@ -271,8 +271,8 @@ GRADUS_INLINE Simd<C> sin_shifted(const Simd<C>& x, Bits<C> quarter_turns) {
 
 template <class C>
 GRADUS_INLINE Simd<C> sin(const Simd<C>& x) {
-  return repair(sin_shifted(x, 0), !(abs(x) <= MathConstants<C>::trig_high),
-                [&](int i) { return std::sin(x.lane(i)); });
+  auto y = where(x == 0, x, sin_shifted(x, 0));  // the polynomial's first product would make 0 of -0
+  return repair(y, !(abs(x) <= MathConstants<C>::trig_high), [&](int i) { return std::sin(x.lane(i)); });
 }
 template <class C>
 GRADUS_INLINE Simd<C> cos(const Simd<C>& x) {
