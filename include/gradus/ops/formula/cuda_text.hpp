@@ -127,15 +127,23 @@ class CudaKernelWriter {
   const CudaOperand* operands_;
 };
 
+/// Formula F over one Symbol an operand, of which operand `wrt` is a Dual; -1 for none.
+template <class F, int wrt, size_t... K>
+auto run_over_symbols(const CudaOperand* operands, std::index_sequence<K...>) {
+  auto operand = [&]<int k>(std::integral_constant<int, k>) {
+    auto value = Symbol::operand(k, operands[k].type == DType::boolean);
+    if constexpr (k == wrt) return Dual<Symbol>{value, Symbol::seed()};
+    else return value;
+  };
+  return F{}(operand(std::integral_constant<int, static_cast<int>(K)>{})...);
+}
+
 /// Formula F's value over operands, of which the tensors that are not bool have elements of `type`.
 template <class F, size_t N>
 CudaKernelText cuda_kernel_text(const char* name, DType type, const std::array<CudaOperand, N>& operands) {
   Expression expression(compute_type(type));
-  auto result = [&]<size_t... K>(std::index_sequence<K...>)->Symbol {
-    return F{}(Symbol::operand(static_cast<int>(K), operands[K].type == DType::boolean)...);
-  }
-  (std::make_index_sequence<N>{});
-  return CudaKernelWriter(name, type, operands.data()).write(expression, result.value());
+  Symbol y = run_over_symbols<F, -1>(operands.data(), std::make_index_sequence<N>{});
+  return CudaKernelWriter(name, type, operands.data()).write(expression, y.value());
 }
 
 /// The gradient of formula F with respect to operand I: dy times its derivative. Of the operands only I is a Dual.
@@ -143,16 +151,10 @@ template <class F, size_t I, size_t N>
 CudaKernelText cuda_gradient_text(const char* name, DType type, const std::array<CudaOperand, N>& operands) {
   static_assert(I < N);
   Expression expression(compute_type(type));
-  auto operand = [&]<size_t K>(std::integral_constant<size_t, K>) {
-    auto value = Symbol::operand(static_cast<int>(K), operands[K].type == DType::boolean);
-    if constexpr (K == I) return Dual<Symbol>{value, Symbol::seed()};
-    else return value;
-  };
-  auto result = [&]<size_t... K>(std::index_sequence<K...>)->Symbol {
-    return F{}(operand(std::integral_constant<size_t, K>{})...).derivative;
-  }
-  (std::make_index_sequence<N>{});
-  return CudaKernelWriter(join(name, "_d", I), type, operands.data()).write(expression, result.value());
+  auto y = run_over_symbols<F, static_cast<int>(I)>(operands.data(), std::make_index_sequence<N>{});
+  Symbol dx = 0;  // of a formula that only compares the operand
+  if constexpr (is_dual<decltype(y)>) dx = y.derivative;
+  return CudaKernelWriter(join(name, "_d", I), type, operands.data()).write(expression, dx.value());
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

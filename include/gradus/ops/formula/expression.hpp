@@ -16,8 +16,8 @@
 namespace gradus::detail::inline GRADUS_BUILD {
 
 /// Written on this thread for as long as the object lives; values are known by their numbers. Equal operations on
-/// equal values are one value, and what changes no bit is left out: x * 1, x / 1, x - 0 and, of whole numbers,
-/// x + 0 and 0 * x. Of other numbers 0 * x may be NaN; only a derivative that is multiplied by 0 is gone.
+/// equal values are one value, and 0 and 1 are left out where that changes no bit: x * 1, x / 1, x - 0 and, of whole
+/// numbers, x + 0 and 0 * x. Of other numbers 0 * x stays: it is NaN where x is, and on the CPU too.
 class Expression {
  public:
   /// Of a formula that computes in `compute`: f32, f64, i32 or i64.
@@ -35,14 +35,14 @@ class Expression {
 
   static constexpr int seed_number = -1;
 
-  int operand(int number, bool is_bool) { return add({Form::operand, is_bool, false, "", number}); }
+  int operand(int number, bool is_bool) { return add({Form::operand, is_bool, "", number}); }
   /// The incoming gradient, dy.
-  int seed() { return add({Form::operand, false, true, "", seed_number}); }
+  int seed() { return add({Form::operand, false, "", seed_number}); }
   /// Any C++ number, converted to the compute type as on the CPU; a bool stays one.
   template <class N>
   int literal(N number) {
-    if constexpr (std::is_same_v<N, bool>) return add({Form::literal, true, false, "", -1, -1, -1, number});
-    else return add({Form::literal, false, false, "", -1, -1, -1, bits_of(number)});
+    if constexpr (std::is_same_v<N, bool>) return add({Form::literal, true, "", -1, -1, -1, number});
+    else return add({Form::literal, false, "", -1, -1, -1, bits_of(number)});
   }
 
   // ---- operations
@@ -51,27 +51,22 @@ class Expression {
   int arithmetic(const char* word, int a, int b) {
     a = number(a), b = number(b);
     auto op = *word;
-    auto linear = at(a).is_linear || (at(b).is_linear && op != '/');
-    if (op == '*' && (linear || is_whole()) && (is_zero(a) || is_zero(b))) return zero(linear);
-    if (op == '/' && linear && is_zero(a)) return a;
-    if (op == '+' && (linear || is_whole()) && is_zero(a)) return b;
-    if (op == '+' && (linear || is_whole()) && is_zero(b)) return a;
+    if (is_whole() && op == '*' && (is_literal(a, 0) || is_literal(b, 0))) return literal(0);
+    if (is_whole() && op == '+' && is_literal(a, 0)) return b;
+    if (is_whole() && op == '+' && is_literal(b, 0)) return a;
     if (op == '-' && is_literal(b, 0)) return a;
     if (op == '*' && is_literal(a, 1)) return b;
     if ((op == '*' || op == '/') && is_literal(b, 1)) return a;
-    return add({Form::infix, false, linear, word, a, b});
+    return add({Form::infix, false, word, a, b});
   }
   int negative(int a) {
     a = number(a);
     if (at(a).form == Form::prefix) return at(a).a;
-    if (at(a).is_linear && is_zero(a)) return a;
-    return add({Form::prefix, false, at(a).is_linear, "-", a});
+    return add({Form::prefix, false, "-", a});
   }
-  int comparison(const char* word, int a, int b) { return add({Form::infix, true, false, word, number(a), number(b)}); }
-  int call(const char* function, int a) { return add({Form::call, false, false, function, number(a)}); }
-  int call(const char* function, int a, int b) {
-    return add({Form::call, false, false, function, number(a), number(b)});
-  }
+  int comparison(const char* word, int a, int b) { return add({Form::infix, true, word, number(a), number(b)}); }
+  int call(const char* function, int a) { return add({Form::call, false, function, number(a)}); }
+  int call(const char* function, int a, int b) { return add({Form::call, false, function, number(a), number(b)}); }
   int power(int a, int b) {
     if (is_literal(b, 0)) return literal(1);  // NaN to the power 0 too
     if (is_literal(b, 1)) return number(a);
@@ -81,13 +76,12 @@ class Expression {
   int choice(int condition, int a, int b) {
     truth(condition), a = number(a), b = number(b);
     if (at(condition).form == Form::literal) return at(condition).bits != 0 ? a : b;
-    auto same_literal = at(a).form == Form::literal && at(b).form == Form::literal && at(a).bits == at(b).bits;
-    if (a == b || same_literal) return a;
-    return add({Form::choice, false, at(a).is_linear || at(b).is_linear, "", condition, a, b});
+    if (a == b) return a;
+    return add({Form::choice, false, "", condition, a, b});
   }
   /// word is && or ||.
-  int logical(const char* word, int a, int b) { return add({Form::infix, true, false, word, truth(a), truth(b)}); }
-  int negation(int a) { return add({Form::prefix, true, false, "!", truth(a)}); }
+  int logical(const char* word, int a, int b) { return add({Form::infix, true, word, truth(a), truth(b)}); }
+  int negation(int a) { return add({Form::prefix, true, "!", truth(a)}); }
 
   // ---- the text
 
@@ -136,7 +130,6 @@ class Expression {
   struct Node {
     Form form;
     bool is_bool;
-    bool is_linear;         ///< a multiple of dy: part of a derivative
     std::string_view word;  ///< operator or function
     int a = -1, b = -1, c = -1;
     uint64_t bits = 0;  ///< of a literal, in the compute type
@@ -171,12 +164,10 @@ class Expression {
         return static_cast<uint64_t>(static_cast<int64_t>(number));
     }
   }
-  int zero(bool is_linear) { return add({Form::literal, false, is_linear, ""}); }
   /// Exactly this whole number; -0 is not 0.
   bool is_literal(int value, int wanted) const {
     return at(value).form == Form::literal && at(value).bits == bits_of(wanted);
   }
-  bool is_zero(int value) const { return is_literal(value, 0); }
 
   /// A value that takes part in arithmetic; a literal true or false counts as 1 or 0.
   int number(int value) {
