@@ -83,7 +83,9 @@ struct Kernels {
           return Dual<Simd<C>>{value, Simd<C>::load(reinterpret_cast<const T*>(in[0]) + i * steps[0])};
         else return value;
       };
-      Simd<C> derivative = F{}(operand(std::integral_constant<size_t, K>{})...).derivative;
+      auto y = F{}(operand(std::integral_constant<size_t, K>{})...);
+      Simd<C> derivative(0);  // of a formula that only compares the operand
+      if constexpr (is_dual<decltype(y)>) derivative = y.derivative;
       derivative.store(reinterpret_cast<T*>(out) + i);
     }
   }

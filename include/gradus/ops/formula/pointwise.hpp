@@ -166,7 +166,9 @@ struct PointwiseNode final : NodeWithEdges<T, sizeof...(A)> {
       if constexpr (J == I) return Dual<Tensor<T>>{value, dy};
       else return value;
     };
-    return F{}(operand(std::integral_constant<size_t, K>{})...).derivative;
+    auto y = F{}(operand(std::integral_constant<size_t, K>{})...);
+    if constexpr (is_dual<decltype(y)>) return y.derivative;
+    else return zeros<T>(dy.shape(), dy.device());  // it only compares the operand
   }
 };
 
@@ -179,6 +181,8 @@ class Pointwise {
   template <class... A>
   requires(OperandTraits<A>::is_tensor || ...) auto operator()(const A&... operands) const
       -> Tensor<typename PointwiseKernels<F, A...>::Out> {
+    static_assert(sizeof...(A) < max_operands,
+                  "pointwise: a formula has at most 7 operands; its gradient reads dy too");
     using T = Common<A...>;
     using Out = typename PointwiseKernels<F, A...>::Out;
     auto y = forward(operands...);
