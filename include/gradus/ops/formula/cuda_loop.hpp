@@ -26,10 +26,11 @@ struct CudaPointwiseLayout {
   /// n / size is the upper half of n * factor, shifted, for all n below 2^63 (Granlund and Montgomery, 1994):
   /// a GPU has no instruction that divides 64 bits.
   void set_divisor(int axis) {
+    __extension__ using Wide = unsigned __int128;
     auto size = static_cast<uint64_t>(sizes[axis]);
     auto shift = size < 2 ? 0 : 63 - std::countl_zero(size - 1);
     shifts[axis - 1] = shift;
-    factors[axis] = static_cast<uint64_t>((static_cast<unsigned __int128>(1) << (64 + shift)) / size) + 1;
+    factors[axis] = static_cast<uint64_t>((Wide(1) << (64 + shift)) / size) + 1;
   }
 };
 static_assert(sizeof(CudaPointwiseLayout) == 8 * (1 + 4 + 8 + 8 + 8 * 8) && Shape::max_rank == 8 && max_operands == 8,
