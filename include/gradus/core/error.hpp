@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <concepts>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -86,11 +87,33 @@ template <class T>
 requires requires(const T& value) { to_string(value); }
 void append(std::string& text, const T& value) { text += to_string(value); }
 
-template <class E, class... Parts>
-[[noreturn]] GRADUS_COLD void fail(const Parts&... parts) {
+/// A piece of a text whose type is forgotten, so that one function joins any pieces: thousands of calls cost little
+/// to compile. Refers to the value.
+class TextPart {
+ public:
+  template <size_t N>
+  TextPart(const char (&text)[N])
+      : value_(text), append_([](std::string& to, const void* value) { to += static_cast<const char*>(value); }) {}
+  template <class T>
+  TextPart(const T& value)
+      : value_(&value), append_([](std::string& to, const void* from) { append(to, *static_cast<const T*>(from)); }) {}
+
+  void append_to(std::string& text) const { append_(text, value_); }
+
+ private:
+  const void* value_;
+  void (*append_)(std::string&, const void*);
+};
+
+GRADUS_COLD inline std::string join_parts(std::initializer_list<TextPart> parts) {
   std::string text;
-  (append(text, parts), ...);
-  throw E(text);
+  for (const auto& part : parts) part.append_to(text);
+  return text;
+}
+
+template <class E>
+[[noreturn]] GRADUS_COLD void fail(std::initializer_list<TextPart> parts) {
+  throw E(join_parts(parts));
 }
 
 }  // namespace gradus::detail::inline GRADUS_STABLE
@@ -100,16 +123,14 @@ namespace gradus::inline GRADUS_STABLE {
 /// Joins text, numbers, shapes and whatever has a `to_string` into one string.
 template <class... Parts>
 std::string join(const Parts&... parts) {
-  std::string text;
-  (detail::append(text, parts), ...);
-  return text;
+  return detail::join_parts({parts...});
 }
 
 /// Throws E with the joined parts unless `ok`. Formatting costs nothing when the check passes.
 template <class E, class... Parts>
 GRADUS_INLINE void require(bool ok, const Parts&... parts) {
   if (!ok) [[unlikely]] {
-    detail::fail<E>(parts...);
+    detail::fail<E>({parts...});
   }
 }
 

@@ -104,8 +104,8 @@ Tensor<T> read_idx_elements(ByteSource& source, const std::string& path, const I
                          " elements");
     return result;
   } else {
-    gradus::detail::fail<TypeError>("read_idx: ", path, " holds elements of ", header.type,
-                                    ", which do not convert to ", dtype_of<T>);
+    gradus::detail::fail<TypeError>(
+        {"read_idx: ", path, " holds elements of ", header.type, ", which do not convert to ", dtype_of<T>});
   }
 }
 

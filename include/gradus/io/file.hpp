@@ -16,7 +16,7 @@ namespace gradus::io::detail::inline GRADUS_BUILD {
 
 /// Throws IoError: "cannot write model.safetensors: No space left on device".
 [[noreturn]] GRADUS_COLD inline void fail_io(std::string_view action, const std::string& path, int error = errno) {
-  gradus::detail::fail<IoError>("cannot ", action, " ", path, ": ", std::strerror(error));
+  gradus::detail::fail<IoError>({"cannot ", action, " ", path, ": ", std::strerror(error)});
 }
 
 class File {

@@ -217,7 +217,7 @@ class JsonReader {
       line += c == '\n';
       column = c == '\n' ? 1 : column + 1;
     }
-    gradus::detail::fail<FormatError>("json: line ", line, ", column ", column, ": ", text);
+    gradus::detail::fail<FormatError>({"json: line ", line, ", column ", column, ": ", text});
   }
 
   std::string_view text_;

@@ -202,8 +202,8 @@ class GRADUS_SHARED CachingAllocator {
   }
 
   [[noreturn]] GRADUS_COLD void out_of_memory(size_t bytes) {
-    fail<OutOfMemoryError>("cpu memory: ", bytes, " bytes asked for, ", in_use_.load(),
-                           " in use: try a smaller batch, no_grad for evaluation, or free tensors you keep");
+    fail<OutOfMemoryError>({"cpu memory: ", bytes, " bytes asked for, ", in_use_.load(),
+                            " in use: try a smaller batch, no_grad for evaluation, or free tensors you keep"});
   }
 
   std::mutex mutex_;

@@ -60,7 +60,7 @@ struct GemmPlan {
 template <class C, class PackA, class PackB, class Write>
 void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write) {
   using Tile = GemmTile<C>;
-  auto [m, n, k] = std::array{plan.rows, plan.columns, plan.depth};
+  auto m = plan.rows, n = plan.columns, k = plan.depth;
   auto padded_rows = plan.round_up(m, Tile::rows);
   auto prepack = plan.column_groups > 1 && plan.parts == 1;  // A would be packed once a column group otherwise
   Scratch<C> all_a(prepack ? padded_rows * k : 0);
