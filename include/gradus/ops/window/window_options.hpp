@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "gradus/core/error.hpp"
 #include "gradus/core/shape.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
@@ -18,9 +19,7 @@ struct Size2d {
 
   constexpr std::array<int64_t, 2> array() const { return {rows, columns}; }
   friend constexpr bool operator==(const Size2d&, const Size2d&) = default;
-  friend std::string to_string(const Size2d& pair) {
-    return "(" + std::to_string(pair.rows) + ", " + std::to_string(pair.columns) + ")";
-  }
+  friend std::string to_string(const Size2d& pair) { return join("(", pair.rows, ", ", pair.columns, ")"); }
 };
 
 }  // namespace gradus::inline GRADUS_BUILD
