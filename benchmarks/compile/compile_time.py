@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Seconds and memory that the compiler takes for units that use Gradus, as a Markdown table and as JSON.
+
+    compile_time.py                          every unit, three times each; the table shows medians
+    compile_time.py --only tensor.hpp        units whose name contains this
+    compile_time.py --torch .../site-packages/torch
+                                             also the demo's trainer written against LibTorch's headers
+
+Seconds are user time of the compiler and what it starts, peak memory that of its largest process. Other busy processes
+on the machine change both little, but not nothing.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+
+here = pathlib.Path(__file__).resolve().parent
+root = here.parent.parent
+operators, operands = 10, 3
+budgets = {"fashion_mnist.cpp": (15, 1229), "an operand": (0.1, None)}  # seconds, MiB
+
+
+def ternary_operators(count):
+    """Pointwise operators of three operands, with gradients: what a user's own formulas cost."""
+    lines = ['#include "gradus/ops/formula/pointwise.hpp"', "using namespace gradus;"]
+    for i in range(count):
+        lines += [
+            f'constexpr auto formula{i} = detail::pointwise("ternary{i}", [](auto a, auto b, auto c) {{',
+            f"  return a * b + tanh(c * {i + 0.5}) * (a - {i + 0.25});",
+            "});",
+            f"Tensor<float> ternary{i}(const Tensor<float>& a, const Tensor<float>& b, const Tensor<float>& c) {{",
+            f"  return formula{i}(a, b, c);",
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def eigen_folder():
+    places = [os.environ.get("GRADUS_EIGEN_INCLUDE_DIR"), "/usr/include/eigen3", "/usr/local/include/eigen3",
+              "/opt/homebrew/include/eigen3"]
+    for place in places:
+        if place and (pathlib.Path(place) / "Eigen" / "Core").exists():
+            return place
+    sys.exit("compile_time: no Eigen found; set GRADUS_EIGEN_INCLUDE_DIR")
+
+
+def units(folder, torch):
+    """{name: (source file, further options)}"""
+    def written(name, text):
+        path = pathlib.Path(folder) / name
+        path.write_text(text)
+        return path
+
+    found = {}
+    for example in sorted((root / "examples").glob("*.cpp")):
+        found[f"examples/{example.name}"] = (example, [])
+    for header in ("gradus.hpp", "tensor.hpp"):
+        found[f'#include "gradus/{header}"'] = (written(f"{header}.cpp", f'#include "gradus/{header}"\n'), [])
+    for count in (0, operators):
+        found[f"{count} ternary operators"] = (written(f"ternary{count}.cpp", ternary_operators(count)), [])
+    if torch:
+        include = pathlib.Path(torch) / "include"
+        if not (include / "torch").is_dir():
+            sys.exit(f"compile_time: {include}/torch is no folder; --torch is the folder of the Python package")
+        options = ["-isystem", str(include), "-isystem", str(include / "torch" / "csrc" / "api" / "include")]
+        found["LibTorch: the trainer of fashion_mnist"] = (here / "torch_lenet.cpp", options)
+    return found
+
+
+def compile_once(command):
+    """(user seconds, peak MiB) of the compiler and all that it starts."""
+    process = subprocess.Popen(command, env={**os.environ, "CCACHE_DISABLE": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"compile_time: failed: {shlex.join(command)}")
+    unit = 1024 if sys.platform == "darwin" else 1  # of ru_maxrss, in KiB
+    return usage.ru_utime, usage.ru_maxrss / unit / 1024
+
+
+def measure(options, folder):
+    compiler = shlex.split(options.compiler) + shlex.split(options.flags)
+    results = []
+    for name, (source, further) in units(folder, options.torch).items():
+        if options.only and not any(word in name for word in options.only):
+            continue
+        command = compiler + ["-I", str(root / "include"), "-isystem", eigen_folder(), *further, "-c", str(source),
+                              "-o", os.devnull]
+        runs = [compile_once(command) for _ in range(options.repeat)]
+        results.append({"unit": name, "seconds": round(statistics.median(s for s, _ in runs), 2),
+                        "peak_mb": round(statistics.median(m for _, m in runs)),
+                        "seconds_of_runs": [round(s, 2) for s, _ in runs]})
+        print(f"{results[-1]['seconds']:7.2f} s  {name}", file=sys.stderr, flush=True)
+    seconds = {result["unit"]: result["seconds"] for result in results}
+    names = [f"{count} ternary operators" for count in (0, operators)]
+    if all(name in seconds for name in names):
+        cost = (seconds[names[1]] - seconds[names[0]]) / (operators * operands)
+        results.append({"unit": "an operand of a pointwise operator", "seconds": round(cost, 3), "peak_mb": None})
+    return results
+
+
+def table(results):
+    lines = ["| Unit | Seconds | Peak MiB | Budget |", "| --- | ---: | ---: | --- |"]
+    for result in results:
+        budget = next((b for part, b in budgets.items() if part in result["unit"]), None)
+        allowed = "" if budget is None else f"{budget[0]} s" + (f", {budget[1]} MiB" if budget[1] else "")
+        memory = "" if result["peak_mb"] is None else result["peak_mb"]
+        lines.append(f"| {result['unit']} | {result['seconds']} | {memory} | {allowed} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compiler", default=os.environ.get("CXX", "g++"))
+    parser.add_argument("--flags", default="-std=c++20 -O2 -DNDEBUG -march=native")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", action="append", help="units whose name contains this; may be given several times")
+    parser.add_argument("--torch", help="folder of the Python package torch, whose headers come with it")
+    parser.add_argument("--out", default=str(root / "build" / "compile_time.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(options, folder)
+    print(table(results))
+    out = pathlib.Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"compiler": options.compiler, "flags": options.flags, "units": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+#include "benchmarks/measure.hpp"
+#include "gradus/optim/adamw.hpp"
+#include "gradus/optim/sgd.hpp"
+
+using namespace gradus;
+
+namespace {
+
+struct Parts {
+  std::vector<Parameter<float>> parts;
+  GRADUS_FIELDS(parts)
+};
+
+/// A step over `count` parameters of n elements; `moved` counts the floats that a step reads and writes an element.
+template <class Optimizer, class Options>
+void step(const char* name, int64_t count, int64_t n, double moved, Options options) {
+  bench::time(join("optim/", name, '/', count, 'x', n), {.bytes = 4 * moved * static_cast<double>(count * n)}, [=] {
+    auto model = std::make_shared<Parts>();
+    for (int64_t i = 0; i < count; ++i) {
+      model->parts.emplace_back(rand<float>({n}));
+      Tensor<float>(model->parts.back().tensor()).set_grad(rand<float>({n}));
+    }
+    auto optimizer = std::make_shared<Optimizer>(*model, options);
+    return [model, optimizer] { optimizer->step(); };
+  });
+}
+
+const bench::AtStart registers([] {
+  for (auto [count, n] : {std::pair<int64_t, int64_t>{1, 1 << 20}, {4, 1 << 18}, {64, 256}}) {
+    step<optim::SGD<float>>("SGD", count, n, 3, optim::SgdOptions{});
+    step<optim::SGD<float>>("SGD_momentum", count, n, 5, optim::SgdOptions{.momentum = 0.9});
+    step<optim::AdamW<float>>("AdamW", count, n, 7, optim::AdamWOptions{});
+  }
+});
+
+}  // namespace

@@ -1,0 +1,32 @@
+#include "gradus/ops/norm/batch_norm.hpp"
+
+#include "benchmarks/measure.hpp"
+#include "gradus/ops/dropout.hpp"
+
+using namespace gradus;
+using bench::bytes_of, bench::sizes, bench::Tensors, bench::time_operator;
+
+namespace {
+
+void norm(Shape x) {
+  auto c = x[1];
+  // Forward reads x twice (moments, then values); backward reads x and dy twice.
+  time_operator(join("batch_norm/training/", sizes(x)), {.bytes = 3 * bytes_of(x)}, {.bytes = 5 * bytes_of(x)},
+                {x, {c}, {c}}, [=, mean = zeros<float>({c}), variance = ones<float>({c})](const Tensors& in) {
+                  return batch_norm(in[0], mean, variance, in[1], in[2]);
+                });
+  time_operator(join("batch_norm/evaluation/", sizes(x)), {.bytes = 2 * bytes_of(x)}, {.bytes = 3 * bytes_of(x)}, {x},
+                [=, mean = zeros<float>({c}), variance = ones<float>({c})](const Tensors& in) {
+                  return batch_norm(in[0], mean, variance, {}, {}, {.training = false});
+                });
+}
+
+const bench::AtStart registers([] {
+  norm({64, 32, 32, 32});
+  norm({64, 256, 4, 4});
+  Shape x{1 << 20};
+  time_operator(join("dropout/", sizes(x)), {.bytes = 2 * bytes_of(x)}, {.bytes = 2 * bytes_of(x)}, {x},
+                [](const Tensors& in) { return dropout(in[0], 0.5); });
+});
+
+}  // namespace

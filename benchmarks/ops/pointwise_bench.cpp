@@ -1,0 +1,60 @@
+#include "benchmarks/measure.hpp"
+#include "gradus/ops/pointwise/abs.hpp"
+#include "gradus/ops/pointwise/arithmetic.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
+#include "gradus/ops/pointwise/exp.hpp"
+#include "gradus/ops/pointwise/gelu.hpp"
+#include "gradus/ops/pointwise/log.hpp"
+#include "gradus/ops/pointwise/relu.hpp"
+#include "gradus/ops/pointwise/sigmoid.hpp"
+#include "gradus/ops/pointwise/silu.hpp"
+#include "gradus/ops/pointwise/sqrt.hpp"
+#include "gradus/ops/pointwise/tanh.hpp"
+#include "gradus/ops/pointwise/where.hpp"
+
+using namespace gradus;
+using bench::bytes_of, bench::sizes, bench::Tensors, bench::time_operator;
+
+namespace {
+
+template <class F>
+void unary(const char* name, F f) {
+  for (Shape shape : {Shape{1 << 12}, Shape{1 << 20}}) {
+    // Forward reads x and writes y; backward reads x and dy and writes dx.
+    time_operator(join("pointwise/", name, '/', sizes(shape)), {.bytes = 2 * bytes_of(shape)},
+                  {.bytes = 3 * bytes_of(shape)}, {shape}, [=](const Tensors& x) { return f(x[0]); });
+  }
+}
+
+template <class F>
+void binary(const char* name, Shape a, Shape b, bench::Work backward, F f) {
+  auto y = broadcast_shapes(name, a, b);
+  time_operator(join("pointwise/", name, '/', sizes(a), '_', sizes(b)),
+                {.bytes = bytes_of(a) + bytes_of(b) + bytes_of(y)}, backward, {a, b},
+                [=](const Tensors& x) { return f(x[0], x[1]); });
+}
+
+const bench::AtStart registers([] {
+  unary("relu", [](const auto& x) { return relu(x); });
+  unary("exp", [](const auto& x) { return exp(x); });
+  unary("log", [](const auto& x) { return log(x); });
+  unary("sqrt", [](const auto& x) { return sqrt(x); });
+  unary("abs", [](const auto& x) { return abs(x); });
+  unary("tanh", [](const auto& x) { return tanh(x); });
+  unary("sigmoid", [](const auto& x) { return sigmoid(x); });
+  unary("gelu", [](const auto& x) { return gelu(x); });
+  unary("silu", [](const auto& x) { return silu(x); });
+  unary("where", [](const auto& x) { return where(x > 0.5f, x, -x); });
+
+  auto multiply = [](const auto& a, const auto& b) { return a * b; };
+  auto add = [](const auto& a, const auto& b) { return a + b; };
+  Shape small{4, 4}, large{1024, 1024}, row{1024}, column{1024, 1};
+  binary("add", small, small, {}, add);  // nothing but overhead
+  // Each gradient reads dy and the other operand; a sum hands dy on.
+  binary("multiply", large, large, {.bytes = 6 * bytes_of(large)}, multiply);
+  binary("multiply", large, row, {.bytes = 5 * bytes_of(large)}, multiply);
+  binary("multiply", large, column, {.bytes = 5 * bytes_of(large)}, multiply);
+  binary("add", large, row, {.bytes = bytes_of(large)}, add);
+});
+
+}  // namespace

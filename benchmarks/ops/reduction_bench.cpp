@@ -1,0 +1,35 @@
+#include "benchmarks/measure.hpp"
+#include "gradus/ops/reduction/argmax.hpp"
+#include "gradus/ops/reduction/logsumexp.hpp"
+#include "gradus/ops/reduction/max.hpp"
+#include "gradus/ops/reduction/mean.hpp"
+#include "gradus/ops/reduction/sum.hpp"
+#include "gradus/ops/reduction/var.hpp"
+
+using namespace gradus;
+using bench::bytes_of, bench::sizes, bench::Tensors, bench::time_operator;
+
+namespace {
+
+template <class F>
+void reduction(const char* name, const char* over, Shape x, F f) {
+  // Backward of a sum writes x's shape; the others read x as well, and are quoted by the same measure.
+  time_operator(join(name, '/', over, '/', sizes(x)), {.bytes = bytes_of(x)}, {.bytes = bytes_of(x)}, {x},
+                [=](const Tensors& in) { return f(in[0]); });
+}
+
+const bench::AtStart registers([] {
+  Shape x{1024, 1024}, images{32, 64, 28, 28};
+  reduction("sum", "all", x, [](const auto& in) { return sum(in); });
+  reduction("sum", "rows", x, [](const auto& in) { return sum(in, 1); });
+  reduction("sum", "columns", x, [](const auto& in) { return sum(in, 0); });
+  reduction("sum", "channels", images, [](const auto& in) { return sum(in, {0, 2, 3}); });
+  reduction("mean", "rows", x, [](const auto& in) { return mean(in, 1); });
+  reduction("var", "rows", x, [](const auto& in) { return var(in, 1); });
+  reduction("max", "rows", x, [](const auto& in) { return max(in, 1); });
+  reduction("logsumexp", "rows", x, [](const auto& in) { return logsumexp(in, 1); });
+  bench::time(join("argmax/rows/", sizes(x), "/forward"), {.bytes = bytes_of(x)},
+              [=] { return [in = rand<float>(x)] { benchmark::DoNotOptimize(argmax(in, 1).data()); }; });
+});
+
+}  // namespace
