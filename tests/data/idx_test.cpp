@@ -165,7 +165,8 @@ TEST_CASE("uci digits: the set kept in the repository") {
 TEST_CASE("fashion mnist: the known values of its files") {
   auto folder = data::find_fashion_mnist({"data/fashion-mnist"});
   if (!folder) {
-    std::cerr << "SKIPPED: fashion mnist is not on this machine (Debian: apt-get install dataset-fashion-mnist)\n";
+    std::cerr << "SKIPPED: fashion mnist is not on this machine, or packed and zlib is not (Debian: apt-get install "
+                 "dataset-fashion-mnist)\n";
     return;
   }
   auto sum = [](const Tensor<uint8_t>& x) { return std::accumulate(x.data(), x.data() + x.numel(), int64_t{0}); };
