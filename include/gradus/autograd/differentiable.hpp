@@ -2,11 +2,23 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <utility>
 
 #include "gradus/autograd/autograd.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// A saved tensor must be as it was.
+inline void check_version(const Storage& storage, uint32_t version) {
+  require<AutogradError>(storage.version() == version, "backward: a tensor that '", running_backward(),
+                         "' needs for its gradient was changed in place by '", storage.last_writer(),
+                         "' after it was used; clone() it before the change");
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -19,12 +31,7 @@ class Saved {
       : tensor_(std::move(tensor)), version_(tensor_.defined() ? tensor_.impl()->storage->version() : 0) {}
 
   const Tensor<T>& operator()() const {
-    if (tensor_.defined()) {
-      const auto& storage = *tensor_.impl()->storage;
-      require<AutogradError>(storage.version() == version_, "backward: a tensor that '", detail::running_backward(),
-                             "' needs for its gradient was changed in place by '", storage.last_writer(),
-                             "' after it was used; clone() it before the change");
-    }
+    if (tensor_.defined()) detail::check_version(*tensor_.impl()->storage, version_);
     return tensor_;
   }
 
@@ -44,11 +51,12 @@ Saved<T> saved(const Tensor<T>& tensor) {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-template <class A, class F>
+/// An input, and the closure that makes its gradient.
+template <class F>
 struct Wrt {
-  Edge edge;
+  Edge edge;  ///< empty when the input needs no gradient
   Shape shape;
-  std::optional<F> gradient;  ///< empty when the input needs none
+  F gradient;
 };
 
 inline Edge edge_of(const TensorRef& impl) { return impl ? Edge{impl->node, impl->output} : Edge{}; }
@@ -66,29 +74,45 @@ struct NodeWithEdges : GraphNode {
   TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
 };
 
-/// One closure an input: (gradient of the output) -> (gradient of that input).
-template <class T, class... Parts>
-struct ClosuresNode final : NodeWithEdges<T, sizeof...(Parts)> {
-  std::tuple<Parts...> parts;
+/// A closure from the gradient of an output to that of an input. Its type is forgotten, so that nodes of all operators
+/// are of one type and cost nothing to compile.
+template <class T>
+struct GradientClosure : Pooled {
+  virtual ~GradientClosure() = default;
+  virtual TensorRef operator()(const Tensor<T>& dy) = 0;
+};
+template <class T, class F>
+struct HeldClosure final : GradientClosure<T> {
+  F f;
+  explicit HeldClosure(F&& given) : f(std::move(given)) {}
+  TensorRef operator()(const Tensor<T>& dy) override { return f(dy).impl(); }
+};
 
-  ClosuresNode(const char* op, Parts&&... given) : NodeWithEdges<T, sizeof...(Parts)>(op), parts(std::move(given)...) {
-    std::apply([&](auto&... part) { this->inputs = {part.edge...}; }, parts);
+/// One closure an input: (gradient of the output) -> (gradient of that input).
+template <class T, size_t N>
+struct ClosuresNode final : NodeWithEdges<T, N> {
+  std::array<std::unique_ptr<GradientClosure<T>>, N> closures;  // empty where no gradient is needed
+  std::array<Shape, N> shapes;
+
+  using NodeWithEdges<T, N>::NodeWithEdges;
+  template <class F>
+  void set(size_t i, Wrt<F>& part) {
+    if (!part.edge.node) return;
+    this->inputs[i] = std::move(part.edge);
+    shapes[i] = part.shape;
+    closures[i].reset(new HeldClosure<T, F>(std::move(part.gradient)));
   }
   void run_backward(BackwardWalk& walk) override {
     Tensor<T> dy(this->gradient);
-    size_t i = 0;
-    auto one = [&](auto& part) {
-      if (part.gradient && this->inputs[i].node->wanted) {
-        auto result = (*part.gradient)(dy);
-        check_gradient(this->name, i, result.impl(), part.shape);
-        walk.deliver(this->inputs[i], result.impl());
-      }
-      ++i;
-    };
-    std::apply([&](auto&... part) { (one(part), ...); }, parts);
+    for (size_t i = 0; i < N; ++i) {
+      if (!closures[i] || !this->inputs[i].node->wanted) continue;
+      auto result = (*closures[i])(dy);
+      check_gradient(this->name, i, result, shapes[i]);
+      walk.deliver(this->inputs[i], std::move(result));
+    }
   }
   void release() override {
-    std::apply([&](auto&... part) { ((part.gradient.reset(), part.edge = {}), ...); }, parts);
+    for (auto& closure : closures) closure.reset();
     this->inputs = {};
   }
 };
@@ -132,20 +156,20 @@ namespace gradus::inline GRADUS_BUILD {
 /// Names an input and the closure that makes its gradient: `Tensor<T> dy -> Tensor<A>` of the input's shape.
 /// The closure is dropped at once when the input needs no gradient.
 template <Element A, class F>
-auto wrt(const Tensor<A>& input, F&& gradient) {
-  detail::Wrt<A, std::decay_t<F>> part{grad_enabled() ? detail::edge_of(input.impl()) : detail::Edge{}, {}, {}};
-  if (part.edge.node) {
-    part.shape = input.shape();
-    part.gradient.emplace(std::forward<F>(gradient));
-  }
-  return part;
+detail::Wrt<std::decay_t<F>> wrt(const Tensor<A>& input, F&& gradient) {
+  auto edge = grad_enabled() ? detail::edge_of(input.impl()) : detail::Edge{};
+  auto shape = edge.node ? input.shape() : Shape();
+  return {std::move(edge), shape, std::forward<F>(gradient)};
 }
 
 /// Records that y was computed from the inputs named by wrt(). y must be new. Returns y.
-template <Floating T, class... Parts>
-Tensor<T> differentiable(const char* name, Tensor<T> y, Parts... parts) {
+template <Floating T, class... F>
+Tensor<T> differentiable(const char* name, Tensor<T> y, detail::Wrt<F>... parts) {
   if ((static_cast<bool>(parts.edge.node) || ...)) {
-    y.impl()->node = detail::NodeRef(new detail::ClosuresNode<T, Parts...>(name, std::move(parts)...));
+    auto* node = new detail::ClosuresNode<T, sizeof...(F)>(name);
+    y.impl()->node = detail::NodeRef(node);
+    size_t i = 0;
+    (node->set(i++, parts), ...);
   }
   return y;
 }

@@ -50,127 +50,197 @@ struct KernelElement<T, Tensor<E>> {
 template <class F, class... A>
 using PointwiseKernels = Kernels<F, Common<A...>, typename KernelElement<Common<A...>, A>::type...>;
 
-inline void broadcast_in(const char* name, const TensorImpl& x, Shape& shape, Device& device, bool& first) {
-  require<DeviceError>(first || x.storage->device() == device, name, ": tensors on ", device, " and ",
-                       x.storage->device(), "; move one with .to(device)");
-  shape = first ? x.shape : broadcast_shapes(name, shape, x.shape);
-  device = x.storage->device();
-  first = false;
+/// What a gradient keeps of an operand, its type forgotten: a tensor with its version, a number, or nothing.
+struct KeptOperand {
+  TensorRef tensor;
+  uint32_t version = 0;
+  int bytes = 8;  ///< of an element
+  alignas(8) char value[8] = {};
+
+  KeptOperand() = default;
+  template <class N>
+  explicit KeptOperand(N number) : bytes(sizeof(N)) {
+    std::memcpy(value, &number, sizeof(N));
+  }
+  void save(const TensorRef& operand) {
+    tensor = operand;
+    version = operand->storage->version();
+  }
+  void check() const {
+    if (tensor) check_version(*tensor->storage, version);
+  }
+  PointwiseOperand operand(const Shape& shape) const {
+    return tensor ? tensor_operand(*tensor, shape) : PointwiseOperand{value, bytes, {}, false, true};
+  }
+  /// For formulas over tensors; A is the operand's type. What no derivative reads is any value.
+  template <class T, class A>
+  auto as_tensor() const {
+    if constexpr (OperandTraits<A>::is_tensor) {
+      return tensor ? A(tensor) : full<typename A::value_type>({}, typename A::value_type{});
+    } else {
+      Compute<T> number;
+      std::memcpy(&number, value, sizeof(number));
+      return full<T>({}, static_cast<T>(number));
+    }
+  }
+};
+
+/// What a formula with given operand types has come to: functions over forgotten types. All that is not here is
+/// compiled once, for all formulas.
+struct PointwiseTable {
+  struct Gradient {
+    PointwiseKernel kernel = nullptr;
+    /// The same in ordinary, recorded operators: a gradient that can be differentiated again.
+    TensorRef (*by_operators)(const KeptOperand* operands, const TensorRef& dy) = nullptr;
+    uint32_t reads = 0;    ///< bit k: it reads operand k
+    bool is_seed = false;  ///< it is dy itself
+  };
+  DType result;
+  PointwiseKernel forward;
+  std::array<Gradient, max_operands> gradients;  ///< one an operand; empty for numbers and truth values
+};
+
+template <class F, size_t I, class T, class... A>
+TensorRef gradient_by_operators(const KeptOperand* operands, const TensorRef& dy) {
+  auto operand = [&]<size_t J>(std::integral_constant<size_t, J>) {
+    using Given = std::tuple_element_t<J, std::tuple<A...>>;
+    if constexpr (J == I) return Dual<Tensor<T>>{operands[J].as_tensor<T, Given>(), Tensor<T>(dy)};
+    else return operands[J].as_tensor<T, Given>();
+  };
+  auto y = [&]<size_t... K>(std::index_sequence<K...>) { return F{}(operand(std::integral_constant<size_t, K>{})...); }
+  (std::index_sequence_for<A...>{});
+  if constexpr (is_dual<decltype(y)>) return y.derivative.impl();
+  else return zeros<T>(dy->shape, dy->storage->device()).impl();  // it only compares the operand
 }
 
-/// What a gradient keeps of an operand: a tensor with its version, a number, or nothing.
-template <class T, class A>
-struct KeptOperand {
-  Compute<T> value{};
-  bool has_node() const { return false; }
-  PointwiseOperand operand(const Shape&) const {
-    return {reinterpret_cast<const char*>(&value), sizeof(value), {}, false, true};
+template <class F, class... A>
+constexpr PointwiseTable make_pointwise_table() {
+  using T = Common<A...>;
+  using K = PointwiseKernels<F, A...>;
+  PointwiseTable table{dtype_of<typename K::Out>, &K::forward, {}};
+  if constexpr (Floating<T> && std::is_same_v<typename K::Out, T>) {
+    auto fill = [&]<size_t I>(std::integral_constant<size_t, I>) {
+      if constexpr (std::is_same_v<std::tuple_element_t<I, std::tuple<A...>>, Tensor<T>>) {
+        constexpr auto trace = trace_gradient<F, I>(std::index_sequence_for<A...>{});
+        auto& gradient = table.gradients[I];
+        gradient.reads = trace.operands;
+        gradient.is_seed = trace.is_seed;
+        if constexpr (!trace.is_seed) {
+          gradient.kernel = &K::template gradient<I>;
+          gradient.by_operators = &gradient_by_operators<F, I, T, A...>;
+        }
+      }
+    };
+    [&]<size_t... I>(std::index_sequence<I...>) { (fill(std::integral_constant<size_t, I>{}), ...); }
+    (std::index_sequence_for<A...>{});
   }
-  Tensor<T> as_tensor() const { return full<T>({}, static_cast<T>(value)); }
-};
-template <class T, Element E>
-struct KeptOperand<T, Tensor<E>> {
-  Saved<E> saved;
-  E nothing{};
-  bool has_node() const { return saved().defined() && saved().requires_grad(); }
+  return table;
+}
+template <class F, class... A>
+inline constexpr PointwiseTable pointwise_table = make_pointwise_table<F, A...>();
+
+/// An operand in a call, its type forgotten.
+struct GivenOperand {
+  const TensorRef* tensor;  ///< null: a number
+  KeptOperand number;
+
   PointwiseOperand operand(const Shape& shape) const {
-    const auto& x = saved();
-    if (!x.defined()) return {reinterpret_cast<const char*>(&nothing), sizeof(E), {}, false, true};
-    return tensor_operand(*x.impl(), shape);
+    return tensor != nullptr ? tensor_operand(**tensor, shape) : number.operand(shape);
   }
-  /// For formulas over tensors. An operand that no derivative reads is any value.
-  Tensor<E> as_tensor() const { return saved().defined() ? saved() : full<E>({}, E{}); }
+  Edge edge() const { return tensor != nullptr ? edge_of(*tensor) : Edge{}; }
 };
 
-template <class F, class T, class... A>
-struct PointwiseNode final : NodeWithEdges<T, sizeof...(A)> {
-  using Indices = std::index_sequence_for<A...>;
-  std::tuple<KeptOperand<T, A>...> operands;
-  std::array<Shape, sizeof...(A)> shapes;
+template <class T, class A>
+GivenOperand given_operand(const A& operand) {
+  if constexpr (OperandTraits<A>::is_tensor) return {&operand.impl(), {}};
+  else return {nullptr, KeptOperand(static_cast<Compute<T>>(operand))};
+}
 
-  explicit PointwiseNode(const char* op) : NodeWithEdges<T, sizeof...(A)>(op) {}
+/// The dense result, not recorded.
+inline TensorRef run_forward(const char* name, const PointwiseTable& table, const GivenOperand* given, int count) {
+  Shape shape;
+  Device device;
+  auto first = true;
+  for (int k = 0; k < count; ++k) {
+    if (given[k].tensor == nullptr) continue;
+    require<ValueError>(static_cast<bool>(*given[k].tensor), name, ": a tensor was used before it was given a value");
+    const auto& x = **given[k].tensor;
+    require<DeviceError>(first || x.storage->device() == device, name, ": tensors on ", device, " and ",
+                         x.storage->device(), "; move one with .to(device)");
+    shape = first ? x.shape : broadcast_shapes(name, shape, x.shape);
+    device = x.storage->device();
+    first = false;
+  }
+  auto y = allocate_impl(table.result, shape, device);
+  PointwiseOperand operands[max_operands];
+  for (int k = 0; k < count; ++k) operands[k] = given[k].operand(shape);
+  run_pointwise(table.forward, *y, operands, count);
+  return y;
+}
 
-  void run_backward(BackwardWalk& walk) override { run_backward(walk, Indices{}); }
+template <Floating T, size_t N>
+struct PointwiseNode final : NodeWithEdges<T, N> {
+  const PointwiseTable& table;
+  std::array<KeptOperand, N> operands;
+  std::array<Shape, N> shapes;
+
+  /// Keeps the operands that the gradient of some wanted one reads.
+  PointwiseNode(const char* op, const PointwiseTable& what, const GivenOperand* given)
+      : NodeWithEdges<T, N>(op), table(what) {
+    uint32_t reads = 0;
+    for (size_t k = 0; k < N; ++k) {
+      this->inputs[k] = given[k].edge();
+      if (this->inputs[k].node) reads |= table.gradients[k].reads;
+    }
+    for (size_t k = 0; k < N; ++k) {
+      operands[k] = given[k].number;
+      if (given[k].tensor == nullptr) continue;
+      shapes[k] = (*given[k].tensor)->shape;
+      operands[k].bytes = size_of((*given[k].tensor)->dtype);
+      if ((reads >> k & 1u) != 0) operands[k].save(*given[k].tensor);
+    }
+  }
+
+  void run_backward(BackwardWalk& walk) override {
+    for (size_t k = 0; k < N; ++k) {
+      if (!this->inputs[k].node || !this->inputs[k].node->wanted) continue;
+      walk.deliver(this->inputs[k],
+                   sum_to(Tensor<T>(gradient_of(table.gradients[k], this->gradient)), shapes[k]).impl());
+    }
+  }
   void release() override {
     operands = {};
     this->inputs = {};
   }
 
-  /// Keeps operand k when the gradient of some wanted operand reads it.
-  void keep(const A&... given) { keep(Indices{}, given...); }
-
  private:
-  template <size_t... K>
-  void keep(std::index_sequence<K...> all, const A&... given) {
-    uint32_t reads = 0;
-    ((reads |= this->inputs[K].node ? reads_of<K>(all) : 0u), ...);
-    auto one = [&]<size_t I, class Operand>(std::integral_constant<size_t, I>, const Operand& operand) {
-      if constexpr (OperandTraits<Operand>::is_tensor) {
-        shapes[I] = operand.shape();
-        if ((reads >> I & 1u) != 0) std::get<I>(operands).saved = saved(operand);
-      } else {
-        std::get<I>(operands).value = static_cast<Compute<T>>(operand);
-      }
-    };
-    (one(std::integral_constant<size_t, K>{}, given), ...);
-  }
-
-  template <size_t I, size_t... K>
-  static constexpr uint32_t reads_of(std::index_sequence<K...> all) {
-    if constexpr (std::is_same_v<std::tuple_element_t<I, std::tuple<A...>>, Tensor<T>>) {
-      return trace_gradient<F, I>(all).operands;
-    } else {
-      return 0;
+  TensorRef gradient_of(const PointwiseTable::Gradient& of, const TensorRef& dy) const {
+    if (of.is_seed) return dy;
+    for (const auto& kept : operands) kept.check();
+    if (recording()) {
+      auto has_node = static_cast<bool>(dy->node);
+      for (const auto& kept : operands) has_node |= kept.tensor && kept.tensor->node;
+      if (has_node) return of.by_operators(operands.data(), dy);
     }
-  }
-
-  template <size_t... K>
-  void run_backward(BackwardWalk& walk, std::index_sequence<K...>) {
-    Tensor<T> dy(this->gradient);
-    auto one = [&]<size_t I>(std::integral_constant<size_t, I>) {
-      if constexpr (std::is_same_v<std::tuple_element_t<I, std::tuple<A...>>, Tensor<T>>) {
-        if (this->inputs[I].node && this->inputs[I].node->wanted) {
-          walk.deliver(this->inputs[I], sum_to(gradient_of_operand<I>(dy), shapes[I]).impl());
-        }
-      }
-    };
-    (one(std::integral_constant<size_t, K>{}), ...);
-  }
-
-  template <size_t I>
-  Tensor<T> gradient_of_operand(const Tensor<T>& dy) {
-    if constexpr (trace_gradient<F, I>(Indices{}).is_seed) {
-      return dy;
-    } else {
-      auto has_node =
-          dy.requires_grad() || std::apply([](const auto&... kept) { return (kept.has_node() || ...); }, operands);
-      if (recording() && has_node) return gradient_by_operators<I>(dy, Indices{});
-      return gradient_by_kernel<I>(dy, Indices{});
-    }
-  }
-
-  template <size_t I, size_t... K>
-  Tensor<T> gradient_by_kernel(const Tensor<T>& dy, std::index_sequence<K...>) {
-    const PointwiseOperand in[] = {tensor_operand(*dy.impl(), dy.shape()),
-                                   std::get<K>(operands).operand(dy.shape())...};
-    auto dx = Tensor<T>::empty(dy.shape(), dy.device());
-    run_pointwise(&PointwiseKernels<F, A...>::template gradient<I>, *dx.impl(), in, static_cast<int>(sizeof...(A)) + 1);
+    PointwiseOperand in[N + 1];
+    in[0] = tensor_operand(*dy, dy->shape);
+    for (size_t k = 0; k < N; ++k) in[k + 1] = operands[k].operand(dy->shape);
+    auto dx = allocate_impl(dy->dtype, dy->shape, dy->storage->device());
+    run_pointwise(of.kernel, *dx, in, static_cast<int>(N) + 1);
     return dx;
   }
-
-  /// The same formula in ordinary, recorded operators: a gradient that can be differentiated again.
-  template <size_t I, size_t... K>
-  Tensor<T> gradient_by_operators(const Tensor<T>& dy, std::index_sequence<K...>) {
-    auto operand = [&]<size_t J>(std::integral_constant<size_t, J>) {
-      auto value = std::get<J>(operands).as_tensor();
-      if constexpr (J == I) return Dual<Tensor<T>>{value, dy};
-      else return value;
-    };
-    auto y = F{}(operand(std::integral_constant<size_t, K>{})...);
-    if constexpr (is_dual<decltype(y)>) return y.derivative;
-    else return zeros<T>(dy.shape(), dy.device());  // it only compares the operand
-  }
 };
+
+/// Makes y's node when one of the operands has one.
+template <Floating T, size_t N>
+void record_pointwise(const char* name, const PointwiseTable& table, const GivenOperand* given, TensorImpl& y) {
+  if (!grad_enabled()) return;
+  for (size_t k = 0; k < N; ++k) {
+    if (given[k].tensor == nullptr || !(*given[k].tensor)->node) continue;
+    y.node = NodeRef(new PointwiseNode<T, N>(name, table, given));
+    return;
+  }
+}
 
 template <class F>
 class Pointwise {
@@ -185,64 +255,16 @@ class Pointwise {
                   "pointwise: a formula has at most 7 operands; its gradient reads dy too");
     using T = Common<A...>;
     using Out = typename PointwiseKernels<F, A...>::Out;
-    auto y = forward(operands...);
-    if constexpr (Floating<T> && std::is_same_v<Out, T>) {
-      if (grad_enabled() && (requires_grad(operands) || ...)) {
-        auto* node = new PointwiseNode<F, T, A...>(name_);
-        y.impl()->node = NodeRef(node);
-        node->inputs = {edge(operands)...};
-        node->keep(operands...);
-      }
-    }
-    return y;
+    const GivenOperand given[] = {given_operand<T>(operands)...};
+    const auto& table = pointwise_table<F, A...>;
+    auto y = run_forward(name_, table, given, static_cast<int>(sizeof...(A)));
+    if constexpr (Floating<T> && std::is_same_v<Out, T>) record_pointwise<T, sizeof...(A)>(name_, table, given, *y);
+    return Tensor<Out>(std::move(y));
   }
 
   const char* name() const { return name_; }
 
  private:
-  template <class... A>
-  auto forward(const A&... operands) const {
-    using K = PointwiseKernels<F, A...>;
-    Shape shape;
-    Device device;
-    bool first = true;
-    auto see = [&](const auto& operand) {
-      if constexpr (OperandTraits<std::decay_t<decltype(operand)>>::is_tensor) {
-        require<ValueError>(operand.defined(), name_, ": a tensor was used before it was given a value");
-        broadcast_in(name_, *operand.impl(), shape, device, first);
-      }
-    };
-    (see(operands), ...);
-    auto y = Tensor<typename K::Out>::empty(shape, device);
-    auto numbers = std::array<Compute<Common<A...>>, sizeof...(A)>{number<Common<A...>>(operands)...};
-    size_t k = 0;
-    auto describe = [&](const auto& operand) {
-      auto* value = &numbers[k++];
-      if constexpr (OperandTraits<std::decay_t<decltype(operand)>>::is_tensor)
-        return tensor_operand(*operand.impl(), shape);
-      else return PointwiseOperand{reinterpret_cast<const char*>(value), sizeof(*value), {}, false, true};
-    };
-    const PointwiseOperand in[] = {describe(operands)...};
-    run_pointwise(&K::forward, *y.impl(), in, static_cast<int>(sizeof...(A)));
-    return y;
-  }
-
-  template <class T, class A>
-  static Compute<T> number(const A& operand) {
-    if constexpr (OperandTraits<A>::is_tensor) return {};
-    else return static_cast<Compute<T>>(operand);
-  }
-  template <class A>
-  static bool requires_grad(const A& operand) {
-    if constexpr (OperandTraits<A>::is_tensor) return operand.requires_grad();
-    else return false;
-  }
-  template <class A>
-  static Edge edge(const A& operand) {
-    if constexpr (OperandTraits<A>::is_tensor) return edge_of(operand.impl());
-    else return {};
-  }
-
   const char* name_;
 };
 
