@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <type_traits>
 
@@ -31,6 +32,16 @@ using Packet = typename PacketOf<C>::type;
 /// The whole number of C's size, for bit patterns and masks.
 template <class C>
 using Bits = std::conditional_t<sizeof(C) == 4, int32_t, int64_t>;
+
+/// The type in which packets of C are added and multiplied: whole numbers wrap, and only unsigned ones may.
+template <class C>
+struct WrappingOf {
+  using type = C;
+};
+template <std::integral C>
+struct WrappingOf<C> {
+  using type = std::make_unsigned_t<C>;
+};
 
 template <class C>
 class Mask {
@@ -89,6 +100,7 @@ class Simd {
   static constexpr int packet_lanes = register_bytes / static_cast<int>(sizeof(C));
   static constexpr int packets = simd_lanes / packet_lanes;
   using P = Packet<C>;
+  using W = typename WrappingOf<C>::type;
 
   P p[packets];
 
@@ -142,17 +154,17 @@ class Simd {
 
   friend GRADUS_INLINE Simd operator+(Simd a, const Simd& b) {
     GRADUS_UNROLL
-    for (int k = 0; k < packets; ++k) a.p[k] += b.p[k];
+    for (int k = 0; k < packets; ++k) a.p[k] = reinterpret_cast<P>(wrapping(a.p[k]) + wrapping(b.p[k]));
     return a;
   }
   friend GRADUS_INLINE Simd operator-(Simd a, const Simd& b) {
     GRADUS_UNROLL
-    for (int k = 0; k < packets; ++k) a.p[k] -= b.p[k];
+    for (int k = 0; k < packets; ++k) a.p[k] = reinterpret_cast<P>(wrapping(a.p[k]) - wrapping(b.p[k]));
     return a;
   }
   friend GRADUS_INLINE Simd operator*(Simd a, const Simd& b) {
     GRADUS_UNROLL
-    for (int k = 0; k < packets; ++k) a.p[k] *= b.p[k];
+    for (int k = 0; k < packets; ++k) a.p[k] = reinterpret_cast<P>(wrapping(a.p[k]) * wrapping(b.p[k]));
     return a;
   }
   /// Whole numbers are cut towards 0; x / 0 is 0, and the lowest number / -1 wraps.
@@ -163,7 +175,7 @@ class Simd {
         for (int i = 0; i < packet_lanes; ++i) {
           auto divisor = b.p[k][i];
           a.p[k][i] = divisor == 0    ? C(0)
-                      : divisor == -1 ? static_cast<C>(Bits<C>(0) - a.p[k][i])
+                      : divisor == -1 ? static_cast<C>(W(0) - static_cast<W>(a.p[k][i]))
                                       : static_cast<C>(a.p[k][i] / divisor);
         }
       }
@@ -175,7 +187,7 @@ class Simd {
   }
   friend GRADUS_INLINE Simd operator-(Simd a) {
     GRADUS_UNROLL
-    for (int k = 0; k < packets; ++k) a.p[k] = -a.p[k];
+    for (int k = 0; k < packets; ++k) a.p[k] = reinterpret_cast<P>(-wrapping(a.p[k]));
     return a;
   }
   /// a * b + c, rounded once where the machine can.
@@ -231,6 +243,8 @@ class Simd {
   }
 
  private:
+  static GRADUS_INLINE Packet<W> wrapping(P x) { return reinterpret_cast<Packet<W>>(x); }
+
   /// Eigen's psqrt is approximate on AVX-512 (and NaN at infinity) unless EIGEN_FAST_MATH is 0.
   static GRADUS_INLINE P exact_sqrt(P x) {
 #if defined(__AVX512F__)  // the masked forms: g++ 12 warns of its own unmasked ones
