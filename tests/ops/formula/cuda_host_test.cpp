@@ -2,9 +2,9 @@
 // layouts, against the same formula over Lane<C>. (Mathematical functions are the C library's here.)
 #include "tests/ops/formula/contraction_off.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <memory>
 
 #include "gradus/ops/formula/lane.hpp"
 #include "tests/ops/formula/host_kernels.hpp"
@@ -30,7 +30,6 @@ using gradus::test::HostKernels;
 
 constexpr size_t max_inputs = 4;  // dy and three operands
 constexpr size_t buffer_size = 2048;
-constexpr size_t dy_buffer = 3;
 
 /// A shape, and strides for dy (first) and the operands.
 struct TestLayout {
@@ -55,60 +54,53 @@ const std::vector<TestLayout>& layouts() {
   return all;
 }
 
-/// Memory as a GPU's allocator would give it, filled with one of the operands.
-template <class E>
-class Buffer {
- public:
-  explicit Buffer(size_t operand) {
-    auto samples = gradus::test::formula_samples<Compute<E>>();
-    for (size_t i = 0; i < buffer_size; ++i) {
-      auto sample = gradus::test::formula_sample(samples, operand, i);
-      // A huge dy overflows or not by the last bit of what it is multiplied with.
-      if (operand == dy_buffer && std::abs(static_cast<double>(sample)) > 1e30 &&
-          !std::isinf(static_cast<double>(sample))) {
-        sample = 3;
-      }
-      if constexpr (std::is_same_v<E, bool>) data_[i] = sample > 0;
-      else data_[i] = static_cast<E>(sample);
-    }
-  }
-  const E* data() const { return data_; }
+/// Computes one element: in[0] is dy, in[1 + k] operand k (a condition holds if it is above 0); a bool counts 0 or 1.
+template <class C>
+using Reference = C (*)(const C* in);
 
- private:
-  alignas(16) E data_[buffer_size];
-};
-
-template <class E>
-auto lane_of(const void* data, int64_t i) {
-  auto element = static_cast<const E*>(data)[i];
-  if constexpr (std::is_same_v<E, bool>) return LaneMask<int32_t>(element);
-  else return Lane<Compute<E>>(static_cast<Compute<E>>(element));
+template <class C, bool is_condition>
+auto operand_of(C value) {
+  if constexpr (is_condition) return LaneMask<C>(value > 0);
+  else return Lane<C>(value);
 }
-
-/// A mask belongs to the type that is computed with.
-template <class T, bool is_condition>
-auto operand_of(const void* data, int64_t i) {
-  if constexpr (is_condition) return LaneMask<Compute<T>>(lane_of<bool>(data, i).holds);
-  else return lane_of<T>(data, i);
-}
-
-template <int wrt, int k, class V>
-auto seeded(const V& value, const auto& dy) {
+template <int wrt, int k, class V, class C>
+auto seeded(const V& value, C dy) {
   if constexpr (wrt == k) return Dual<V>{value, dy};
   else return value;
 }
 
-/// Element of the result that formula F has in Lanes; wrt is -1 for its value. data and at: dy's, then operands'.
-template <class F, FormulaSignature s, class T, int wrt, int... k>
-auto expected(const void* const* data, const int64_t* at, std::integer_sequence<int, k...>) {
-  auto dy = [&] {
-    if constexpr (wrt >= 0) return lane_of<T>(data[0], at[0]);
-    else return 0;
-  }();
-  auto y = F{}(seeded<wrt, k>(operand_of<T, (k < s.conditions)>(data[1 + k], at[1 + k]), dy)...);
-  if constexpr (wrt >= 0) return Lane<Compute<T>>(y.derivative).value;
-  else if constexpr (std::is_same_v<decltype(y), LaneMask<Compute<T>>>) return y.holds;
+/// Formula F in Lanes: its value, or its gradient with respect to operand wrt.
+template <class C, class F, FormulaSignature s, int wrt, int... k>
+C reference(const C* in) {
+  auto y = F{}(seeded<wrt, k>(operand_of<C, (k < s.conditions)>(in[1 + k]), in[0])...);
+  if constexpr (wrt >= 0) return Lane<C>(y.derivative).value;
+  else if constexpr (std::is_same_v<decltype(y), LaneMask<C>>) return y.holds;
   else return y.value;
+}
+template <class C, class F, FormulaSignature s, int wrt, int... k>
+Reference<C> reference_of(std::integer_sequence<int, k...>) {
+  return &reference<C, F, s, wrt, k...>;
+}
+
+/// Memory as a GPU's allocator would give it, filled with one of the operands.
+template <class E>
+const E* buffer(size_t operand) {
+  alignas(16) static E buffers[max_inputs][buffer_size];
+  static const bool filled = [] {
+    auto samples = gradus::test::formula_samples<Compute<E>>();
+    for (size_t k = 0; k < max_inputs; ++k) {
+      for (size_t i = 0; i < buffer_size; ++i) {
+        auto sample = gradus::test::formula_sample(samples, k, i);
+        auto size = std::abs(static_cast<double>(sample));
+        // A huge dy overflows or not by the last bit of what it is multiplied with.
+        if (k == 0 && size > 1e30 && std::isfinite(size)) sample = 3;
+        if constexpr (std::is_same_v<E, bool>) buffers[k][i] = sample > 0;
+        else buffers[k][i] = static_cast<E>(sample);
+      }
+    }
+    return true;
+  }();
+  return filled ? buffers[operand] : nullptr;
 }
 
 /// Equal up to the rounding of a few operations on numbers of about `scale`; NaN, infinities and zeros alike.
@@ -129,29 +121,24 @@ bool close(E got, E want, double scale) {
 void launch(const HostKernels& kernels, const std::string& entry, const gradus::detail::CudaPointwiseLayout& layout,
             void* out, const std::vector<const void*>& in) {
   constexpr unsigned blocks = 3, threads = 5;
-  switch (in.size()) {
-    case 0:
-      return kernels.launch(entry, blocks, threads, layout, out);
-    case 1:
-      return kernels.launch(entry, blocks, threads, layout, out, in[0]);
-    case 2:
-      return kernels.launch(entry, blocks, threads, layout, out, in[0], in[1]);
-    case 3:
-      return kernels.launch(entry, blocks, threads, layout, out, in[0], in[1], in[2]);
-    default:
-      return kernels.launch(entry, blocks, threads, layout, out, in.at(0), in.at(1), in.at(2), in.at(3));
-  }
+  if (in.empty()) kernels.launch(entry, blocks, threads, layout, out);
+  else if (in.size() == 1) kernels.launch(entry, blocks, threads, layout, out, in[0]);
+  else if (in.size() == 2) kernels.launch(entry, blocks, threads, layout, out, in[0], in[1]);
+  else if (in.size() == 3) kernels.launch(entry, blocks, threads, layout, out, in[0], in[1], in[2]);
+  else kernels.launch(entry, blocks, threads, layout, out, in.at(0), in.at(1), in.at(2), in.at(3));
 }
 
-/// Runs one entry in one layout and compares every element; `want(at)` computes one from the offsets of its operands.
-template <class Out, class Want>
-void check_run(const HostKernels& kernels, const CudaKernelText& text, const TestLayout& test, bool packs,
-               const void* const* data, Want&& want) {
+/// Runs one entry in one layout over operands of E, the first `conditions` of which are bool; compares every element.
+template <class E>
+void check_run(const HostKernels& kernels, const CudaKernelText& text, int conditions, Reference<Compute<E>> reference,
+               const TestLayout& test, bool packs) {
+  auto is_condition = [&](size_t k) { return k >= 1 && k <= static_cast<size_t>(conditions); };
   std::vector<const void*> in;
   std::vector<Strides> strides;
   for (auto number : text.inputs) {
-    in.push_back(data[static_cast<size_t>(number + 1)]);
-    strides.push_back(test.strides[number + 1]);
+    auto k = static_cast<size_t>(number + 1);
+    in.push_back(is_condition(k) ? static_cast<const void*>(buffer<bool>(k)) : buffer<E>(k));
+    strides.push_back(test.strides[k]);
   }
   auto inputs = static_cast<int>(in.size());
   auto layout = gradus::detail::cuda_layout(gradus::detail::plan_loop(test.shape, strides.data(), inputs));
@@ -159,83 +146,69 @@ void check_run(const HostKernels& kernels, const CudaKernelText& text, const Tes
   REQUIRE(layout.count == count);
   if (packs) REQUIRE(gradus::detail::fits_packs(layout, inputs, text.width));
 
-  alignas(16) unsigned char out[(buffer_size + 16) * sizeof(Out)];
-  std::memset(out, 0xab, sizeof(out));
+  constexpr unsigned char poison = 0xab;
+  alignas(16) unsigned char out[(buffer_size + 16) * sizeof(E)];
+  std::memset(out, poison, sizeof(out));
   launch(kernels, text.entry + (packs ? "" : "_strided"), layout, out, in);
 
   std::string failures;
   auto plan = gradus::detail::plan_loop(test.shape, test.strides, static_cast<int>(max_inputs));
-  int64_t element = 0;
+  size_t element = 0;
+  auto compare = [&]<class Out>(Out, const Compute<E>* operands) {
+    Out got;
+    std::memcpy(&got, out + element * sizeof(Out), sizeof(Out));
+    auto want = static_cast<Out>(reference(operands));
+    auto is_gradient = !text.inputs.empty() && text.inputs[0] == Expression::seed_number;
+    auto scale = is_gradient ? std::abs(static_cast<double>(operands[0])) : 1.0;
+    if (close(got, want, std::isfinite(scale) ? scale : 1.0) || failures.size() > 400) return;
+    failures += gradus::join("element ", element, ": got ", static_cast<double>(got), ", want ",
+                             static_cast<double>(want), "\n");
+  };
   gradus::detail::for_each_row(plan, 0, count, [&](const int64_t* offsets, int64_t run) {
     for (int64_t i = 0; i < run; ++i, ++element) {
-      int64_t at[max_inputs];
-      for (size_t k = 0; k < max_inputs; ++k) at[k] = offsets[k] + i * plan.inner_stride(static_cast<int>(k));
-      auto [wanted, scale] = want(at);
-      Out got;
-      std::memcpy(&got, out + static_cast<size_t>(element) * sizeof(Out), sizeof(Out));
-      if (close(got, static_cast<Out>(wanted), scale) || failures.size() > 400) continue;
-      failures += "element " + std::to_string(element) + ": got " + std::to_string(static_cast<double>(got)) +
-                  ", want " + std::to_string(static_cast<double>(wanted)) + "\n";
+      Compute<E> operands[max_inputs];
+      for (size_t k = 0; k < max_inputs; ++k) {
+        auto at = offsets[k] + i * plan.inner_stride(static_cast<int>(k));
+        operands[k] =
+            is_condition(k) ? static_cast<Compute<E>>(buffer<bool>(k)[at]) : static_cast<Compute<E>>(buffer<E>(k)[at]);
+      }
+      if (text.out == DType::boolean) compare(bool(), operands);
+      else compare(E(), operands);
     }
   });
   INFO(test.name << (packs ? ", packs" : ", strided") << "\n" << failures << text.source);
   CHECK(failures.empty());
-  auto end = static_cast<size_t>(count) * sizeof(Out);
-  CHECK((out[end] == 0xab && out[end + sizeof(Out) * 15] == 0xab));
+  auto end = static_cast<size_t>(count) * static_cast<size_t>(size_of(text.out));
+  CHECK(std::count(out + end, out + end + 16, poison) == 16);
 }
 
-template <FormulaSignature s, class T, class F>
-class FormulaCheck {
- public:
-  FormulaCheck(const gradus::detail::Pointwise<F>& formula, const HostKernels& kernels)
-      : formula_(formula), kernels_(kernels) {}
+template <class E>
+void check_kernel(const HostKernels& kernels, const CudaKernelText& text, int conditions,
+                  Reference<Compute<E>> reference) {
+  INFO(text.entry << " of " << std::string(to_string(gradus::dtype_of<E>)));
+  REQUIRE(kernels.holds(text.entry));
+  for (const auto& test : layouts()) {
+    check_run<E>(kernels, text, conditions, reference, test, false);
+    if (test.packs) check_run<E>(kernels, text, conditions, reference, test, true);
+  }
+}
 
-  void run() {
-    INFO(formula_.name() << " of " << std::string(to_string(gradus::dtype_of<T>)));
-    auto text = gradus::test::value_text<s>(formula_, gradus::dtype_of<T>);
-    using Out = std::conditional_t<is_bool<decltype(value(nullptr, nullptr))>, bool, T>;
-    REQUIRE(text.out == gradus::dtype_of<Out>);
-    check<Out, -1>(text);
-    if constexpr (gradus::Floating<T> && std::is_same_v<Out, T>) {
+template <FormulaSignature s, class... E, class F>
+void check_formula(const HostKernels& kernels, const gradus::detail::Pointwise<F>& formula) {
+  constexpr auto all = std::make_integer_sequence<int, s.operands>{};
+  auto check = [&]<class T>(T) {
+    using C = Compute<T>;
+    auto value = gradus::test::value_text<s>(formula, gradus::dtype_of<T>);
+    check_kernel<T>(kernels, value, s.conditions, reference_of<C, F, s, -1>(all));
+    if constexpr (gradus::Floating<T> && !gradus::test::gives_bool<s, F>()) {
       gradus::test::for_each_number<s>([&]<size_t I>(std::integral_constant<size_t, I>) {
-        INFO("gradient of operand " << I);
-        check<T, static_cast<int>(I)>(gradus::test::gradient_text<I, s>(formula_, gradus::dtype_of<T>));
+        auto gradient = gradus::test::gradient_text<I, s>(formula, gradus::dtype_of<T>);
+        check_kernel<T>(kernels, gradient, s.conditions, reference_of<C, F, s, static_cast<int>(I)>(all));
       });
     }
-  }
-
- private:
-  template <class V>
-  static constexpr bool is_bool = std::is_same_v<V, bool>;
-  static constexpr auto all = std::make_integer_sequence<int, s.operands>{};
-
-  static auto value(const void* const* data, const int64_t* at) { return expected<F, s, T, -1>(data, at, all); }
-
-  template <class Out, int wrt>
-  void check(const CudaKernelText& text) {
-    const void* data[max_inputs] = {dy_.data()};
-    for (size_t k = 1; k < max_inputs; ++k) {
-      data[k] = k <= static_cast<size_t>(s.conditions) ? static_cast<const void*>(conditions_[k - 1]->data())
-                                                       : static_cast<const void*>(operands_[k - 1]->data());
-    }
-    auto want = [&](const int64_t* at) {
-      auto scale = 1.0;
-      if constexpr (wrt >= 0) scale = std::abs(static_cast<double>(lane_of<T>(data[0], at[0]).value));
-      return std::pair(expected<F, s, T, wrt>(data, at, all), std::isfinite(scale) ? scale : 1.0);
-    };
-    for (const auto& test : layouts()) {
-      check_run<Out>(kernels_, text, test, false, data, want);
-      if (test.packs) check_run<Out>(kernels_, text, test, true, data, want);
-    }
-  }
-
-  const gradus::detail::Pointwise<F>& formula_;
-  const HostKernels& kernels_;
-  Buffer<T> dy_{dy_buffer};
-  std::unique_ptr<Buffer<T>> operands_[3] = {std::make_unique<Buffer<T>>(0), std::make_unique<Buffer<T>>(1),
-                                             std::make_unique<Buffer<T>>(2)};
-  std::unique_ptr<Buffer<bool>> conditions_[2] = {std::make_unique<Buffer<bool>>(0), std::make_unique<Buffer<bool>>(1)};
-};
+  };
+  (check(E{}), ...);
+}
 
 }  // namespace
 
@@ -244,18 +217,13 @@ TEST_CASE("kernel texts compute on the CPU what their formulas say", "[formula]"
   std::vector<CudaKernelText> texts;
   gradus::test::for_each_text([&](DType, const CudaKernelText& text) { texts.push_back(text); });
   HostKernels kernels(gradus::detail::cuda_pointwise_program(texts));
-  gradus::test::for_each_formula([&]<FormulaSignature s, class F>(const gradus::detail::Pointwise<F>& formula) {
+  gradus::test::for_each_formula([&]<FormulaSignature s>(const auto& formula) {
     if constexpr (s.domain == FormulaDomain::logical) {
-      FormulaCheck<s, bool, F>(formula, kernels).run();
+      check_formula<s, bool>(kernels, formula);
+    } else if constexpr (s.domain == FormulaDomain::numeric) {
+      check_formula<s, float, double, bf16, int64_t, int32_t, uint8_t>(kernels, formula);
     } else {
-      FormulaCheck<s, float, F>(formula, kernels).run();
-      FormulaCheck<s, double, F>(formula, kernels).run();
-      FormulaCheck<s, bf16, F>(formula, kernels).run();
-      if constexpr (s.domain == FormulaDomain::numeric) {
-        FormulaCheck<s, int64_t, F>(formula, kernels).run();
-        FormulaCheck<s, int32_t, F>(formula, kernels).run();
-        FormulaCheck<s, uint8_t, F>(formula, kernels).run();
-      }
+      check_formula<s, float, double, bf16>(kernels, formula);
     }
   });
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gradus/ops/formula/cuda_text.hpp"
+#include "gradus/ops/formula/lane.hpp"
 #include "tests/ops/formula/formulas.hpp"
 
 namespace gradus::test {
@@ -33,6 +34,19 @@ detail::CudaKernelText value_text(const detail::Pointwise<F>& formula, DType typ
 template <size_t I, FormulaSignature s, class F>
 detail::CudaKernelText gradient_text(const detail::Pointwise<F>& formula, DType type) {
   return detail::cuda_gradient_text<F, I>(formula.name(), type, cuda_operands<s>(type));
+}
+
+/// Whether a formula compares: such a one has no gradient.
+template <FormulaSignature s, class F, size_t... K>
+constexpr bool gives_bool(std::index_sequence<K...>) {
+  using detail::LaneMask, detail::Lane;
+  constexpr auto conditions = static_cast<size_t>(s.conditions);
+  using Y = decltype(F{}(std::declval<std::conditional_t<(K < conditions), LaneMask<float>, Lane<float>>>()...));
+  return std::is_same_v<Y, LaneMask<float>>;
+}
+template <FormulaSignature s, class F>
+constexpr bool gives_bool() {
+  return gives_bool<s, F>(std::make_index_sequence<static_cast<size_t>(s.operands)>{});
 }
 
 /// Calls each(std::integral_constant<size_t, I>) for the operands that are not bool.
