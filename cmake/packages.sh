@@ -16,7 +16,7 @@ missing() {
       catch2)       has_header catch2/catch_all.hpp || has_header catch2/catch.hpp ;;
       benchmark)    has_header benchmark/benchmark.h ;;
       clang_format) has clang-format-14 || clang-format --version 2>/dev/null | grep -q 'version 14\.' ;;
-      clothing)     [ -e /usr/share/dataset-fashion-mnist ] || ! has apt-get ;;
+      clothing)     [ -e /usr/share/datasets/fashion-mnist ] || ! has apt-get ;;
       venv)         python3 -c 'import venv, ensurepip' 2>/dev/null ;;
       *)            has "$need" ;;
     esac || echo "$need"
