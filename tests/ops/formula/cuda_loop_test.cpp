@@ -93,3 +93,24 @@ TEST_CASE("kernels run over eight axes and take numbers as arguments", "[formula
     CHECK(wrong == 0);
   }
 }
+
+TEST_CASE("kernels store bf16 rounded to nearest even", "[formula]") {
+  using gradus::test::HostKernels;
+  if (!HostKernels::has_compiler()) SKIP_LOUDLY("no C++ compiler at run time: kernel texts were not run");
+  auto second = [](auto, auto number) { return number; };
+  std::array<CudaOperand, 2> operands{{{DType::bf16}, {DType::f32, true}}};
+  auto kernel = gradus::detail::cuda_kernel_text<decltype(second)>("second", DType::bf16, operands);
+  CHECK(kernel.inputs == std::vector<int>{1});
+  HostKernels kernels(gradus::detail::cuda_pointwise_program({kernel}));
+  auto layout = layout_of({1}, {{0}});
+  int wrong = 0;
+  for (uint32_t upper = 0; upper < 0x10000; upper += 0x7f) {
+    for (uint32_t lower : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+      auto number = std::bit_cast<float>(upper << 16 | lower);
+      gradus::bf16 got, want(number);
+      kernels.launch(kernel.entry + "_strided", 1, 1, layout, &got, number);
+      wrong += std::isnan(number) ? !std::isnan(static_cast<float>(got)) : got.bits != want.bits;
+    }
+  }
+  CHECK(wrong == 0);
+}
