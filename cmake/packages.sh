@@ -86,3 +86,30 @@ need() {
     esac
   done
 }
+
+# The four files of Fashion-MNIST into data/fashion-mnist, where no package has brought them. Their contents are checked.
+fetch_clothing() {
+  folder=data/fashion-mnist
+  from=${GRADUS_FASHION_MNIST_URL:-http://fashion-mnist.s3-website.eu-central-1.amazonaws.com}
+  [ ! -e /usr/share/datasets/fashion-mnist ] || return 0
+  while read -r sum name; do
+    [ ! -e "$folder/$name" ] || continue
+    mkdir -p "$folder"
+    say "Downloading $from/$name.gz ..."
+    { curl -fsSL --max-time 600 "$from/$name.gz" || wget -qO- "$from/$name.gz"; } 2>/dev/null |
+      gzip -dc >"$folder/$name.part" 2>/dev/null || true
+    if [ "$(sha256 "$folder/$name.part")" = "$sum" ]; then
+      mv "$folder/$name.part" "$folder/$name"
+    else
+      rm -f "$folder/$name.part"
+      say "Fashion-MNIST could not be downloaded from $from: no such file, or not what was expected."
+      return 0
+    fi
+  done <<'END'
+c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888 train-images-idx3-ubyte
+bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9 train-labels-idx1-ubyte
+5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b t10k-images-idx3-ubyte
+0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34 t10k-labels-idx1-ubyte
+END
+}
+sha256() { { sha256sum "$1" 2>/dev/null || shasum -a 256 "$1"; } | cut -d' ' -f1; }

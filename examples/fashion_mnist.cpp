@@ -30,6 +30,7 @@ namespace {
 
 struct Options {
   std::string data;  // empty: searched for
+  bool small = false;
   std::string digits = "data/uci-digits", out = "runs/fashion_mnist";
   int epochs = 6, threads = 0;
   int64_t batch_size = 128, limit = 0;  // limit 0: all images
@@ -43,6 +44,7 @@ Trains a convolutional network on Fashion-MNIST, 70,000 photographs of clothing 
 
   --data DIR        folder with the four Fashion-MNIST files (.gz or unpacked); searched for unless given
   --digits DIR      the small set that is used when they are not found (data/uci-digits)
+  --small           use the small set in any case
   --out DIR         where weights, picture and summary.json go (runs/fashion_mnist)
   --epochs N        passes over the training images (6)
   --batch-size N    images a step (128)
@@ -57,7 +59,8 @@ Options parse(int argc, char** argv) {
   const option known[] = {{"data", 1, nullptr, 'd'},   {"digits", 1, nullptr, 'g'},     {"out", 1, nullptr, 'o'},
                           {"epochs", 1, nullptr, 'e'}, {"batch-size", 1, nullptr, 'b'}, {"lr", 1, nullptr, 'l'},
                           {"seed", 1, nullptr, 's'},   {"threads", 1, nullptr, 't'},    {"limit", 1, nullptr, 'n'},
-                          {"quick", 0, nullptr, 'q'},  {"help", 0, nullptr, 'h'},       {nullptr, 0, nullptr, 0}};
+                          {"quick", 0, nullptr, 'q'},  {"small", 0, nullptr, 'm'},      {"help", 0, nullptr, 'h'},
+                          {nullptr, 0, nullptr, 0}};
   Options options;
   int index = 0;
   auto number = [&](double low, double high) {
@@ -100,6 +103,9 @@ Options parse(int argc, char** argv) {
         options.epochs = 1;
         options.limit = 2000;
         break;
+      case 'm':
+        options.small = true;
+        break;
       case 'h':
         std::cout << help;
         std::exit(0);
@@ -131,11 +137,12 @@ struct Sets {
 };
 
 Sets read_sets(const Options& options) {
-  auto folder = options.data.empty() ? data::find_fashion_mnist({"data/fashion-mnist"}) : options.data;
+  std::optional<std::string> folder;
+  if (!options.small) folder = options.data.empty() ? data::find_fashion_mnist({"data/fashion-mnist"}) : options.data;
   auto read = [&](data::Split split) {
     return folder ? data::fashion_mnist(*folder, split) : data::uci_digits(options.digits, split);
   };
-  if (!folder) {
+  if (!folder && !options.small) {
     std::cout
         << "Fashion-MNIST was not found (on Debian: apt-get install dataset-fashion-mnist; elsewhere --data DIR).\n"
            "Training on the small set of handwritten digits in "
@@ -185,7 +192,10 @@ int run(int argc, char** argv) {
   auto options = parse(argc, argv);
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(options.seed);
-  std::filesystem::create_directories(options.out);
+  std::error_code problem;
+  std::filesystem::create_directories(options.out, problem);
+  require<IoError>(!problem, "cannot create ", options.out, ": ", problem.message(),
+                   "; name another folder with --out");
   auto sets = read_sets(options);
 
   models::LeNet<float> model(static_cast<int64_t>(sets.classes.size()));

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Runs the demo as a user does: demo.py <fashion_mnist> <scratch folder>, from the root of the sources."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+
+def run(*arguments):
+    return subprocess.run([sys.argv[1], *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def check(condition, what, result):
+    if not condition:
+        sys.exit(f"demo: {what}\nexit code {result.returncode}\n{result.stdout}\n{result.stderr}")
+
+
+def learns(out, *arguments):
+    """A short run leaves weights, a picture and a summary that agree with what it printed."""
+    result = run("--quick", "--out", str(out), *arguments)
+    check(result.returncode == 0, "a quick run failed", result)
+    summary = json.loads((out / "summary.json").read_text())
+    names = {"test_accuracy", "reloaded_accuracy", "epochs", "train_seconds", "images_per_second", "seed", "threads"}
+    check(names <= summary.keys(), f"summary.json lacks {names - summary.keys()}", result)
+    check(summary["test_accuracy"] == summary["reloaded_accuracy"], "the loaded weights differ", result)
+    check(summary["test_accuracy"] > 0.4, f"it learned nothing: {summary}", result)
+    check(f"test accuracy {100 * summary['test_accuracy']:.2f} %" in result.stdout, "printed and saved differ", result)
+    check((out / "predictions.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), "no PNG", result)
+    check((out / "weights.safetensors").stat().st_size > 1_600_000, "no weights", result)
+    return result, summary
+
+
+def main():
+    scratch = pathlib.Path(sys.argv[2])
+    shutil.rmtree(scratch, ignore_errors=True)
+    learns(scratch / "found")
+
+    empty = scratch / "empty"  # Fashion-MNIST is not here: an error, where the user named the folder
+    empty.mkdir(parents=True)
+    result = run("--quick", "--data", str(empty), "--out", str(scratch / "none"))
+    check(result.returncode == 1 and "there is neither" in result.stderr, "an empty data folder is not named", result)
+
+    result = run("--quick", "--out", "/dev/null/runs")
+    check(result.returncode == 1 and "cannot create /dev/null/runs" in result.stderr, "no word of the folder", result)
+    result = run("--epochs", "many")
+    check(result.returncode == 1 and "--epochs many: must be a number from 1" in result.stderr, "bad number", result)
+    result = run("--colour")
+    check(result.returncode == 2 and "usage:" in result.stderr, "unknown option", result)
+    result = run("--help")
+    check(result.returncode == 0 and "--batch-size" in result.stdout, "help", result)
+
+    _, first = learns(scratch / "digits", "--small")
+    _, second = learns(scratch / "again", "--small")
+    check(first["data"] == "UCI handwritten digits", "--small takes the other set", result)
+    check(first["test_accuracy"] == second["test_accuracy"], "the same seed gave another result", result)
+
+
+if __name__ == "__main__":
+    main()
