@@ -32,9 +32,10 @@ Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>&
     auto* out = to + row * classes;
     if (label == options.ignore_index) return static_cast<void>(std::fill_n(out, classes, T(0)));
     auto scale = static_cast<C>(static_cast<double>(dy[dy_per_row ? row : 0]) * factor);
-    Simd<C> total(totals.data()[row]), even(spread), factors(scale);
+    auto total = reinterpret_cast<const RowTotal<C>*>(totals.data())[row];
+    Simd<C> even(spread), factors(scale);
     for_each_register(logits.data() + row * classes, classes, C(0), [&](int64_t i, const Simd<C>& x, int64_t count) {
-      store_some((exp(x - total) - even) * factors, out + i, count);
+      store_some((exp(total.log_softmax(x)) - even) * factors, out + i, count);
     });
     out[label] = static_cast<T>(static_cast<C>(out[label]) - static_cast<C>(1 - options.label_smoothing) * scale);
   });
@@ -83,21 +84,20 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
                         " is out of range for ", classes, " classes");
     ++counted;
   }
-  auto totals = Tensor<C>::empty({n}), losses = Tensor<C>::empty({n});
-  auto* total = reinterpret_cast<C*>(totals.impl()->data());
+  auto totals = Tensor<C>::empty({n, 2}), losses = Tensor<C>::empty({n});  // a RowTotal each
+  auto* total = reinterpret_cast<detail::RowTotal<C>*>(totals.impl()->data());
   auto* loss = reinterpret_cast<C*>(losses.impl()->data());
   detail::for_rows(n, classes, [&](int64_t row) {
     auto* x = logits.data() + row * classes;
     auto label = labels.data()[row];
-    auto sum_exp = detail::row_logsumexp(x, classes);
-    total[row] = sum_exp;
+    total[row] = detail::row_total(x, classes);
     if (label == options.ignore_index) return static_cast<void>(loss[row] = 0);
-    auto value = sum_exp - static_cast<C>(x[label]);
+    auto value = -total[row].log_softmax(static_cast<C>(x[label]));
     if (options.label_smoothing > 0) {
-      C logit_sum = 0;
-      for (int64_t i = 0; i < classes; ++i) logit_sum += static_cast<C>(x[i]);
-      auto even = sum_exp - logit_sum / static_cast<C>(classes);
-      value += static_cast<C>(options.label_smoothing) * (even - value);
+      C even = 0;
+      for (int64_t i = 0; i < classes; ++i) even -= total[row].log_softmax(static_cast<C>(x[i]));
+      value = static_cast<C>(1 - options.label_smoothing) * value +
+              static_cast<C>(options.label_smoothing / static_cast<double>(classes)) * even;
     }
     loss[row] = value;
   });

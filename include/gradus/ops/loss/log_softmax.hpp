@@ -13,9 +13,9 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   for_rows(rows, n, [&](int64_t row) {
     auto* from = x.data() + row * n;
-    Simd<C> total(row_logsumexp(from, n));
+    auto total = row_total(from, n);
     for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
-      store_some(v - total, to + row * n + i, count);
+      store_some(total.log_softmax(v), to + row * n + i, count);
     });
   });
   return differentiable("log_softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {

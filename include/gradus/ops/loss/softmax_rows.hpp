@@ -9,19 +9,27 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// log(sum(exp(row))): -infinity for a row of nothing else, NaN if there is one.
+/// log(sum(exp(row))) in two parts, so that large logits lose no digits: the largest one, and the logarithm of
+/// sum(exp(x - top)), from 0 to log(n). A row with NaN or infinity, or of nothing but -infinity, gives NaN.
+template <class C>
+struct RowTotal {
+  C top, log_sum;
+
+  GRADUS_INLINE Simd<C> log_softmax(const Simd<C>& x) const { return (x - Simd<C>(top)) - Simd<C>(log_sum); }
+  GRADUS_INLINE C log_softmax(C x) const { return (x - top) - log_sum; }
+};
+
 template <class T>
-Compute<T> row_logsumexp(const T* row, int64_t n) {
+RowTotal<Compute<T>> row_total(const T* row, int64_t n) {
   using C = Compute<T>;
-  Simd<C> top(-std::numeric_limits<C>::infinity());
+  Simd<C> largest(-std::numeric_limits<C>::infinity());
   for_each_register(row, n, -std::numeric_limits<C>::infinity(),
-                    [&](int64_t, const Simd<C>& x, int64_t) { top = maximum(top, x); });
-  auto m = fold_lanes(top, [](C a, C b) { return a > b || a != a ? a : b; });
-  if (std::isinf(m)) return m;
+                    [&](int64_t, const Simd<C>& x, int64_t) { largest = maximum(largest, x); });
+  auto top = fold_lanes(largest, [](C a, C b) { return a > b || a != a ? a : b; });
   Simd<C> total(C(0));
   for_each_register(row, n, -std::numeric_limits<C>::infinity(),
-                    [&](int64_t, const Simd<C>& x, int64_t) { total = total + exp(x - Simd<C>(m)); });
-  return m + std::log(fold_lanes(total, [](C a, C b) { return a + b; }));
+                    [&](int64_t, const Simd<C>& x, int64_t) { total = total + exp(x - Simd<C>(top)); });
+  return {top, std::log(fold_lanes(total, [](C a, C b) { return a + b; }))};
 }
 
 /// Runs body(row number) over all rows, several rows a chunk.

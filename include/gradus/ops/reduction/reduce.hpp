@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <limits>
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
@@ -68,6 +69,16 @@ struct MaxReducer {
   static GRADUS_INLINE Simd<C> combine(const Simd<C>& a, const Simd<C>& b) { return maximum(a, b); }
   static C combine_one(C a, C b) { return a > b || a != a ? a : b; }  // NaN wins
 };
+template <class T>
+struct MinReducer {
+  using C = Compute<T>;
+  static C identity() {
+    if constexpr (Floating<T>) return std::numeric_limits<C>::infinity();
+    else return static_cast<C>(std::numeric_limits<T>::max());
+  }
+  static GRADUS_INLINE Simd<C> combine(const Simd<C>& a, const Simd<C>& b) { return minimum(a, b); }
+  static C combine_one(C a, C b) { return a < b || a != a ? a : b; }
+};
 
 template <class T, class R>
 class Reduction {
@@ -128,8 +139,13 @@ class Reduction {
       auto* row = x + offsets[0];
       int64_t i = 0;
       if (stride == 1) {
-        for (; i + 4 * simd_lanes <= n; i += 4 * simd_lanes) {
-          for (int k = 0; k < 4; ++k) sums[k] = R::combine(sums[k], Simd<C>::load(row + i + k * simd_lanes));
+        while (i + 4 * simd_lanes <= n) {  // block by block: a long sum keeps its last digits
+          Simd<C> block[4] = {R::identity(), R::identity(), R::identity(), R::identity()};
+          auto end = std::min(n, i + 64 * 4 * simd_lanes);
+          for (; i + 4 * simd_lanes <= end; i += 4 * simd_lanes) {
+            for (int k = 0; k < 4; ++k) block[k] = R::combine(block[k], Simd<C>::load(row + i + k * simd_lanes));
+          }
+          for (int k = 0; k < 4; ++k) sums[k] = R::combine(sums[k], block[k]);
         }
       }
       for (; i < n; i += simd_lanes) {
