@@ -21,8 +21,8 @@ function(gradus_add_tests folder)
   set(serial_sources ${sources})
   list(FILTER sources EXCLUDE REGEX "_serial_test\\.cpp$")
   list(FILTER serial_sources INCLUDE REGEX "_serial_test\\.cpp$")
-  gradus_add_test_program(${folder} "${folder}: " FALSE ${sources})
-  gradus_add_test_program(${folder}_serial "${folder}: " TRUE ${serial_sources})
+  gradus_add_test_program(${folder} "${folder}/" FALSE ${sources})
+  gradus_add_test_program(${folder}_serial "${folder}/" TRUE ${serial_sources})
 endfunction()
 
 function(gradus_add_test_program name prefix serial)
@@ -31,7 +31,7 @@ function(gradus_add_test_program name prefix serial)
   endif()
   add_executable(test_${name} ${ARGN})
   target_link_libraries(test_${name} PRIVATE gradus_test_support)
-  # The names of cases start with their folder, so that `ctest -R '^ops:'` runs one folder's.
+  # The names of cases start with their folder, so that `ctest -R '^ops/'` runs one folder's.
   catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
                        PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${gradus_catch_skip})
 endfunction()
