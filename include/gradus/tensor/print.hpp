@@ -179,4 +179,7 @@ std::ostream& operator<<(std::ostream& stream, const Tensor<T>& x) {
   return stream << to_string(x);
 }
 
+/// "(2, 3)".
+inline std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << to_string(shape); }
+
 }  // namespace gradus::inline GRADUS_BUILD
