@@ -33,8 +33,11 @@ max_total_bytes = 3_000_000
 def find_blocks():
     """{name: (source, rest of the file)} of every test file with a golden comment."""
     blocks = {}
-    for path in sorted(tests_folder.rglob("*_test.cpp")):
-        text = path.read_text()
+    files = [(path, path.read_text()) for path in sorted(tests_folder.rglob("*_test.cpp"))]
+    for page in sorted((tests_folder.parent / "docs").rglob("*.md")):  # tests that a page shows whole
+        shown = re.findall(r"<!-- file (\S+_test\.cpp) -->\n```cpp\n(.*?\n)```", page.read_text(), re.DOTALL)
+        files += [(pathlib.Path(name), text) for name, text in shown]
+    for path, text in files:
         found = re.findall(r"/\* golden\n(.*?)\*/", text, re.DOTALL)
         if not found:
             continue
