@@ -106,8 +106,14 @@ class Docs(unittest.TestCase):
         line = page.split("\n").index("auto x = full<float>({2, 3}, 1.5f);  // (2, 3)") + 1
         self.assertIn(f'#line {line} "blocks.md"\nauto x', text)
 
+    def test_files(self):
+        page = "<!-- file include/gradus/ops/x.hpp -->\n```cpp\n#pragma once\n```\n```cpp\nint a;\n```\n"
+        self.assertEqual(docs.files("page.md", page), [("include/gradus/ops/x.hpp", "#pragma once\n")])
+        self.assertNotIn("pragma", dict(docs.programs("page.md", page))[""])
+
     def test_mistakes(self):
-        for page in ("```cpp\nint x;\n", "<!-- continue -->\n```cpp\n```\n", "<!-- continues -->\n```cpp\n```\n"):
+        for page in ("```cpp\nint x;\n", "<!-- continue -->\n```cpp\n```\n", "<!-- continues -->\n```cpp\n```\n",
+                     "<!-- file ../x.hpp -->\n```cpp\n```\n"):
             with self.assertRaises(docs.PageError):
                 list(docs.programs("page.md", page))
 

@@ -8,9 +8,12 @@
       <!-- continues -->      the block goes on in the function of the block before it
       <!-- declaration -->    the block stands at namespace scope (types, functions, templates)
       <!-- no run -->         compiled, but not run
+      <!-- file PATH -->      the block is that file: a header that the page's other blocks may include, or, when it is
+                              named *_test.cpp, a test program
   - Blocks of other languages, and ```cpp blocks marked <!-- not code -->, are left alone.
 
-Writes <stem>.cpp files into the output folder and prints their paths; compilers report places in the page itself."""
+Writes <stem>.cpp files into the output folder and prints their paths; compilers report places in the page itself.
+The page's own files go into <stem>_files/."""
 
 import argparse
 import pathlib
@@ -31,6 +34,10 @@ class Block:
         self.marks = marks
         self.text = text
 
+    def file(self):
+        """The path of the file that the block is, or None."""
+        return next((mark.removeprefix("file ").strip() for mark in self.marks if mark.startswith("file ")), None)
+
     def is_program(self):
         return re.search(r"\bint\s+main\s*\(", self.text) is not None
 
@@ -44,7 +51,8 @@ def read_blocks(page, text):
         if opened is None and fence:
             mark = re.fullmatch(r"\s*<!-- (.*) -->\s*", lines[number - 2]) if number > 1 else None
             marks = {part.strip() for part in mark.group(1).split(",")} if mark else set()
-            if fence.group(1) == "cpp" and mark and not marks <= MARKS:
+            unknown = {mark for mark in marks - MARKS if not re.fullmatch(r"file [\w/]+\.[ch]pp", mark)}
+            if fence.group(1) == "cpp" and unknown:
                 raise PageError(f"{page}:{number - 1}: unknown mark '{mark.group(1)}'; known: {', '.join(sorted(MARKS))}")
             opened = (number + 1, fence.group(1))
         elif opened is not None and line.strip() == "```":
@@ -86,7 +94,7 @@ def fragments_program(page, blocks):
 
 def programs(page, text):
     """Pairs of (name suffix, source) for a page."""
-    blocks = read_blocks(page, text)
+    blocks = [block for block in read_blocks(page, text) if not block.file()]
     fragments = [block for block in blocks if not block.is_program()]
     if fragments:
         yield "", fragments_program(page, fragments)
@@ -96,6 +104,18 @@ def programs(page, text):
             yield f"_line_{block.line}{suffix}", located(page, block, block.text)
 
 
+def files(page, text):
+    """Pairs of (path, text) of the files that a page shows. No #line in them: a test is known by its own path."""
+    return [(block.file(), block.text + "\n") for block in read_blocks(page, text) if block.file()]
+
+
+def write(path, text):
+    """Only when it differs, so that nothing is compiled again without need."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=pathlib.Path, help="folder that the page's name is relative to")
@@ -103,12 +123,16 @@ def main():
     parser.add_argument("output", type=pathlib.Path, help="folder for the programs")
     options = parser.parse_args()
     stem = re.sub(r"\W+", "_", options.page.removesuffix(".md")).lower()
-    options.output.mkdir(parents=True, exist_ok=True)
     try:
-        for suffix, source in programs(options.page, (options.root / options.page).read_text(encoding="utf-8")):
+        text = (options.root / options.page).read_text(encoding="utf-8")
+        for name, content in files(options.page, text):
+            path = options.output / f"{stem}_files" / name
+            write(path, content)
+            if name.endswith("_test.cpp"):
+                print(path)
+        for suffix, source in programs(options.page, text):
             path = options.output / f"{stem}{suffix}.cpp"
-            if not path.exists() or path.read_text(encoding="utf-8") != source:
-                path.write_text(source, encoding="utf-8")
+            write(path, source)
             print(path)
     except PageError as error:
         print(error, file=sys.stderr)
