@@ -3,7 +3,7 @@
 #pragma once
 
 #include "gradus/autograd/autograd.hpp"
-#include "gradus/ops/pointwise/arithmetic.hpp"  // sums of gradients are recorded additions
+#include "gradus/ops/pointwise/arithmetic.hpp"
 #include "gradus/ops/view/cast.hpp"
 #include "gradus/ops/view/expand.hpp"
 #include "gradus/ops/view/permute.hpp"

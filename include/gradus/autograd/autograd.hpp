@@ -133,3 +133,5 @@ Tensor<U> grad(const Tensor<T>& y, const Tensor<U>& input, GradOptions options =
 }
 
 }  // namespace gradus::inline GRADUS_BUILD
+
+#include "gradus/autograd/differentiable.hpp"  // sums of gradients are recorded by it; includes this file in turn

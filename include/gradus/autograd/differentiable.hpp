@@ -214,3 +214,14 @@ Tensor<T> differentiable(const char* name, Tensor<T> y, Inputs<A...> from, F&& c
 }
 
 }  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+template <Floating T>
+TensorRef add_recorded(const TensorRef& a, const TensorRef& b) {
+  auto pass = [](const Tensor<T>& dy) { return dy; };
+  Tensor<T> sum(add_values<T>(a, b));
+  return differentiable("add", std::move(sum), wrt(Tensor<T>(a), pass), wrt(Tensor<T>(b), pass)).impl();
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

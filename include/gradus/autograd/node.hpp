@@ -86,14 +86,13 @@ inline bool& recording() {
   return flag;
 }
 
-/// x + y where the sum itself is to be recorded; defined with the arithmetic operators.
+/// a + b where the sum itself is to be recorded; defined in differentiable.hpp.
 template <Floating T>
 TensorRef add_recorded(const TensorRef& a, const TensorRef& b);
 
-/// a + b, into a's memory when nobody else can see it.
+/// a + b in ordinary memory, not recorded: into a's own when nobody else can see it.
 template <Floating T>
-TensorRef add_gradients(TensorRef a, const TensorRef& b) {
-  if (recording() && (a->node || b->node)) return add_recorded<T>(a, b);
+TensorRef add_values(TensorRef a, const TensorRef& b) {
   if (!(a.unique() && a->storage.unique() && a->is_contiguous())) {
     auto sum = allocate_impl(a->dtype, a->shape, a->storage->device());
     copy_elements(*sum, *a);
@@ -111,6 +110,13 @@ TensorRef add_gradients(TensorRef a, const TensorRef& b) {
       to[i] = static_cast<T>(static_cast<Compute<T>>(to[i]) + static_cast<Compute<T>>(from[i]));
   });
   return a;
+}
+
+/// The sum of two gradients of one tensor.
+template <Floating T>
+TensorRef add_gradients(TensorRef a, const TensorRef& b) {
+  if (recording() && (a->node || b->node)) return add_recorded<T>(a, b);
+  return add_values<T>(std::move(a), b);
 }
 
 /// A trained tensor: the end of every path.

@@ -126,6 +126,9 @@ class GRADUS_SHARED ThreadPool {
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
+  /// Whether this thread is at work on a chunk, as other threads may be.
+  static bool in_chunk() { return inside(); }
+
  private:
   static constexpr int spin_rounds = 2000;  // about 50 microseconds before a waiting thread sleeps
   static constexpr int64_t most_chunks = int64_t{1} << 30;

@@ -23,6 +23,7 @@
 #endif
 
 #include "gradus/core/error.hpp"
+#include "gradus/core/thread_pool.hpp"
 
 namespace gradus::inline GRADUS_STABLE {
 
@@ -74,13 +75,7 @@ class GRADUS_SHARED CachingAllocator {
 #if defined(__SANITIZE_ADDRESS__)  // what the size class adds is no one's to touch
     ASAN_POISON_MEMORY_REGION(static_cast<char*>(block) + bytes, class_bytes(index) - bytes);
 #endif
-    auto held = in_use_.fetch_add(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed) +
-                static_cast<int64_t>(class_bytes(index));
-    auto peak = peak_.load(std::memory_order_relaxed);
-    while (held > peak && !peak_.compare_exchange_weak(peak, held, std::memory_order_relaxed)) {
-    }
-    if (poison_.load(std::memory_order_relaxed)) std::memset(block, 0xff, bytes);
-    return block;
+    return hand_out(block, index, bytes);
   }
 
   /// `bytes` as it was asked for.
@@ -102,6 +97,42 @@ class GRADUS_SHARED CachingAllocator {
 #endif
   }
 
+  /// The same for what a kernel needs for itself. Chance decides which threads are at work at once, so what one thread
+  /// of a parallel loop holds is there for each of them: a loop that ran once takes nothing from the system again.
+  void* allocate_scratch(size_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+    return allocate(bytes);
+#else
+    if (bytes > max_bytes) out_of_memory(bytes);
+    auto index = size_class(bytes);
+    auto& list = scratch_[static_cast<size_t>(index)];
+    auto wanted = ++cache().scratch[static_cast<size_t>(index)];
+    if (ThreadPool::in_chunk()) wanted *= ThreadPool::instance().threads();
+    std::unique_lock lock(mutex_);
+    while (list.head == nullptr || list.made < wanted) {
+      ++list.made;
+      lock.unlock();
+      auto* block = from_system(class_bytes(index));
+      lock.lock();
+      push(list, block);
+    }
+    auto* block = pop(list);
+    lock.unlock();
+    return hand_out(block, index, bytes);
+#endif
+  }
+  void deallocate_scratch(void* block, size_t bytes) noexcept {
+#if defined(__SANITIZE_ADDRESS__)
+    deallocate(block, bytes);
+#else
+    auto index = size_class(bytes);
+    in_use_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
+    --cache().scratch[static_cast<size_t>(index)];
+    std::lock_guard lock(mutex_);
+    push(scratch_[static_cast<size_t>(index)], block);
+#endif
+  }
+
   /// Gives every cached block back to the system (those that other threads keep at hand excepted).
   void empty_cache() {
     auto& local = cache();
@@ -110,6 +141,8 @@ class GRADUS_SHARED CachingAllocator {
     for (int i = 0; i < classes; ++i) {
       auto& list = lists_[static_cast<size_t>(i)];
       while (list.head != nullptr) to_system(pop(list), i);
+      auto& scratch = scratch_[static_cast<size_t>(i)];
+      for (; scratch.head != nullptr; --scratch.made) to_system(pop(scratch), i);
     }
   }
 
@@ -132,8 +165,12 @@ class GRADUS_SHARED CachingAllocator {
     void* head = nullptr;  // the first word of a free block points to the next
     int count = 0;
   };
+  struct ScratchList : List {
+    int made = 0;  // all there are, in use or not
+  };
   struct Cache {
     std::array<List, local_classes> lists;
+    std::array<int, classes> scratch{};  // what this thread holds now
     bool alive = true;
     ~Cache() {
       alive = false;
@@ -175,6 +212,17 @@ class GRADUS_SHARED CachingAllocator {
     return from_system(class_bytes(index));
   }
 
+  /// Counts a block that goes out.
+  void* hand_out(void* block, int index, size_t bytes) {
+    auto size = static_cast<int64_t>(class_bytes(index));
+    auto held = in_use_.fetch_add(size, std::memory_order_relaxed) + size;
+    auto peak = peak_.load(std::memory_order_relaxed);
+    while (held > peak && !peak_.compare_exchange_weak(peak, held, std::memory_order_relaxed)) {
+    }
+    if (poison_.load(std::memory_order_relaxed)) std::memset(block, 0xff, bytes);
+    return block;
+  }
+
   void spill(int index, List& list) noexcept {
     std::lock_guard lock(mutex_);
     while (list.head != nullptr) push(lists_[static_cast<size_t>(index)], pop(list));
@@ -208,6 +256,7 @@ class GRADUS_SHARED CachingAllocator {
 
   std::mutex mutex_;
   std::array<List, classes> lists_;
+  std::array<ScratchList, classes> scratch_;
   std::atomic<int64_t> in_use_{0}, peak_{0}, held_{0}, system_{0};
   std::atomic<bool> poison_{false};
 };
@@ -218,8 +267,8 @@ class Scratch {
  public:
   explicit Scratch(int64_t count)
       : bytes_(static_cast<size_t>(count) * sizeof(T)),
-        data_(static_cast<T*>(CachingAllocator::instance().allocate(bytes_))) {}
-  ~Scratch() { CachingAllocator::instance().deallocate(data_, bytes_); }
+        data_(static_cast<T*>(CachingAllocator::instance().allocate_scratch(bytes_))) {}
+  ~Scratch() { CachingAllocator::instance().deallocate_scratch(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 

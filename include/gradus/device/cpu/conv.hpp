@@ -142,6 +142,7 @@ void pack_windows_transposed(const Windows& windows, const C* image, const Windo
 template <class C, class T, class PackWeights, class Pad>
 void correlate(const Windows& windows, int64_t images, int64_t rows, PackWeights&& pack_weights, Pad&& pad,
                const T* bias, T* out, int64_t image_stride) {
+  if (images == 0) return;
   using Tile = GemmTile<C>;
   auto k = windows.depth(), pixels = windows.pixels();
   auto padded_rows = GemmPlan<C>::round_up(rows, Tile::rows);

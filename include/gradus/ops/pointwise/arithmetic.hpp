@@ -75,12 +75,3 @@ Tensor<T> operator-(const Tensor<T>& x) {
 }
 
 }  // namespace gradus::inline GRADUS_BUILD
-
-namespace gradus::detail::inline GRADUS_BUILD {
-
-template <Floating T>
-TensorRef add_recorded(const TensorRef& a, const TensorRef& b) {
-  return (Tensor<T>(a) + Tensor<T>(b)).impl();
-}
-
-}  // namespace gradus::detail::inline GRADUS_BUILD
