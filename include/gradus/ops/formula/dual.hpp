@@ -124,15 +124,19 @@ requires OneIsDual<A, B> GRADUS_INLINE constexpr auto where(const M& condition, 
   }
 }
 
-/// Larger of two; at a tie each gets half of the gradient, as in PyTorch.
+/// What the larger of two passes to `a`: half at a tie, and all beside a NaN, as in PyTorch.
+template <class A, class B, class V>
+GRADUS_INLINE constexpr auto share_of_larger(const A& a, const B& b, const V& derivative) {
+  return where(a < b, 0.0, where(a == b, 0.5 * derivative, derivative));
+}
+
 template <class A, class B>
 requires OneIsDual<A, B> GRADUS_INLINE constexpr auto maximum(const A& a, const B& b) {
   auto y = maximum(value_of(a), value_of(b));
   if constexpr (is_dual<A> && is_dual<B>) {
-    auto half = 0.5 * (a.derivative + b.derivative);
-    return make_dual<decltype(y)>(y, where(a > b, a.derivative, where(a < b, b.derivative, half)));
+    return make_dual<decltype(y)>(y, share_of_larger(a, b, a.derivative) + share_of_larger(b, a, b.derivative));
   } else if constexpr (is_dual<A>) {
-    return make_dual<decltype(y)>(y, where(a > b, a.derivative, where(a == b, 0.5 * a.derivative, 0.0)));
+    return make_dual<decltype(y)>(y, share_of_larger(a, b, a.derivative));
   } else {
     return maximum(b, a);
   }

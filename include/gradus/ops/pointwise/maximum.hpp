@@ -9,7 +9,7 @@ inline constexpr auto minimum_formula = pointwise("minimum", [](auto a, auto b) 
 
 namespace gradus::inline GRADUS_BUILD {
 
-/// The larger of two, element by element; NaN if either is. At a tie each gets half of the gradient.
+/// The larger of two, element by element; NaN if either is. At a tie each gets half of the gradient, beside a NaN all.
 template <Numeric T>
 Tensor<T> maximum(const Tensor<T>& a, const Tensor<T>& b) {
   return detail::maximum_formula(a, b);
@@ -23,7 +23,7 @@ Tensor<T> maximum(N a, const Tensor<T>& b) {
   return detail::maximum_formula(a, b);
 }
 
-/// The smaller of two, element by element; NaN if either is. At a tie each gets half of the gradient.
+/// The smaller of two, element by element; else as maximum.
 template <Numeric T>
 Tensor<T> minimum(const Tensor<T>& a, const Tensor<T>& b) {
   return detail::minimum_formula(a, b);

@@ -1,0 +1,84 @@
+#include "gradus/ops/norm/batch_norm.hpp"
+
+#include "tests/support/catch.hpp"
+#include "tests/support/check_error.hpp"
+#include "tests/support/operator_check.hpp"
+
+/* golden
+def train(x, w=None, b=None, eps=1e-5):
+    return F.batch_norm(x, None, None, w, b, True, 0.1, eps)
+case("batch_norm", train, randn(4, 3, 5, 2), randn(3), randn(3))
+case("batch_norm", train, randn(6, 4), randn(4), randn(4))
+case("batch_norm", train, randn(1, 2, 37), randn(2), randn(2))
+case("far from zero", train, randn(3, 2, 4) * 0.25 + 100, randn(2), randn(2))
+case("without weight", train, randn(4, 3, 5))
+case("eps", lambda x, w, b: train(x, w, b, 0.5), randn(4, 3, 5), randn(3), randn(3))
+def use(x, w, b):
+    return F.batch_norm(x, values([0.5, -1, 2]), values([1, 0.5, 2]), w, b, False)
+case("in use", use, randn(4, 3, 5, 2), randn(3), randn(3))
+case("in use", use, randn(0, 3, 5), randn(3), randn(3))
+def running(x, mean, var):
+    mean, var = mean.detach().clone(), var.detach().clone()
+    F.batch_norm(x.detach(), mean, var, None, None, True, 0.3)
+    return torch.stack((mean, var))
+case("running", running, randn(4, 3, 5), randn(3), uniform(0.5, 2, 3), order=0)
+*/
+
+using namespace gradus;
+
+TEST_CASE("batch_norm in training") {
+  auto train = []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+    return batch_norm(x, {}, {}, weight, bias);
+  };
+  test::check_operator("batch_norm", train,
+                       {.double_tolerance = 1e-11,
+                        .float_tolerance = 1e-5,
+                        .bf16_tolerance = 0.05,
+                        .large = {randn<double>({40, 6, 30, 30}), randn<double>({6}), randn<double>({6})}});
+  test::check_operator<double, float>("far from zero", train, {.double_tolerance = 1e-10, .float_tolerance = 1e-4});
+  test::check_operator<double>("without weight", []<class T>(const Tensor<T>& x) { return batch_norm(x, {}, {}); });
+  test::check_operator<double>("eps", []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+    return batch_norm(x, {}, {}, weight, bias, {.eps = 0.5});
+  });
+}
+
+TEST_CASE("batch_norm in use") {
+  test::check_operator<double, float>(
+      "in use",
+      []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+        auto mean = cast<T>(tensor<double>({0.5, -1, 2})), var = cast<T>(tensor<double>({1, 0.5, 2}));
+        return batch_norm(x, mean, var, weight, bias, {.training = false});
+      },
+      {.float_tolerance = 1e-5});
+}
+
+TEST_CASE("batch_norm moves its running statistics") {
+  test::check_operator<double>("running", []<class T>(const Tensor<T>& x, const Tensor<T>& mean, const Tensor<T>& var) {
+    auto running = Tensor<T>::empty({2, 3});
+    auto running_mean = mean.clone(), running_var = var.clone();
+    batch_norm(x, running_mean, running_var, {}, {}, {.momentum = 0.3});
+    std::copy_n(running_mean.data(), 3, running.mutable_data());
+    std::copy_n(running_var.data(), 3, running.mutable_data() + 3);
+    return running;
+  });
+}
+
+TEST_CASE("what batch_norm refuses") {
+  test::check_error<ShapeError>([] { return batch_norm(zeros<float>({3}), {}, {}); },
+                                "batch_norm: input is (3,), but must be (n, channels, ...)");
+  test::check_error<ShapeError>(
+      [] {
+        return batch_norm(zeros<float>({2, 3}), {}, {}, ones<float>({2}));
+      },
+      "batch_norm: input is (2, 3) but a parameter is (2,): it must be (3,)");
+  test::check_error<ValueError>(
+      [] {
+        return batch_norm(zeros<float>({1, 3}), {}, {});
+      },
+      "batch_norm: input is (1, 3), but training needs more than one value a channel");
+  test::check_error<ValueError>(
+      [] {
+        return batch_norm(zeros<float>({2, 3}), {}, {}, {}, {}, {.training = false});
+      },
+      "batch_norm: without training it needs running_mean and running_var");
+}
