@@ -39,7 +39,8 @@ Tensor<T> reshape(const Tensor<T>& x, Shape shape) {
   for (int i = 0; i < shape.rank(); ++i) {
     if (shape[i] != -1) {
       require<ShapeError>(shape[i] >= 0, "reshape: shape ", shape, " has a negative size");
-      known *= shape[i];
+      require<ShapeError>(!__builtin_mul_overflow(known, shape[i], &known), "reshape: shape ", shape,
+                          " holds more elements than 63 bits can count");
       continue;
     }
     require<ShapeError>(unknown < 0, "reshape: shape ", shape,

@@ -43,7 +43,8 @@ Tensor<T> slice(const Tensor<T>& x, int64_t axis, int64_t start, int64_t stop, i
   auto size = x.shape()[a];
   auto clip = [size](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };
   auto from = clip(start), to = std::max(clip(stop), clip(start));
-  auto y = detail::raw_slice(x, a, from, (to - from + step - 1) / step, step);
+  auto count = to > from ? (to - from - 1) / step + 1 : 0;
+  auto y = detail::raw_slice(x, a, from, count, count > 1 ? step : 1);
   return detail::record_view("slice", y, x, [=, shape = x.shape()](const Tensor<T>& dy) {
     if constexpr (Floating<T>) return detail::unslice(dy, shape, a, from, to, step);
     else return dy;
