@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "gradus/core/dtype.hpp"
 
@@ -76,6 +77,32 @@ inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, C* c
   }
 }
 
+/// Lanes of a where the lane's number has the bit D clear, and of b, moved up by D, elsewhere; `High`: lanes of a,
+/// moved down by D, and of b.
+template <int D, bool High, class P, size_t... Lane>
+GRADUS_INLINE P merge_lanes(P a, P b, std::index_sequence<Lane...>) {
+  constexpr auto from_a = [](size_t lane) { return static_cast<int>(High ? lane + D : lane); };
+  constexpr auto from_b = [](size_t lane) { return static_cast<int>(sizeof...(Lane) + (High ? lane : lane - D)); };
+  return __builtin_shufflevector(a, b, ((Lane & D) == 0 ? from_a(Lane) : from_b(Lane))...);
+}
+
+/// Transposes a square of registers by exchanging blocks of D x D beside the diagonal, for D = half the lanes ... 1.
+/// (Eigen's ptranspose makes g++ 12 warn of uninitialised values on AVX-512, in the user's program.)
+template <int D, class P, int N>
+GRADUS_INLINE void transpose_registers(P (&row)[N]) {
+  if constexpr (D > 0) {
+    using Lanes = std::make_index_sequence<N>;
+    GRADUS_UNROLL
+    for (int i = 0; i < N; ++i) {
+      if ((i & D) != 0) continue;
+      auto low = merge_lanes<D, false>(row[i], row[i + D], Lanes());
+      row[i + D] = merge_lanes<D, true>(row[i], row[i + D], Lanes());
+      row[i] = low;
+    }
+    transpose_registers<D / 2>(row);
+  }
+}
+
 /// A square of `lanes` rows, read from `rows[i] + offset` and written transposed; only the first `count` of its
 /// columns are written.
 template <class C>
@@ -83,20 +110,17 @@ inline void transpose_rows(const C* const* rows, int64_t offset, C* to, int64_t 
   using namespace Eigen::internal;
   using P = typename GemmTile<C>::P;
   constexpr int lanes = GemmTile<C>::lanes;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"  // the packet's alignment, which is not needed here
-  PacketBlock<P, lanes> block;
-#pragma GCC diagnostic pop
+  P block[lanes];
   GRADUS_UNROLL
-  for (int i = 0; i < lanes; ++i) block.packet[i] = ploadu<P>(rows[i] + offset);
-  ptranspose(block);
+  for (int i = 0; i < lanes; ++i) block[i] = ploadu<P>(rows[i] + offset);
+  transpose_registers<lanes / 2>(block);
   if (count == lanes) {
     GRADUS_UNROLL
-    for (int i = 0; i < lanes; ++i) pstoreu(to + i * to_ld, block.packet[i]);
+    for (int i = 0; i < lanes; ++i) pstoreu(to + i * to_ld, block[i]);
   } else {
     GRADUS_UNROLL
     for (int i = 0; i < lanes; ++i) {
-      if (i < count) pstoreu(to + i * to_ld, block.packet[i]);
+      if (i < count) pstoreu(to + i * to_ld, block[i]);
     }
   }
 }
