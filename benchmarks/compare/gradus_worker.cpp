@@ -38,7 +38,7 @@ template <Element Label, class Model, class Loss>
 Step training(Model made, const std::string& stem, Loss loss_of) {
   auto model = std::make_shared<Model>(std::move(made));
   io::load(stem + ".weights.safetensors", *model);
-  auto adam = std::make_shared<optim::AdamW<float>>(*model, optim::AdamWOptions{.lr = 1e-3});
+  auto adam = std::make_shared<optim::AdamW<float>>(*model, optim::AdamWOptions{.lr = 1e-4});
   auto batches = std::make_shared<Batches<Label>>(stem + ".batches.safetensors");
   return [=](int64_t step) {
     auto i = batches->at(step);

@@ -26,7 +26,7 @@ def training_step(workload, stem):
         return add
     model = make()
     model.load_state_dict(read_safetensors(stem + ".weights.safetensors"))
-    adam = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+    adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
 
     def step(number):
         x, y = pairs[number % len(pairs)]

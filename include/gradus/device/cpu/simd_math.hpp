@@ -249,7 +249,7 @@ GRADUS_INLINE Simd<C> repair(const Simd<C>& y, const Mask<C>& wrong, F&& exact) 
 
 /// sin(x + quarter_turns * pi / 2).
 template <class C>
-GRADUS_INLINE Simd<C> sin_shifted(const Simd<C>& x, Bits<C> quarter_turns) {
+GRADUS_INLINE Simd<C> sin_shifted(const Simd<C>& x, std::make_unsigned_t<Bits<C>> quarter_turns) {
   using K = MathConstants<C>;
   auto shifted = fma(x, Simd<C>(0.6366197723675814), Simd<C>(K::round_magic));
   auto n = shifted - K::round_magic;
@@ -261,8 +261,8 @@ GRADUS_INLINE Simd<C> sin_shifted(const Simd<C>& x, Bits<C> quarter_turns) {
   Simd<C> y;
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) {
-    auto turns =
-        reinterpret_cast<Packet<Bits<C>>>(shifted.p[k]) - std::bit_cast<Bits<C>>(K::round_magic) + quarter_turns;
+    using Word = std::make_unsigned_t<Bits<C>>;  // wraps where x is too large, whose lanes are repaired
+    auto turns = reinterpret_cast<Packet<Word>>(shifted.p[k]) - std::bit_cast<Word>(K::round_magic) + quarter_turns;
     auto value = (turns & 1) == 0 ? sine.p[k] : cosine.p[k];
     y.p[k] = (turns & 2) == 0 ? value : -value;
   }
