@@ -57,10 +57,10 @@ using BatchNorm2d = nn::BatchNorm2d<T>;
 }  // namespace
 
 TEST_CASE("Linear is torch.nn.Linear") {
-  check_operator("linear", []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+  check_operator<double>("linear", []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
     return with_weights<Linear>(weight, bias, 5, 3)(x);
   });
-  check_operator("linear without bias", []<class T>(const Tensor<T>& x, const Tensor<T>& weight) {
+  check_operator<double>("linear without bias", []<class T>(const Tensor<T>& x, const Tensor<T>& weight) {
     return with_weights<Linear>(weight, Tensor<T>(), 5, 3, nn::LinearOptions{.bias = false})(x);
   });
 }
@@ -71,32 +71,35 @@ TEST_CASE("Conv2d is torch.nn.Conv2d") {
       return with_weights<Conv2d>(weight, bias, in, out, options)(x);
     };
   };
-  check_operator("conv", call(2, 3, {.kernel = 3, .padding = 1}), {}, __FILE__);
-  check_operator("conv with options",
-                 call(4, 6, {.kernel = {3, 2}, .stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 2}),
-                 {}, __FILE__);
-  check_operator("conv without bias", []<class T>(const Tensor<T>& x, const Tensor<T>& weight) {
+  check_operator<double>("conv", call(2, 3, {.kernel = 3, .padding = 1}), {}, __FILE__);
+  check_operator<double>(
+      "conv with options",
+      call(4, 6, {.kernel = {3, 2}, .stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 2}), {},
+      __FILE__);
+  check_operator<double>("conv without bias", []<class T>(const Tensor<T>& x, const Tensor<T>& weight) {
     return with_weights<Conv2d>(weight, Tensor<T>(), 2, 3, nn::Conv2dOptions{.kernel = 1, .bias = false})(x);
   });
 }
 
 TEST_CASE("BatchNorm2d in training is torch.nn.BatchNorm2d") {
-  check_operator("batch norm",
-                 []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
-                   return with_weights<BatchNorm2d>(weight, bias, 3, nn::BatchNorm2dOptions{.eps = 0.01})(x);
-                 },
-                 {.double_tolerance = 1e-11, .float_tolerance = 1e-5, .bf16_tolerance = 1.0 / 32});
+  check_operator<double>("batch norm",
+                         []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+                           return with_weights<BatchNorm2d>(weight, bias, 3, nn::BatchNorm2dOptions{.eps = 0.01})(x);
+                         },
+                         {.double_tolerance = 1e-11, .float_tolerance = 1e-5, .bf16_tolerance = 1.0 / 32});
 }
 
 TEST_CASE("layers without weights are torch.nn's") {
-  check_operator("max pool", []<class T>(const Tensor<T>& x) {
+  check_operator<double>("max pool", []<class T>(const Tensor<T>& x) {
     return nn::MaxPool2d{3, {.stride = 2, .padding = 1}}(x);
   });
-  check_operator("average pool", []<class T>(const Tensor<T>& x) { return nn::AvgPool2d{{2, 3}, {.stride = 1}}(x); });
-  check_operator("flatten", []<class T>(const Tensor<T>& x) { return nn::Flatten{}(x); });
-  check_operator("nn relu", []<class T>(const Tensor<T>& x) { return nn::Relu{}(x); });
-  check_operator("nn gelu", []<class T>(const Tensor<T>& x) { return nn::Gelu{}(x); });
-  check_operator("nn silu", []<class T>(const Tensor<T>& x) { return nn::Silu{}(x); });
-  check_operator("nn tanh", []<class T>(const Tensor<T>& x) { return nn::Tanh{}(x); });
-  check_operator("nn sigmoid", []<class T>(const Tensor<T>& x) { return nn::Sigmoid{}(x); });
+  check_operator<double>("average pool", []<class T>(const Tensor<T>& x) {
+    return nn::AvgPool2d{{2, 3}, {.stride = 1}}(x);
+  });
+  check_operator<double>("flatten", []<class T>(const Tensor<T>& x) { return nn::Flatten{}(x); });
+  check_operator<double>("nn relu", []<class T>(const Tensor<T>& x) { return nn::Relu{}(x); });
+  check_operator<double>("nn gelu", []<class T>(const Tensor<T>& x) { return nn::Gelu{}(x); });
+  check_operator<double>("nn silu", []<class T>(const Tensor<T>& x) { return nn::Silu{}(x); });
+  check_operator<double>("nn tanh", []<class T>(const Tensor<T>& x) { return nn::Tanh{}(x); });
+  check_operator<double>("nn sigmoid", []<class T>(const Tensor<T>& x) { return nn::Sigmoid{}(x); });
 }

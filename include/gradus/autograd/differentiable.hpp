@@ -75,23 +75,48 @@ struct NodeWithEdges : GraphNode {
 };
 
 /// A closure from the gradient of an output to that of an input. Its type is forgotten, so that nodes of all operators
-/// are of one type and cost nothing to compile.
+/// are of one type, and one function knows it, which runs or (without a gradient) destroys it: cheap to compile.
 template <class T>
-struct GradientClosure : Pooled {
-  virtual ~GradientClosure() = default;
-  virtual TensorRef operator()(const Tensor<T>& dy) = 0;
-};
-template <class T, class F>
-struct HeldClosure final : GradientClosure<T> {
-  F f;
-  explicit HeldClosure(F&& given) : f(std::move(given)) {}
-  TensorRef operator()(const Tensor<T>& dy) override { return f(dy).impl(); }
+class GradientClosure {
+ public:
+  GradientClosure() = default;
+  template <class F>
+  explicit GradientClosure(F&& f) : held_(new Held<F>{{}, std::move(f)}), step_(&step<F>) {}
+  GradientClosure(GradientClosure&& other) noexcept : held_(std::exchange(other.held_, nullptr)), step_(other.step_) {}
+  GradientClosure& operator=(GradientClosure&& other) noexcept {
+    std::swap(held_, other.held_);
+    std::swap(step_, other.step_);
+    return *this;
+  }
+  ~GradientClosure() { reset(); }
+
+  explicit operator bool() const { return held_ != nullptr; }
+  TensorRef operator()(const Tensor<T>& dy) const { return step_(held_, &dy); }
+  void reset() {
+    if (held_ != nullptr) step_(std::exchange(held_, nullptr), nullptr);
+  }
+
+ private:
+  template <class F>
+  struct Held : Pooled {
+    F f;
+  };
+  template <class F>
+  static TensorRef step(void* held, const Tensor<T>* dy) {
+    auto* closure = static_cast<Held<F>*>(held);
+    if (dy != nullptr) return closure->f(*dy).impl();
+    delete closure;
+    return {};
+  }
+
+  void* held_ = nullptr;
+  TensorRef (*step_)(void*, const Tensor<T>*) = nullptr;
 };
 
 /// One closure an input: (gradient of the output) -> (gradient of that input).
 template <class T, size_t N>
 struct ClosuresNode final : NodeWithEdges<T, N> {
-  std::array<std::unique_ptr<GradientClosure<T>>, N> closures;  // empty where no gradient is needed
+  std::array<GradientClosure<T>, N> closures;  // empty where no gradient is needed
   std::array<Shape, N> shapes;
 
   using NodeWithEdges<T, N>::NodeWithEdges;
@@ -100,13 +125,13 @@ struct ClosuresNode final : NodeWithEdges<T, N> {
     if (!part.edge.node) return;
     this->inputs[i] = std::move(part.edge);
     shapes[i] = part.shape;
-    closures[i].reset(new HeldClosure<T, F>(std::move(part.gradient)));
+    closures[i] = GradientClosure<T>(std::move(part.gradient));
   }
   void run_backward(BackwardWalk& walk) override {
     Tensor<T> dy(this->gradient);
     for (size_t i = 0; i < N; ++i) {
       if (!closures[i] || !this->inputs[i].node->wanted) continue;
-      auto result = (*closures[i])(dy);
+      auto result = closures[i](dy);
       check_gradient(this->name, i, result, shapes[i]);
       walk.deliver(this->inputs[i], std::move(result));
     }

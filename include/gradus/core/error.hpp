@@ -71,7 +71,6 @@ class GRADUS_SHARED IoError : public Error {
 namespace gradus::detail::inline GRADUS_STABLE {
 
 inline void append(std::string& text, std::string_view part) { text += part; }
-inline void append(std::string& text, const char* part) { text += part; }
 inline void append(std::string& text, char part) { text += part; }
 inline void append(std::string& text, bool part) { text += part ? "true" : "false"; }
 
@@ -91,9 +90,8 @@ void append(std::string& text, const T& value) { text += to_string(value); }
 /// to compile. Refers to the value.
 class TextPart {
  public:
-  template <size_t N>
-  TextPart(const char (&text)[N])
-      : value_(text), append_([](std::string& to, const void* value) { to += static_cast<const char*>(value); }) {}
+  TextPart(const char* text)
+      : value_(text), append_([](std::string& to, const void* from) { to += static_cast<const char*>(from); }) {}
   template <class T>
   TextPart(const T& value)
       : value_(&value), append_([](std::string& to, const void* from) { append(to, *static_cast<const T*>(from)); }) {}

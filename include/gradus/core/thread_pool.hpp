@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "gradus/core/error.hpp"
+#include "gradus/core/function_ref.hpp"
 
 namespace gradus::inline GRADUS_STABLE {
 
@@ -285,18 +286,14 @@ inline void set_executor(Executor executor) { detail::ThreadPool::instance().set
 namespace gradus::inline GRADUS_BUILD {
 
 /// Calls body(0) ... body(count - 1) on the pool, in any order; returns when all have ended.
-template <class Body>
-void parallel_chunks(int64_t count, Body&& body) {
-  using Plain = std::remove_reference_t<Body>;
-  if (count == 1) return static_cast<void>(body(int64_t{0}));
+inline void parallel_chunks(int64_t count, detail::FunctionRef<void(int64_t)> body) {
+  if (count == 1) return body(0);
   detail::ThreadPool::instance().run(
-      count, [](void* context, int64_t index) { (*static_cast<Plain*>(context))(index); },
-      const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+      count, [](void* context, int64_t index) { (*static_cast<decltype(body)*>(context))(index); }, &body);
 }
 
 /// Calls body(first, last) over [0, n) in chunks of `grain`; the bounds depend on n and grain alone.
-template <class Body>
-void parallel_for(int64_t n, int64_t grain, Body&& body) {
+inline void parallel_for(int64_t n, int64_t grain, detail::FunctionRef<void(int64_t, int64_t)> body) {
   if (n <= 0) return;
   grain = std::max<int64_t>(grain, 1);
   parallel_chunks((n + grain - 1) / grain,

@@ -81,7 +81,7 @@ class Json {
         return *this;
       }
     }
-    members.emplace_back(std::string(key), std::move(value));
+    members.push_back({std::string(key), std::move(value)});
     return *this;
   }
   /// Adds an element. A null value becomes an array first.

@@ -67,7 +67,7 @@ class JsonReader {
         skip_space();
         expect(':', "':' after the key");
         skip_space();
-        members.emplace_back(std::move(key), read_value(depth));
+        members.push_back({std::move(key), read_value(depth)});
         skip_space();
       } while (take(','));
       expect('}', "',' or '}'");

@@ -1,8 +1,8 @@
 // Writes safetensors files, in the order and with the padding of the format's own package.
 #pragma once
 
-#include <set>
-#include <tuple>
+#include <map>
+#include <string_view>
 
 #include "gradus/io/atomic_file.hpp"
 #include "gradus/io/safetensors_header.hpp"
@@ -24,32 +24,33 @@ struct SafeTensorsEntry {
 /// IoError when it cannot be written; ValueError for a name that appears twice or is reserved.
 inline void write_safetensors(const std::string& path, std::vector<SafeTensorsEntry> entries,
                               const std::map<std::string, std::string>& metadata = {}) {
-  std::set<std::string> names;
+  std::map<std::string_view, const SafeTensorsEntry*> by_name;
   for (const auto& entry : entries) {
     require<ValueError>(entry.name != "__metadata__", "write_safetensors: a tensor must not be called '__metadata__'");
-    require<ValueError>(names.insert(entry.name).second, "write_safetensors: two tensors are called '", entry.name,
-                        "'");
+    require<ValueError>(by_name.emplace(entry.name, &entry).second, "write_safetensors: two tensors are called '",
+                        entry.name, "'");
   }
-  // Wide elements first: every tensor starts at a multiple of its element's size. Otherwise the package's order.
-  constexpr int place[] = {2, 1, 4, 0, 3, 5, 6};  // of f32, f64, bf16, i64, i32, u8, bool
-  std::sort(entries.begin(), entries.end(), [&](const SafeTensorsEntry& a, const SafeTensorsEntry& b) {
-    return std::tuple(place[static_cast<int>(a.impl->dtype)], std::string_view(a.name)) <
-           std::tuple(place[static_cast<int>(b.impl->dtype)], std::string_view(b.name));
-  });
+  // The package's order: wide elements first, so that every tensor starts at a multiple of its element's size.
+  std::vector<const SafeTensorsEntry*> ordered;
+  for (auto type : {DType::i64, DType::f64, DType::f32, DType::i32, DType::bf16, DType::u8, DType::boolean}) {
+    for (auto [name, entry] : by_name) {
+      if (entry->impl->dtype == type) ordered.push_back(entry);
+    }
+  }
 
   Json::Object header;
   if (!metadata.empty()) {
     Json::Object texts;
-    for (const auto& [key, value] : metadata) texts.emplace_back(key, value);
-    header.emplace_back("__metadata__", std::move(texts));
+    for (const auto& [key, value] : metadata) texts.push_back({key, value});
+    header.push_back({"__metadata__", std::move(texts)});
   }
   int64_t offset = 0;
-  auto bytes_of = [](const SafeTensorsEntry& entry) { return entry.impl->numel * size_of(entry.impl->dtype); };
-  for (const auto& entry : entries) {
-    Json::Array sizes(entry.impl->shape.begin(), entry.impl->shape.end());
-    header.emplace_back(entry.name, Json::object({{"dtype", detail::safetensors_type(entry.impl->dtype).name},
-                                                  {"shape", std::move(sizes)},
-                                                  {"data_offsets", Json::array({offset, offset + bytes_of(entry)})}}));
+  auto bytes_of = [](const SafeTensorsEntry* entry) { return entry->impl->numel * size_of(entry->impl->dtype); };
+  for (const auto* entry : ordered) {
+    Json::Array sizes(entry->impl->shape.begin(), entry->impl->shape.end());
+    header.push_back({entry->name, Json::object({{"dtype", detail::safetensors_type(entry->impl->dtype).name},
+                                                 {"shape", std::move(sizes)},
+                                                 {"data_offsets", Json::array({offset, offset + bytes_of(entry)})}})});
     offset += bytes_of(entry);
   }
   auto text = to_string(Json(std::move(header)));
@@ -61,7 +62,7 @@ inline void write_safetensors(const std::string& path, std::vector<SafeTensorsEn
   auto length = static_cast<uint64_t>(text.size());
   file.write(&length, sizeof(length));
   file.write(text);
-  for (const auto& entry : entries) file.write(entry.impl->data(), static_cast<size_t>(bytes_of(entry)));
+  for (const auto* entry : ordered) file.write(entry->impl->data(), static_cast<size_t>(bytes_of(entry)));
   file.commit();
 }
 

@@ -137,11 +137,12 @@ void pack_windows_transposed(const Windows& windows, const C* image, const Windo
 }
 
 /// y[i][p] = sum over k of weight(i, k) * window k at p: the product behind forward and input gradient, for one
-/// group of channels. pack_weights is a packer of A; pad(image, to) makes an image's padded copy; the result of
-/// image `i`, row `r` goes to out + i * image_stride + r * pixels, plus bias[r].
-template <class C, class T, class PackWeights, class Pad>
-void correlate(const Windows& windows, int64_t images, int64_t rows, PackWeights&& pack_weights, Pad&& pad,
-               const T* bias, T* out, int64_t image_stride) {
+/// group of channels. pack_weights(first, rows, to) packs a panel of A; pad(image, to) makes an image's padded copy;
+/// the result of image `i`, row `r` goes to out + i * image_stride + r * pixels, plus bias[r].
+template <class C, class T>
+void correlate(const Windows& windows, int64_t images, int64_t rows,
+               FunctionRef<void(int64_t first, int64_t rows, C* to)> pack_weights,
+               FunctionRef<void(int64_t image, C* to)> pad, const T* bias, T* out, int64_t image_stride) {
   if (images == 0) return;
   using Tile = GemmTile<C>;
   auto k = windows.depth(), pixels = windows.pixels();
@@ -150,7 +151,7 @@ void correlate(const Windows& windows, int64_t images, int64_t rows, PackWeights
   parallel_for(padded_rows / Tile::rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(k * Tile::rows, 1)),
                [&](int64_t first, int64_t last) {
                  for (auto i = first * Tile::rows; i < last * Tile::rows; i += Tile::rows) {
-                   pack_weights(i, std::min<int64_t>(Tile::rows, rows - i), int64_t{0}, k, weights.data() + i * k);
+                   pack_weights(i, std::min<int64_t>(Tile::rows, rows - i), weights.data() + i * k);
                  }
                });
   // A chunk is a few small images, or a stretch of a large one.
@@ -209,8 +210,8 @@ void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T
     auto* weights = w + g * co * windows.depth();
     correlate<C, T>(
         windows, s.n, co,
-        [&](int64_t i, int64_t rows, int64_t k0, int64_t depth, C* to) {
-          pack_panel(weights + i * windows.depth() + k0, windows.depth(), 1, rows, depth, to, GemmTile<C>::rows,
+        [&](int64_t i, int64_t rows, C* to) {
+          pack_panel(weights + i * windows.depth(), windows.depth(), 1, rows, windows.depth(), to, GemmTile<C>::rows,
                      GemmTile<C>::rows);
         },
         [&](int64_t image, C* to) {
@@ -232,10 +233,9 @@ void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
     auto* weights = w + g * co * c * s.kh * s.kw;
     correlate<C, T>(
         windows, s.n, c,
-        [&](int64_t i, int64_t rows, int64_t k0, int64_t depth,
-            C* to) {  // A(channel in, (channel out, flipped kernel))
-          for (int64_t k = 0; k < depth; ++k) {
-            auto position = (k0 + k) % (s.kh * s.kw), channel = (k0 + k) / (s.kh * s.kw);
+        [&](int64_t i, int64_t rows, C* to) {  // A(channel in, (channel out, flipped kernel))
+          for (int64_t k = 0; k < windows.depth(); ++k) {
+            auto position = k % (s.kh * s.kw), channel = k / (s.kh * s.kw);
             auto* from = weights + channel * c * s.kh * s.kw + s.kh * s.kw - 1 - position;
             for (int64_t r = 0; r < GemmTile<C>::rows; ++r) {
               to[k * GemmTile<C>::rows + r] = r < rows ? static_cast<C>(from[(i + r) * s.kh * s.kw]) : C(0);
