@@ -71,6 +71,7 @@ class GRADUS_SHARED IoError : public Error {
 namespace gradus::detail::inline GRADUS_STABLE {
 
 inline void append(std::string& text, std::string_view part) { text += part; }
+inline void append(std::string& text, const char* part) { text += part; }
 inline void append(std::string& text, char part) { text += part; }
 inline void append(std::string& text, bool part) { text += part ? "true" : "false"; }
 
