@@ -33,8 +33,8 @@ struct Options {
   bool small = false;
   std::string digits = "data/uci-digits", out = "runs/fashion_mnist";
   int epochs = 6, threads = 0;
-  int64_t batch_size = 128, limit = 0;  // limit 0: all images
-  double lr = 2e-3;
+  int64_t batch_size = 64, limit = 0;  // limit 0: all images
+  double lr = 1.5e-3;
   uint64_t seed = 1;
 };
 
@@ -47,8 +47,8 @@ Trains a convolutional network on Fashion-MNIST, 70,000 photographs of clothing 
   --small           use the small set in any case
   --out DIR         where weights, picture and summary.json go (runs/fashion_mnist)
   --epochs N        passes over the training images (6)
-  --batch-size N    images a step (128)
-  --lr X            highest learning rate (0.002)
+  --batch-size N    images a step (64)
+  --lr X            highest learning rate (0.0015)
   --seed N          start of all random numbers (1)
   --threads N       threads (one a core)
   --limit N         use the first N training images only
@@ -209,11 +209,11 @@ int run(int argc, char** argv) {
   optim::AdamW adam(model, {.lr = options.lr});
   auto loss = [](const auto& logits, const auto& labels) { return cross_entropy(logits, labels); };
 
-  // The learning rate rises for a fifth of the steps, then falls to nothing along a cosine.
+  // The learning rate rises for a tenth of the steps, then falls to nothing along a cosine.
   auto steps = static_cast<double>(options.epochs) * static_cast<double>(train.batches()), step = 0.0;
   auto schedule = [&] {
     auto done = ++step / steps;
-    adam.set_lr(options.lr * (done < 0.2 ? done / 0.2 : 0.5 + 0.5 * std::cos(3.14159265 * (done - 0.2) / 0.8)));
+    adam.set_lr(options.lr * (done < 0.1 ? done / 0.1 : 0.5 + 0.5 * std::cos(3.14159265 * (done - 0.1) / 0.9)));
   };
   schedule();
 

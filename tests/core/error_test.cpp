@@ -26,6 +26,9 @@ TEST_CASE("error: parts of every kind are joined") {
   CHECK(join(-1.7976931348623157e308, ' ', -2.2250738585072014e-308) ==
         "-1.7976931348623157e+308 -2.2250738585072014e-308");
   CHECK(join(Shape{2, 3}, ' ', DType::bf16, ' ', Device::cpu(), ' ', app::Point{4}) == "(2, 3) bf16 cpu point 4");
+  char buffer[] = "e";
+  char* text = buffer;
+  CHECK(join(text, static_cast<const char*>(text), "f") == "eef");
   CHECK(join().empty());
 }
 
