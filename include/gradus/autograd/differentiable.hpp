@@ -82,7 +82,6 @@ class GradientClosure {
   GradientClosure() = default;
   template <class F>
   explicit GradientClosure(F&& f) : held_(new Held<F>{{}, std::move(f)}), step_(&step<F>) {}
-  GradientClosure(GradientClosure&& other) noexcept : held_(std::exchange(other.held_, nullptr)), step_(other.step_) {}
   GradientClosure& operator=(GradientClosure&& other) noexcept {
     std::swap(held_, other.held_);
     std::swap(step_, other.step_);

@@ -15,7 +15,7 @@ void save(const std::string& path, const Model& model, const std::map<std::strin
   std::vector<SafeTensorsEntry> entries;
   gradus::detail::for_each_model_tensor(
       model, [&](const std::string& name, const auto& part) { entries.emplace_back(name, part.tensor()); });
-  write_safetensors(path, std::move(entries), metadata);
+  write_safetensors(path, entries, metadata);
 }
 
 struct LoadOptions {

@@ -22,7 +22,7 @@ struct SafeTensorsEntry {
 
 /// Writes all entries into one file that is there whole or not at all. `metadata` is text for people and programs.
 /// IoError when it cannot be written; ValueError for a name that appears twice or is reserved.
-inline void write_safetensors(const std::string& path, std::vector<SafeTensorsEntry> entries,
+inline void write_safetensors(const std::string& path, const std::vector<SafeTensorsEntry>& entries,
                               const std::map<std::string, std::string>& metadata = {}) {
   std::map<std::string_view, const SafeTensorsEntry*> by_name;
   for (const auto& entry : entries) {
