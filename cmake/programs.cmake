@@ -18,6 +18,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION MATCHES "
   target_compile_options(gradus_program INTERFACE -Wno-restrict)
 endif()
 
+# gradus_compile_in_batches(<target>): files that include the same headers cost less together. What they define in
+# unnamed namespaces must therefore have different names within a program.
+function(gradus_compile_in_batches target)
+  if(GRADUS_BATCH GREATER 1)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${GRADUS_BATCH})
+  endif()
+endfunction()
+
 # gradus_add_tests(<folder>): the program <folder> of every <folder>/**/*_test.cpp; each test case is one of ctest's.
 # Files named *_serial_test.cpp measure time or load, and become <folder>_serial, which runs with nothing beside it.
 function(gradus_add_tests folder)
@@ -35,6 +43,7 @@ function(gradus_add_test_program name prefix serial)
   endif()
   add_executable(test_${name} ${ARGN})
   target_link_libraries(test_${name} PRIVATE gradus_test_support)
+  gradus_compile_in_batches(test_${name})
   # The names of cases start with their folder, so that `ctest -R '^ops/'` runs one folder's.
   catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
                        PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${gradus_catch_skip})
@@ -59,6 +68,7 @@ function(gradus_add_benchmarks target)
   add_executable(${target} ${sources})
   target_link_libraries(${target} PRIVATE gradus_program ${GRADUS_BENCHMARK_LIBRARIES})
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}")
+  gradus_compile_in_batches(${target})
 endfunction()
 
 # gradus_add_header_check(): the target header_check compiles every header alone, twice included, into nothing.

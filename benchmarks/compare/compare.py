@@ -76,7 +76,7 @@ def compare(workload, threads, rounds, gradus, folder):
         "ratio": round(medians["pytorch"] / medians["gradus"], 3),
         "gradus_peak_mb": last["gradus"]["peak_mb"],
         "pytorch_peak_mb": last["pytorch"]["peak_mb"],
-        "losses_agree": difference < 2e-2,
+        "losses_agree": difference < 4e-3,
         "largest_loss_difference": difference,
         "system_allocations": last["gradus"]["system_allocations"],
     }

@@ -10,7 +10,7 @@ using namespace gradus;
 
 namespace {
 
-using Values = std::vector<Tensor<double>>;
+using Tensors = std::vector<Tensor<double>>;
 
 /// x * x with a gradient that a user got wrong by a factor.
 Tensor<double> square(const Tensor<double>& x, double factor) {
@@ -38,7 +38,7 @@ struct FloatLayer {
 }  // namespace
 
 TEST_CASE("gradcheck passes what is right and says how much it looked at") {
-  auto f = [](const Values& in) { return tanh(in[0]) * in[1]; };
+  auto f = [](const Tensors& in) { return tanh(in[0]) * in[1]; };
   auto report = gradcheck(f, {tensor<double>({{0.1, -2}, {0.7, 3}}), tensor<double>({2, 5})});
   CHECK(report.elements == 6);
   CHECK(report.largest_error > 0);
@@ -48,37 +48,37 @@ TEST_CASE("gradcheck passes what is right and says how much it looked at") {
 
 TEST_CASE("gradcheck finds a wrong gradient and names the place") {
   auto x = tensor<double>({{1, 2}, {3, 4}});
-  gradcheck([](const Values& in) { return square(in[0], 2); }, {x});
-  auto wrong = [&] { gradcheck([](const Values& in) { return square(in[0], 2.001); }, {x}); };
+  gradcheck([](const Tensors& in) { return square(in[0], 2); }, {x});
+  auto wrong = [&] { gradcheck([](const Tensors& in) { return square(in[0], 2.001); }, {x}); };
   test::check_error_contains<AutogradError>(wrong, "gradcheck: input 0, element (0, 0): the gradient is ");
   test::check_error_contains<AutogradError>(wrong, ", but the central difference is ");
 }
 
 TEST_CASE("gradgradcheck finds a gradient that forgets an input") {
   auto x = tensor<double>({1, 2});
-  gradcheck([](const Values& in) { return square_once(in[0]); }, {x});
+  gradcheck([](const Tensors& in) { return square_once(in[0]); }, {x});
   test::check_error_contains<AutogradError>(
-      [&] { gradgradcheck([](const Values& in) { return square_once(in[0]); }, {x}); },
+      [&] { gradgradcheck([](const Tensors& in) { return square_once(in[0]); }, {x}); },
       "gradgradcheck: input 0, element (0,): the gradient is 0, but the central difference is ");
 }
 
 TEST_CASE("a function that does not depend on an input has a gradient of zero there") {
-  CHECK(gradcheck([](const Values& in) { return in[0] * 2; }, {ones<double>({2}), ones<double>({3})}).elements == 5);
-  CHECK(gradcheck([](const Values&) { return ones<double>({2}); }, {ones<double>({2})}).largest_error == 0);
-  CHECK(gradgradcheck([](const Values& in) { return in[0] * 2; }, {ones<double>({2})}).elements == 4);
+  CHECK(gradcheck([](const Tensors& in) { return in[0] * 2; }, {ones<double>({2}), ones<double>({3})}).elements == 5);
+  CHECK(gradcheck([](const Tensors&) { return ones<double>({2}); }, {ones<double>({2})}).largest_error == 0);
+  CHECK(gradgradcheck([](const Tensors& in) { return in[0] * 2; }, {ones<double>({2})}).elements == 4);
 }
 
 TEST_CASE("gradcheck leaves everything as it was") {
   auto x = tensor<double>({1, 2}).set_requires_grad(), y = tensor<double>({3, 4}), other = ones<double>({2});
   other.set_requires_grad();
-  gradcheck([&](const Values& in) { return in[0] * in[1] * other; }, {x, y});
+  gradcheck([&](const Tensors& in) { return in[0] * in[1] * other; }, {x, y});
   CHECK(x.to_vector() == std::vector<double>{1, 2});
   CHECK(y.to_vector() == std::vector<double>{3, 4});
   CHECK_FALSE(x.grad().defined());
   CHECK_FALSE(other.grad().defined());
   CHECK(x.requires_grad());
   CHECK_FALSE(y.requires_grad());
-  auto fail = [&] { gradcheck([&](const Values& in) { return square(in[0], 3); }, {y}); };
+  auto fail = [&] { gradcheck([&](const Tensors& in) { return square(in[0], 3); }, {y}); };
   CHECK_THROWS_AS(fail(), AutogradError);
   CHECK(y.to_vector() == std::vector<double>{3, 4});
   CHECK_FALSE(y.requires_grad());
@@ -87,25 +87,27 @@ TEST_CASE("gradcheck leaves everything as it was") {
 TEST_CASE("gradcheck refuses functions and inputs that say nothing") {
   int calls = 0;
   test::check_error_contains<AutogradError>(
-      [&] { gradcheck([&](const Values& in) { return in[0] * static_cast<double>(calls++); }, {tensor<double>({2})}); },
+      [&] {
+        gradcheck([&](const Tensors& in) { return in[0] * static_cast<double>(calls++); }, {tensor<double>({2})});
+      },
       " for the same inputs; a check needs one that repeats itself (seed its random numbers inside)");
   test::check_error<ValueError>(
       [] {
         auto repeated = Tensor<double>(detail::make_impl(DType::f64, ones<double>({1}).impl()->storage, 0, {3}, {0}));
-        gradcheck([](const Values& in) { return in[0] * 2; }, {repeated});
+        gradcheck([](const Tensors& in) { return in[0] * 2; }, {repeated});
       },
       "gradcheck: an input of shape (3,) repeats one element along axis 0; clone() it first");
 }
 
 TEST_CASE("gradcheck of at most so many elements spreads them evenly") {
-  auto f = [](const Values& in) { return in[0] * in[0]; };
+  auto f = [](const Tensors& in) { return in[0] * in[0]; };
   CHECK(gradcheck(f, {ones<double>({100})}, {.max_elements = 7}).elements == 7);
 }
 
 TEST_CASE("gradcheck of inputs that are not contiguous") {
   auto memory = tensor<double>({1, 9, 2, 9, 3, 9});
   auto x = Tensor<double>(detail::make_impl(DType::f64, memory.impl()->storage, 0, {3}, {2}));
-  CHECK(gradcheck([](const Values& in) { return in[0] * in[0]; }, {x}).elements == 3);
+  CHECK(gradcheck([](const Tensors& in) { return in[0] * in[0]; }, {x}).elements == 3);
   CHECK(memory.to_vector() == std::vector<double>{1, 9, 2, 9, 3, 9});
 }
 

@@ -10,9 +10,9 @@ using test::check_error;
 
 namespace {
 
-using Values = std::vector<float>;
+using Numbers = std::vector<float>;
 
-struct Layer {
+struct TwoParameters {
   Parameter<float> weight{tensor<float>({1, 2})};
   Parameter<float> bias{tensor<float>({3})};
   Buffer<float> mean{zeros<float>({2})};
@@ -20,9 +20,9 @@ struct Layer {
   GRADUS_FIELDS(weight, bias, mean, training)
 };
 struct Model {
-  Layer first;
-  std::vector<Layer> blocks{2};
-  std::optional<Layer> head;
+  TwoParameters first;
+  std::vector<TwoParameters> blocks{2};
+  std::optional<TwoParameters> head;
   Parameter<double> scale{tensor<double>(1)};
   GRADUS_FIELDS(first, blocks, head, scale)
 };
@@ -37,7 +37,7 @@ TEST_CASE("parameter: trained, and a tensor wherever one is asked for") {
   const Tensor<float>& tensor = weight;
   CHECK(tensor.data() == weight.tensor().data());
   (weight.tensor() * 2.0f).backward(ones<float>({2}));
-  CHECK(weight.grad().to_vector() == Values{2, 2});
+  CHECK(weight.grad().to_vector() == Numbers{2, 2});
   CHECK(!Buffer<float>(zeros<float>({1})).tensor().requires_grad());
   CHECK(!Buffer<int64_t>(zeros<int64_t>({1})).tensor().requires_grad());
   CHECK(!Parameter<float>().defined());
@@ -49,7 +49,7 @@ TEST_CASE("parameter: a copy is a snapshot") {
   CHECK(copy.tensor().data() != weight.tensor().data());
   CHECK(copy.tensor().requires_grad());
   no_grad([&] { Tensor<float>(weight.tensor()).fill_(9); });
-  CHECK(copy.tensor().to_vector() == Values{1, 2});
+  CHECK(copy.tensor().to_vector() == Numbers{1, 2});
   CHECK(!copy.grad().defined());
 }
 
@@ -57,12 +57,12 @@ TEST_CASE("parameter: assigning writes into the existing memory") {
   Parameter<float> weight(tensor<float>({1, 2})), other(tensor<float>({5, 6}));
   auto held = weight.tensor();  // as an optimizer holds it
   weight = other;
-  CHECK(held.to_vector() == Values{5, 6});
+  CHECK(held.to_vector() == Numbers{5, 6});
   CHECK(weight.tensor().data() == held.data());
   CHECK(weight.tensor().data() != other.tensor().data());
   const auto& self = weight;
   weight = self;
-  CHECK(held.to_vector() == Values{5, 6});
+  CHECK(held.to_vector() == Numbers{5, 6});
   check_error<ShapeError>([&] { weight = Parameter<float>(Parameter<float>(zeros<float>({3}))), weight = other; },
                           "assigning a tensor of shape (2,) to a model's of shape (3,)");
   Parameter<float> named(tensor<float>({1, 2})), longer(zeros<float>({3}));
@@ -91,10 +91,10 @@ TEST_CASE("model: copying is a snapshot, assigning keeps the optimizer attached"
   no_grad([&] {
     for (auto& parameter : held) parameter.fill_(0);
   });
-  CHECK(model.first.weight.tensor().to_vector() == Values{0, 0});
-  CHECK(best.first.weight.tensor().to_vector() == Values{1, 2});
+  CHECK(model.first.weight.tensor().to_vector() == Numbers{0, 0});
+  CHECK(best.first.weight.tensor().to_vector() == Numbers{1, 2});
   model = best;
-  CHECK(held[0].to_vector() == Values{1, 2});
+  CHECK(held[0].to_vector() == Numbers{1, 2});
   CHECK(model.first.weight.tensor().data() == held[0].data());
   CHECK(model.blocks[1].weight.tensor().data() == parameters(model)[4].data());
 }

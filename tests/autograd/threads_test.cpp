@@ -10,14 +10,14 @@ using namespace gradus;
 
 namespace {
 
-struct Model {
+struct Line {
   Parameter<float> weight{randn<float>({64, 48})};
   Parameter<float> bias{zeros<float>({48})};
   GRADUS_FIELDS(weight, bias)
 };
 
 /// One step of gradient descent on elementwise operators.
-void step(Model& model) {
+void step(Line& model) {
   auto x = randn<float>({64, 48});  // (64, 48)
   auto difference = x * model.weight.tensor() + model.bias.tensor() - x;
   (difference * difference).backward(full<float>({64, 48}, 1.0f / 64));
@@ -29,7 +29,7 @@ void step(Model& model) {
 
 std::vector<float> trained(uint64_t seed) {
   manual_seed(seed);
-  Model model;
+  Line model;
   for (int i = 0; i < 30; ++i) step(model);
   return model.weight.tensor().to_vector();
 }
@@ -70,7 +70,7 @@ TEST_CASE("threads: a graph may be walked and released by another thread than th
 
 TEST_CASE("threads: many read one model at once") {
   manual_seed(3);
-  Model model;
+  Line model;
   auto x = randn<float>({64, 48});
   auto predict = [&] { return no_grad([&] { return (x * model.weight.tensor()).to_vector(); }); };
   auto want = predict();
@@ -88,7 +88,7 @@ TEST_CASE("threads: many read one model at once") {
 #if !defined(__SANITIZE_ADDRESS__)  // which gets every block back at once
 TEST_CASE("steady state: a repeated step takes nothing from the system") {
   manual_seed(4);
-  Model model;
+  Line model;
   for (int i = 0; i < 5; ++i) step(model);
   auto before = memory_stats();
   reset_peak_memory();

@@ -9,7 +9,7 @@ using test::check_error;
 
 namespace {
 
-Tensor<double> leaf(Tensor<double> x) { return x.set_requires_grad(); }
+Tensor<double> differentiable(Tensor<double> x) { return x.set_requires_grad(); }
 
 std::string changed(const std::string& op, const std::string& writer) {
   return "backward: a tensor that '" + op + "' needs for its gradient was changed in place by '" + writer +
@@ -45,7 +45,7 @@ TEST_CASE("versions: every in-place write counts one change of the storage") {
 }
 
 TEST_CASE("versions: a change of what a gradient needs is an error that names both operators") {
-  auto x = leaf(tensor<double>({1, 2}));
+  auto x = differentiable(tensor<double>({1, 2}));
   auto seed = ones<double>({2});
   auto factor = tensor<double>({3, 4});
   auto y = x * factor;
@@ -67,7 +67,7 @@ TEST_CASE("versions: a change of what a gradient needs is an error that names bo
 }
 
 TEST_CASE("versions: a change of what no gradient needs is fine") {
-  auto x = leaf(tensor<double>({1, 2}));
+  auto x = differentiable(tensor<double>({1, 2}));
   auto other = tensor<double>({3, 4});
   auto sum = x + other;
   other.fill_(0);
@@ -82,7 +82,7 @@ TEST_CASE("versions: a change of what no gradient needs is fine") {
 }
 
 TEST_CASE("versions: writing is refused on tensors of a graph") {
-  auto x = leaf(tensor<double>({1, 2}));
+  auto x = differentiable(tensor<double>({1, 2}));
   auto is_leaf = "is a leaf that requires a gradient", in_graph = "is part of a graph";
   check_error<AutogradError>([&] { x.fill_(0); }, refused("fill_", is_leaf));
   check_error<AutogradError>([&] { x.zero_(); }, refused("fill_", is_leaf));
@@ -101,7 +101,7 @@ TEST_CASE("versions: writing is refused on tensors of a graph") {
 }
 
 TEST_CASE("versions: a user's own function checks what it saved") {
-  auto x = leaf(tensor<double>({1, 2}));
+  auto x = differentiable(tensor<double>({1, 2}));
   auto table = tensor<double>({3, 4});
   auto y = differentiable("lookup", (x.detach() * table),
                           wrt(x, [table = saved(table)](const Tensor<double>& dy) { return dy * table(); }));

@@ -10,7 +10,7 @@ using namespace gradus;
 using test::check_error;
 
 namespace {
-using Values = std::vector<int32_t>;
+using Numbers = std::vector<int32_t>;
 }
 
 TEST_CASE("copy: fill_ and zero_ write through views") {
@@ -18,9 +18,9 @@ TEST_CASE("copy: fill_ and zero_ write through views") {
   auto matrix = reshape(x, {3, 4});  // (3, 4)
   auto column = select(matrix, 1, 1);
   CHECK(column.fill_(-1).data() == column.data());
-  CHECK(x.to_vector() == Values{0, -1, 2, 3, 4, -1, 6, 7, 8, -1, 10, 11});
+  CHECK(x.to_vector() == Numbers{0, -1, 2, 3, 4, -1, 6, 7, 8, -1, 10, 11});
   slice(x, 0, 0, 12, 3).zero_();
-  CHECK(x.to_vector() == Values{0, -1, 2, 0, 4, -1, 0, 7, 8, 0, 10, 11});
+  CHECK(x.to_vector() == Numbers{0, -1, 2, 0, 4, -1, 0, 7, 8, 0, 10, 11});
   zeros<int32_t>({0, 3}).fill_(1);
 }
 
@@ -28,10 +28,10 @@ TEST_CASE("copy: copy_ between any layouts") {
   auto source = reshape(arange<int32_t>(6), {2, 3});  // (2, 3)
   auto target = zeros<int32_t>({3, 2});
   target.copy_(transpose(source));
-  CHECK(target.to_vector() == Values{0, 3, 1, 4, 2, 5});
+  CHECK(target.to_vector() == Numbers{0, 3, 1, 4, 2, 5});
   auto wide = zeros<int32_t>({2, 6});
   slice(wide, 1, 0, 6, 2).copy_(source);
-  CHECK(wide.to_vector() == Values{0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0});
+  CHECK(wide.to_vector() == Numbers{0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0});
   zeros<int32_t>({2, 3}).copy_(expand(tensor<int32_t>({7, 8, 9}), {2, 3}));
   check_error<ShapeError>([&] { target.copy_(source); }, "copy_: source is (2, 3) but the target is (3, 2)");
   check_error<ShapeError>([&] { target.copy_(tensor<int32_t>(1)); }, "copy_: source is () but the target is (3, 2)");
@@ -40,17 +40,17 @@ TEST_CASE("copy: copy_ between any layouts") {
 TEST_CASE("copy: source and target may share memory") {
   auto x = arange<int32_t>(6);
   slice(x, 0, 1, 6).copy_(slice(x, 0, 0, 5));  // shifts up
-  CHECK(x.to_vector() == Values{0, 0, 1, 2, 3, 4});
+  CHECK(x.to_vector() == Numbers{0, 0, 1, 2, 3, 4});
   x = arange<int32_t>(6);
   slice(x, 0, 0, 5).copy_(slice(x, 0, 1, 6));  // shifts down
-  CHECK(x.to_vector() == Values{1, 2, 3, 4, 5, 5});
+  CHECK(x.to_vector() == Numbers{1, 2, 3, 4, 5, 5});
   auto square = reshape(arange<int32_t>(9), {3, 3});
   square.copy_(transpose(square));
-  CHECK(square.to_vector() == Values{0, 3, 6, 1, 4, 7, 2, 5, 8});
+  CHECK(square.to_vector() == Numbers{0, 3, 6, 1, 4, 7, 2, 5, 8});
   square.copy_(square);
-  CHECK(square.to_vector() == Values{0, 3, 6, 1, 4, 7, 2, 5, 8});
+  CHECK(square.to_vector() == Numbers{0, 3, 6, 1, 4, 7, 2, 5, 8});
   slice(x, 0, 0, 6, 2).copy_(slice(x, 0, 1, 6, 2));  // interleaved, no element in common
-  CHECK(x.to_vector() == Values{2, 2, 4, 4, 5, 5});
+  CHECK(x.to_vector() == Numbers{2, 2, 4, 4, 5, 5});
 }
 
 TEST_CASE("copy: two views of one foreign memory share it too") {
@@ -79,7 +79,7 @@ TEMPLATE_TEST_CASE("copy: a large strided copy is the same as element by element
 TEST_CASE("copy: eight axes, some of size one, some repeated") {
   auto x = reshape(arange<int32_t>(16), {2, 1, 2, 1, 2, 1, 2, 1});
   auto y = permute(x, {6, 7, 4, 5, 2, 3, 0, 1}).clone();  // the order of the four real axes reversed
-  Values want;
+  Numbers want;
   for (int32_t i = 0; i < 16; ++i) want.push_back((i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3);
   CHECK(y.to_vector() == want);
   auto repeated = expand(x, {2, 3, 2, 1, 2, 1, 2, 1}).clone();
@@ -89,7 +89,7 @@ TEST_CASE("copy: eight axes, some of size one, some repeated") {
 
 TEST_CASE("copy: casts follow static_cast, bool is x != 0") {
   auto x = tensor<float>({-1.5f, 0, 0.25f, 300});
-  CHECK(cast<int32_t>(x).to_vector() == Values{-1, 0, 0, 300});
+  CHECK(cast<int32_t>(x).to_vector() == Numbers{-1, 0, 0, 300});
   CHECK(cast<bool>(x).to_vector() == std::vector<bool>{true, false, true, true});
   CHECK(cast<double>(x).to_vector() == std::vector<double>{-1.5, 0, 0.25, 300});
   CHECK(cast<float>(cast<bf16>(x)).to_vector() == std::vector<float>{-1.5f, 0, 0.25f, 300});

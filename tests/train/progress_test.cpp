@@ -2,6 +2,7 @@
 
 #include "tests/support/catch.hpp"
 
+using namespace gradus;
 using namespace gradus::training;
 
 namespace {
@@ -113,8 +114,8 @@ TEST_CASE("progress: a bar left unfinished ends its line") {
 }
 
 TEST_CASE("progress: durations and rates for people") {
-  using detail::format_duration;
-  using detail::format_rate;
+  using training::detail::format_duration;
+  using training::detail::format_rate;
   CHECK(format_duration(0.4) == "0 s");
   CHECK(format_duration(59.4) == "59 s");
   CHECK(format_duration(59.6) == "1:00");

@@ -22,21 +22,23 @@ using namespace gradus;
 
 namespace {
 
-auto with(Size2d kernel, AvgPoolOptions options = {}) {
+auto average_pooled(Size2d kernel, AvgPoolOptions options = {}) {
   return [=]<class T>(const Tensor<T>& x) { return avg_pool2d(x, kernel, options); };
 }
 
 }  // namespace
 
 TEST_CASE("avg_pool2d") {
-  test::check_operator("avg_pool2d", with(2), {.large = {randn<double>({4, 16, 30, 31})}});
-  test::check_operator<double, float>("padded", with(3, {.stride = 2, .padding = 1}),
+  test::check_operator("avg_pool2d", average_pooled(2), {.large = {randn<double>({4, 16, 30, 31})}});
+  test::check_operator<double, float>("padded", average_pooled(3, {.stride = 2, .padding = 1}),
                                       {.large = {randn<double>({4, 16, 30, 31})}});
-  test::check_operator<double>("padded not counted", with(3, {.stride = 2, .padding = 1, .count_include_pad = false}));
-  test::check_operator<double>("uneven", with({3, 2}, {.stride = Size2d(1, 2), .padding = {1, 0}}));
-  test::check_operator<double>("hanging over", with(3, {.stride = 2, .padding = 1, .ceil_mode = true}));
-  test::check_operator<double>("hanging over not counted",
-                               with(3, {.stride = 2, .padding = 1, .ceil_mode = true, .count_include_pad = false}));
+  test::check_operator<double>("padded not counted",
+                               average_pooled(3, {.stride = 2, .padding = 1, .count_include_pad = false}));
+  test::check_operator<double>("uneven", average_pooled({3, 2}, {.stride = Size2d(1, 2), .padding = {1, 0}}));
+  test::check_operator<double>("hanging over", average_pooled(3, {.stride = 2, .padding = 1, .ceil_mode = true}));
+  test::check_operator<double>(
+      "hanging over not counted",
+      average_pooled(3, {.stride = 2, .padding = 1, .ceil_mode = true, .count_include_pad = false}));
 }
 
 TEST_CASE("what avg_pool2d refuses") {

@@ -28,7 +28,7 @@ using namespace gradus;
 
 namespace {
 
-auto with(ConvOptions options) {
+auto convolved(ConvOptions options) {
   return [options]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
     return conv2d(x, weight, bias, options);
   };
@@ -41,11 +41,11 @@ auto without_bias(ConvOptions options) {
 
 TEST_CASE("conv2d") {
   auto images = randn<double>({5, 8, 20, 21}), weight = randn<double>({24, 8, 3, 3}), bias = randn<double>({24});
-  test::check_operator("conv2d", with({}),
+  test::check_operator("conv2d", convolved({}),
                        {.float_tolerance = 4e-6, .bf16_tolerance = 0.03, .large = {images, weight, bias}});
-  test::check_operator<double, float>("padded", with({.padding = 1}),
+  test::check_operator<double, float>("padded", convolved({.padding = 1}),
                                       {.float_tolerance = 4e-6, .large = {images, weight, bias}});
-  test::check_operator<double, float>("strided", with({.stride = 2, .padding = 1}),
+  test::check_operator<double, float>("strided", convolved({.stride = 2, .padding = 1}),
                                       {.float_tolerance = 4e-6, .large = {images, weight, bias}});
 }
 
@@ -54,8 +54,8 @@ TEST_CASE("conv2d with every option") {
   test::check_operator<double, float>("uneven",
                                       without_bias({.stride = {2, 1}, .padding = {0, 2}, .dilation = {1, 2}}));
   test::check_operator<double, float>("dilated", without_bias({.dilation = 2}));
-  test::check_operator<double, float>("grouped", with({.padding = 1, .groups = 2}), {.float_tolerance = 4e-6});
-  test::check_operator<double, float>("depthwise", with({.stride = 2, .padding = 1, .groups = 3}));
+  test::check_operator<double, float>("grouped", convolved({.padding = 1, .groups = 2}), {.float_tolerance = 4e-6});
+  test::check_operator<double, float>("depthwise", convolved({.stride = 2, .padding = 1, .groups = 3}));
 }
 
 TEST_CASE("what conv2d refuses") {

@@ -26,17 +26,19 @@ using namespace gradus;
 
 namespace {
 
-auto with(Size2d kernel, PoolOptions options = {}) {
+auto max_pooled(Size2d kernel, PoolOptions options = {}) {
   return [=]<class T>(const Tensor<T>& x) { return max_pool2d(x, kernel, options); };
 }
 
 }  // namespace
 
 TEST_CASE("max_pool2d") {
-  test::check_operator("quads", with(2), {.large = {randn<double>({4, 16, 30, 31})}});
-  test::check_operator("windows", with(3, {.stride = 2, .padding = 1}), {.large = {randn<double>({4, 16, 30, 31})}});
-  test::check_operator<double>("uneven", with({3, 2}, {.stride = Size2d(1, 2), .padding = {1, 0}, .dilation = {2, 1}}));
-  test::check_operator<double>("hanging over", with(3, {.stride = 2, .ceil_mode = true}));
+  test::check_operator("quads", max_pooled(2), {.large = {randn<double>({4, 16, 30, 31})}});
+  test::check_operator("windows", max_pooled(3, {.stride = 2, .padding = 1}),
+                       {.large = {randn<double>({4, 16, 30, 31})}});
+  test::check_operator<double>("uneven",
+                               max_pooled({3, 2}, {.stride = Size2d(1, 2), .padding = {1, 0}, .dilation = {2, 1}}));
+  test::check_operator<double>("hanging over", max_pooled(3, {.stride = 2, .ceil_mode = true}));
 }
 
 TEST_CASE("what max_pool2d refuses") {
