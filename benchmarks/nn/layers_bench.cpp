@@ -29,7 +29,7 @@ void layer(const char* name, bench::Work work, Shape x, MakeLayer make) {
   });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart layers_registered([] {
   auto products = [](double multiplications) { return bench::Work{.flop = 3 * 2 * multiplications}; };
   layer("Linear", products(128.0 * 512 * 512), {128, 512}, [] { return nn::Linear<float>(512, 512); });
   layer("Conv2d", products(32.0 * 28 * 28 * 32 * 32 * 9), {32, 32, 28, 28},

@@ -25,7 +25,7 @@ void step(const char* name, int64_t count, int64_t n, double moved, Options opti
   });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart optimizer_registered([] {
   for (auto [count, n] : {std::pair<int64_t, int64_t>{1, 1 << 20}, {4, 1 << 18}, {64, 256}}) {
     step<optim::SGD<float>>("SGD", count, n, 3, optim::SgdOptions{});
     step<optim::SGD<float>>("SGD_momentum", count, n, 5, optim::SgdOptions{.momentum = 0.9});

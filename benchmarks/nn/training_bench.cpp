@@ -26,7 +26,7 @@ void training(const char* name, double products, Shape batch, int64_t classes, M
               });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart training_registered([] {
   training("Mlp_4_8_2", 4 * 8 + 8 * 2, {1, 4}, 2, [] { return models::Mlp<float>({4, 8, 2}); });
   training("Mlp_784_512_512_10", 784 * 512 + 512 * 512 + 512 * 10, {128, 784}, 10, [] {
     return models::Mlp<float>({784, 512, 512, 10});

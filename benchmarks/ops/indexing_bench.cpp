@@ -10,7 +10,7 @@ using bench::bytes_of, bench::sizes, bench::Tensors, bench::time_operator;
 
 namespace {
 
-const bench::AtStart registers([] {
+const bench::AtStart indexing_registered([] {
   Shape x{1024, 512};
   // The gradients of cat and of a transposed copy are views.
   bench::Work moved{.bytes = 2 * bytes_of(x)};

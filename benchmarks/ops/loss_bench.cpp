@@ -23,7 +23,7 @@ void losses(Shape x) {
                 [](const Tensors& in) { return mse_loss(in[0], in[1]); });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart loss_registered([] {
   losses({128, 10});
   losses({1024, 1000});
 });

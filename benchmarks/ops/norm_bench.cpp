@@ -21,7 +21,7 @@ void norm(Shape x) {
                 });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart norm_registered([] {
   norm({64, 32, 32, 32});
   norm({64, 256, 4, 4});
   Shape x{1 << 20};

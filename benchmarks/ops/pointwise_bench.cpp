@@ -34,7 +34,7 @@ void binary(const char* name, Shape a, Shape b, bench::Work backward, F f) {
                 [=](const Tensors& x) { return f(x[0], x[1]); });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart pointwise_registered([] {
   unary("relu", [](const auto& x) { return relu(x); });
   unary("exp", [](const auto& x) { return exp(x); });
   unary("log", [](const auto& x) { return log(x); });

@@ -30,7 +30,7 @@ void dense(int64_t n, int64_t in, int64_t out) {
                 [](const Tensors& x) { return linear(x[0], x[1], x[2]); });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart product_registered([] {
   for (int64_t size : {64, 256, 1024}) product(size, size, size);
   product(128, 512, 784);
   product(128, 10, 512);

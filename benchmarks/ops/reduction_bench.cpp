@@ -18,7 +18,7 @@ void reduction(const char* name, const char* over, Shape x, double moved_backwar
                 {x}, [=](const Tensors& in) { return f(in[0]); });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart reduction_registered([] {
   Shape x{1024, 1024}, images{32, 64, 28, 28};
   reduction("sum", "all", x, 0, [](const auto& in) { return sum(in); });
   reduction("sum", "rows", x, 0, [](const auto& in) { return sum(in, 1); });

@@ -25,7 +25,7 @@ void pool(const char* name, Shape x, F f) {
                 {.bytes = bytes_of(x) + bytes_of(y)}, {x}, [=](const Tensors& in) { return f(in[0]); });
 }
 
-const bench::AtStart registers([] {
+const bench::AtStart window_registered([] {
   convolution("lenet_first", 32, 1, 32, 28, 3, {.padding = 1});
   convolution("lenet_second", 32, 32, 64, 14, 3, {.padding = 1});
   convolution("residual", 8, 128, 128, 16, 3, {.padding = 1});
