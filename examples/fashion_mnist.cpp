@@ -4,8 +4,8 @@
 #include <getopt.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
+#include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -22,7 +22,7 @@
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
-#include "gradus/train/loop.hpp"
+#include "gradus/train/fit.hpp"
 
 using namespace gradus;
 
@@ -34,13 +34,15 @@ struct Options {
   std::string digits = "data/uci-digits", out = "runs/fashion_mnist";
   int epochs = 6, threads = 0;
   int64_t batch_size = 64, limit = 0;  // limit 0: all images
-  double lr = 1.5e-3;
+  double lr = 1.5e-3, save_every = 10;
   uint64_t seed = 1;
+  bool fresh = false;
 };
 
 constexpr auto help = R"(usage: fashion_mnist [options]
 
-Trains a convolutional network on Fashion-MNIST, 70,000 photographs of clothing in ten classes.
+Trains a convolutional network on Fashion-MNIST, 70,000 photographs of clothing in ten classes. Interrupted (Ctrl-C, a
+lost machine) and started again, it goes on where it was.
 
   --data DIR        folder with the four Fashion-MNIST files (.gz or unpacked); searched for unless given
   --digits DIR      the small set that is used when they are not found (data/uci-digits)
@@ -52,6 +54,8 @@ Trains a convolutional network on Fashion-MNIST, 70,000 photographs of clothing 
   --seed N          start of all random numbers (1)
   --threads N       threads (one a core)
   --limit N         use the first N training images only
+  --save-every S    seconds between two saves of the whole run, to go on from (10)
+  --fresh           start anew, also when an interrupted run could go on
   --quick           one epoch over 2,000 images: to see that it works
 )";
 
@@ -60,7 +64,7 @@ Options parse(int argc, char** argv) {
                           {"epochs", 1, nullptr, 'e'}, {"batch-size", 1, nullptr, 'b'}, {"lr", 1, nullptr, 'l'},
                           {"seed", 1, nullptr, 's'},   {"threads", 1, nullptr, 't'},    {"limit", 1, nullptr, 'n'},
                           {"quick", 0, nullptr, 'q'},  {"small", 0, nullptr, 'm'},      {"help", 0, nullptr, 'h'},
-                          {nullptr, 0, nullptr, 0}};
+                          {"fresh", 0, nullptr, 'f'},  {"save-every", 1, nullptr, 'v'}, {nullptr, 0, nullptr, 0}};
   Options options;
   int index = 0;
   auto number = [&](double low, double high) {
@@ -105,6 +109,12 @@ Options parse(int argc, char** argv) {
         break;
       case 'm':
         options.small = true;
+        break;
+      case 'f':
+        options.fresh = true;
+        break;
+      case 'v':
+        options.save_every = number(0, 1e9);
         break;
       case 'h':
         std::cout << help;
@@ -188,6 +198,14 @@ void draw_contact_sheet(const std::string& path, const Sets& sets, const Tensor<
   canvas.write(path);
 }
 
+std::atomic<bool> interrupted = false;
+
+/// The first Ctrl-C ends the run after the step at work, the second at once.
+void interrupt(int signal) {
+  interrupted = true;
+  std::signal(signal, SIG_DFL);
+}
+
 int run(int argc, char** argv) {
   auto options = parse(argc, argv);
   if (options.threads > 0) set_num_threads(options.threads);
@@ -209,25 +227,28 @@ int run(int argc, char** argv) {
   optim::AdamW adam(model, {.lr = options.lr});
   auto loss = [](const auto& logits, const auto& labels) { return cross_entropy(logits, labels); };
 
-  // The learning rate rises for a tenth of the steps, then falls to nothing along a cosine.
-  auto steps = static_cast<double>(options.epochs) * static_cast<double>(train.batches()), step = 0.0;
-  auto schedule = [&] {
-    auto done = ++step / steps;
-    adam.set_lr(options.lr * (done < 0.1 ? done / 0.1 : 0.5 + 0.5 * std::cos(3.14159265 * (done - 0.1) / 0.9)));
-  };
-  schedule();
-
-  double train_seconds = 0;
-  for (int epoch = 1; epoch <= options.epochs; ++epoch) {
-    auto title = join("epoch ", epoch, "/", options.epochs);
-    auto learned =
-        training::train_epoch(model, train, loss, adam, {.progress = {.title = title}, .after_step = schedule});
-    auto tested = training::evaluate(model, test, loss, {.progress = {.show = training::Show::never}});
-    train_seconds += learned.seconds;
-    std::printf("%s  loss %.4f  accuracy %.2f %%   test loss %.4f  accuracy %.2f %%   %.1f s\n", title.c_str(),
-                learned.loss, 100 * *learned.accuracy, tested.loss, 100 * *tested.accuracy, learned.seconds);
-    std::fflush(stdout);
+  // Everything that the run depends on is in one file, so that it can go on with the same bits.
+  training::Checkpoint checkpoint(
+      options.out + "/run", join(sets.name, ", ", sets.train_labels.numel(), " images, epochs ", options.epochs,
+                                 ", batch size ", options.batch_size, ", lr ", options.lr, ", seed ", options.seed));
+  if (options.fresh) checkpoint.remove();
+  std::signal(SIGINT, interrupt);
+  std::signal(SIGTERM, interrupt);
+  auto steps = options.epochs * train.batches();
+  auto history =
+      training::fit(model, train, test, loss, adam,
+                    {.epochs = options.epochs,
+                     .schedule = optim::cosine({.steps = steps, .warmup = steps / 10}),
+                     .checkpoint = &checkpoint,
+                     .checkpoint_seconds = options.save_every,
+                     .cancel = &interrupted,
+                     .after_epoch = [](const auto& record) { std::cout << to_string(record) << std::endl; }});
+  if (history.cancelled) {
+    std::cout << "Interrupted. The same command goes on from here.\n";
+    return 130;
   }
+  double train_seconds = 0;
+  for (const auto& record : history.epochs) train_seconds += record.train.seconds;
 
   auto predictions = classify(model, sets.test_images);
   metrics::ConfusionMatrix matrix(sets.classes);
@@ -250,6 +271,7 @@ int run(int argc, char** argv) {
                                   {"seed", options.seed},
                                   {"threads", num_threads()}});
   io::write_file(options.out + "/summary.json", io::to_pretty_string(record) + '\n');
+  checkpoint.remove();
   std::printf("test accuracy %.2f %%, after loading the saved weights into a fresh model %.2f %%\n",
               100 * matrix.accuracy(), 100 * reloaded);
   std::printf("trained for %.1f s, %.0f images/s\n\n%s: weights.safetensors, predictions.png, summary.json\n",

@@ -1,9 +1,11 @@
 // All of Gradus. For users: library code includes what it needs.
 #pragma once
 
+#include "gradus/autograd/anomaly.hpp"
 #include "gradus/autograd/autograd.hpp"
 #include "gradus/autograd/differentiable.hpp"
 #include "gradus/autograd/gradcheck.hpp"
+#include "gradus/autograd/hooks.hpp"
 #include "gradus/autograd/node.hpp"
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/core/device.hpp"
@@ -89,10 +91,15 @@
 #include "gradus/ops/window/pool_shape.hpp"
 #include "gradus/ops/window/window_options.hpp"
 #include "gradus/optim/adamw.hpp"
+#include "gradus/optim/clip.hpp"
+#include "gradus/optim/optimizer.hpp"
+#include "gradus/optim/schedule.hpp"
 #include "gradus/optim/sgd.hpp"
 #include "gradus/tensor/creation.hpp"
 #include "gradus/tensor/eigen.hpp"
 #include "gradus/tensor/print.hpp"
 #include "gradus/tensor/tensor.hpp"
+#include "gradus/train/checkpoint.hpp"
+#include "gradus/train/fit.hpp"
 #include "gradus/train/loop.hpp"
 #include "gradus/train/progress.hpp"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "gradus/autograd/anomaly.hpp"
 #include "gradus/autograd/node.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -44,6 +45,8 @@ class BackwardWalk {
   /// Adds `gradient` to what output `edge.output` of `edge.node` has received.
   void deliver(const Edge& edge, TensorRef gradient) {
     if (!edge.node || !gradient || !edge.node->wanted) return;
+    if (anomaly_watch() != nullptr && running_ != 0) [[unlikely]]
+      watch_gradient(running_backward(), running_, *gradient);
     auto& node = *edge.node;
     auto& slot = node.gradient_of(edge.output);
     slot = slot ? node.add(std::move(slot), gradient) : std::move(gradient);
@@ -56,6 +59,7 @@ class BackwardWalk {
   bool collects() const { return targets_ == nullptr; }
 
   void run() {
+    WatchedWalk watched;
     while (!heap_.empty()) {
       std::pop_heap(heap_.begin(), heap_.end(), older);
       auto node = std::move(heap_.back());
@@ -82,6 +86,9 @@ class BackwardWalk {
         running_backward() = outer;
       }
     } leave{node, std::exchange(running_backward(), node.name)};
+    running_ = node.sequence;
+    if (node.hooks) [[unlikely]]
+      run_hooks(node);
     if (targets_ != nullptr) {
       for (auto& target : *targets_) {
         if (target.node.get() == &node) target.gradient = node.gradient_of(target.output);
@@ -96,12 +103,26 @@ class BackwardWalk {
     }
   }
 
+  static void run_hooks(GraphNode& node) {
+    auto hooks = *node.hooks;  // a hook may add or remove some
+    for (const auto& hook : hooks) {
+      auto& gradient = node.gradient_of(hook->output);
+      if (!gradient || hook->removed) continue;
+      auto changed = hook->run(gradient);
+      if (!changed) continue;
+      require<ShapeError>(changed->shape == gradient->shape, "backward: a hook of '", node.name,
+                          "' returns a gradient ", changed->shape, " for one that is ", gradient->shape);
+      gradient = std::move(changed);
+    }
+  }
+
   static bool wants_inputs(const GraphNode& node) {
     auto edges = node.edges();
     return std::any_of(edges.begin(), edges.end(), [](const Edge& edge) { return edge.node && edge.node->wanted; });
   }
 
   bool retain_graph_;
+  uint64_t running_ = 0;  // sequence number of the operator whose backward runs
   std::vector<Target>* targets_;
   std::vector<NodeRef> heap_;
 };

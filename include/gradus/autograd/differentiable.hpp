@@ -195,6 +195,7 @@ Tensor<T> differentiable(const char* name, Tensor<T> y, detail::Wrt<F>... parts)
     size_t i = 0;
     (node->set(i++, parts), ...);
   }
+  detail::watch_output(name, y.impl());
   return y;
 }
 
@@ -214,6 +215,7 @@ Inputs<A...> inputs(const Tensor<A>&... tensors) {
 template <Floating T, size_t Outputs, Element... A, class F>
 std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tensor<T>, Outputs> ys, Inputs<A...> from,
                                               F&& closure) {
+  for (const auto& y : ys) detail::watch_output(name, y.impl());
   if (!grad_enabled()) return ys;
   return std::apply(
       [&](const auto&... input) {

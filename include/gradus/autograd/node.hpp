@@ -2,6 +2,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -18,6 +20,14 @@ struct Edge {
   int output = 0;
 };
 
+/// What a user wants done with the gradient of one output, see register_hook.
+struct GradientHook {
+  int output;
+  bool removed;
+  std::function<TensorRef(const TensorRef& gradient)> run;
+};
+using GradientHooks = std::vector<std::shared_ptr<GradientHook>>;
+
 struct GraphNode : Pooled {
   std::atomic<int> references{0};
   const char* name;
@@ -29,6 +39,8 @@ struct GraphNode : Pooled {
   bool queued = false;
   bool wanted = true;
   bool freed = false;
+
+  std::unique_ptr<GradientHooks> hooks;
 
   explicit GraphNode(const char* op) : name(op), sequence(next_sequence()) {}
   virtual ~GraphNode() = default;

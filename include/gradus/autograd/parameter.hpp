@@ -96,6 +96,21 @@ void for_each_model_tensor(Model& model, F&& f) {
   });
 }
 
+/// A parameter or buffer whose type is forgotten.
+struct NamedImpl {
+  std::string name;
+  TensorRef impl;
+};
+/// All of a model's, in the order of its fields: the walk is compiled once for all that need no types.
+template <class Model>
+std::vector<NamedImpl> model_tensors(const Model& model) {
+  std::vector<NamedImpl> result;
+  for_each_model_tensor(model, [&](const std::string& path, const auto& part) {
+    result.push_back({path, part.tensor().impl()});
+  });
+  return result;
+}
+
 /// Tells every part its path, for errors: "LeNet.output.weight".
 template <class Model>
 void name_parts(Model& model) {

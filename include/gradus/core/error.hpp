@@ -55,6 +55,11 @@ class GRADUS_SHARED AutogradError : public Error {
  public:
   using Error::Error;
 };
+/// A NaN or infinity that an AnomalyGuard watched for.
+class GRADUS_SHARED AnomalyError : public Error {
+ public:
+  using Error::Error;
+};
 /// A file that can be read but is not what its format demands.
 class GRADUS_SHARED FormatError : public Error {
  public:

@@ -71,6 +71,12 @@ class Generator {
     seed_ = seed;
     offset_ = offset;
   }
+  /// Internal: what a checkpoint holds.
+  template <class Visitor>
+  void visit_state(Visitor&& visitor) {
+    visitor("seed", seed_);
+    visitor("offset", offset_);
+  }
 
  private:
   uint64_t seed_;

@@ -270,6 +270,9 @@ class GRADUS_SHARED ThreadPool {
   std::atomic<int64_t> count_{0};
 };
 
+/// Made before main at the latest: a child that is forked while another thread makes it would wait for it for ever.
+GRADUS_SHARED inline const ThreadPool& pool_at_start = ThreadPool::instance();
+
 }  // namespace gradus::detail::inline GRADUS_STABLE
 
 namespace gradus::inline GRADUS_STABLE {

@@ -48,8 +48,29 @@ class Loader {
   uint64_t seed() const { return seed_; }
   /// The number of the epoch that begin() starts next, from 0; begin() counts it up.
   int64_t epoch() const { return epoch_; }
-  /// To go on where a checkpoint was written.
-  void set_epoch(int64_t epoch) { epoch_ = epoch; }
+  /// To go on where a checkpoint was written: begin() starts that epoch at that batch, the next ones at their first.
+  void set_epoch(int64_t epoch, int64_t batch = 0) {
+    require<ValueError>(epoch >= 0 && batch >= 0 && batch <= batches(), "Loader: epoch ", epoch, " and batch ", batch,
+                        ", but there are epochs from 0 on, of ", batches(), " batches");
+    epoch_ = epoch;
+    batch_ = batch;
+  }
+  /// Samples of the epoch that begin() starts next which come before its first batch; 0 but after set_epoch.
+  int64_t skipped() const { return std::min(size(), batch_ * options_.batch_size); }
+
+  /// Internal: what a checkpoint holds. While a loop runs, the batch in hand counts as used.
+  template <class Visitor>
+  void visit_state(Visitor&& visitor) {
+    auto inside = used_ > 0 && used_ < batches();
+    saved_ = {seed_, inside ? epoch_ - 1 : epoch_, inside ? used_ : batch_};
+    visitor("seed", saved_.seed);
+    visitor("epoch", saved_.epoch);
+    visitor("batch", saved_.batch);
+    visitor.finally([this] {
+      set_epoch(saved_.epoch, saved_.batch);
+      seed_ = saved_.seed;
+    });
+  }
 
   /// The samples of an epoch in their order.
   std::vector<int64_t> order(int64_t epoch) const {
@@ -66,7 +87,7 @@ class Loader {
   }
 
   /// Starts an epoch.
-  Iterator begin() { return Iterator(*this, epoch_++); }
+  Iterator begin() { return Iterator(*this, epoch_++, std::exchange(batch_, 0)); }
   std::default_sentinel_t end() const { return {}; }
 
  private:
@@ -95,7 +116,12 @@ class Loader {
   D dataset_;
   LoaderOptions options_;
   uint64_t seed_ = 0;
-  int64_t epoch_ = 0;
+  int64_t epoch_ = 0, batch_ = 0;  // where begin() starts
+  int64_t used_ = 0;               // batches of the running epoch that were handed out; 0 when none runs
+  struct {
+    uint64_t seed = 0;
+    int64_t epoch = 0, batch = 0;
+  } saved_;  // on its way to or from a checkpoint
 
   friend class Iterator;
 };
@@ -116,6 +142,7 @@ class Loader<D>::Iterator {
   Iterator& operator=(Iterator&&) noexcept = default;
   ~Iterator() {
     if (prefetch_) prefetch_->give_back(std::move(batch_));
+    if (order_) loader_->used_ = 0;  // else it was moved from
   }
 
   Batch& operator*() const { return *batch_; }
@@ -130,6 +157,7 @@ class Loader<D>::Iterator {
       used.reset();
       batch_ = make_here(index);
     }
+    loader_->used_ = batch_ ? next_ : 0;
     return *this;
   }
   void operator++(int) { ++*this; }
@@ -138,12 +166,15 @@ class Loader<D>::Iterator {
  private:
   friend class Loader;
 
-  Iterator(const Loader& loader, int64_t epoch)
-      : loader_(&loader), epoch_(epoch), order_(std::make_shared<std::vector<int64_t>>(loader.order(epoch))) {
+  Iterator(Loader& loader, int64_t epoch, int64_t first)
+      : loader_(&loader),
+        epoch_(epoch),
+        next_(first),
+        order_(std::make_shared<std::vector<int64_t>>(loader.order(epoch))) {
     if (loader.options_.prefetch > 0) {
       prefetch_ = std::make_unique<detail::Prefetch<Batch>>(
-          [&loader, epoch, order = order_](int64_t index) { return loader.make(*order, epoch, index); },
-          loader.batches(), loader.options_.prefetch);
+          [&loader, epoch, first, order = order_](int64_t index) { return loader.make(*order, epoch, first + index); },
+          loader.batches() - first, loader.options_.prefetch);
     }
     ++*this;
   }
@@ -158,8 +189,8 @@ class Loader<D>::Iterator {
     return loader_->make(*order_, epoch_, index);
   }
 
-  const Loader* loader_;
-  int64_t epoch_, next_ = 0;
+  Loader* loader_;
+  int64_t epoch_, next_;
   std::shared_ptr<const std::vector<int64_t>> order_;
   std::unique_ptr<detail::Prefetch<Batch>> prefetch_;
   mutable std::optional<Batch> batch_;

@@ -1,7 +1,11 @@
 // Files that are there whole or not at all, also when the program or the machine stops in between.
 #pragma once
 
+#include <dirent.h>
+#include <signal.h>
+
 #include <atomic>
+#include <cstdlib>
 #include <span>
 #include <string>
 
@@ -64,6 +68,22 @@ class AtomicFile {
   detail::File file_;
   bool committed_ = false;
 };
+
+/// Removes what an AtomicFile for `path` left behind when its process was killed. Files of living processes stay.
+inline void remove_leftovers(const std::string& path) {
+  auto slash = path.rfind('/');
+  auto folder = slash == path.npos ? std::string("./") : path.substr(0, slash + 1);
+  auto prefix = path.substr(slash == path.npos ? 0 : slash + 1) + ".tmp-";
+  auto* entries = ::opendir(folder.c_str());
+  if (entries == nullptr) return;
+  while (const auto* entry = ::readdir(entries)) {
+    std::string name = entry->d_name;
+    if (!name.starts_with(prefix)) continue;
+    auto process = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
+    if (process > 0 && ::kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH) ::unlink((folder + name).c_str());
+  }
+  ::closedir(entries);
+}
 
 /// The whole content of a small file, written atomically.
 inline void write_file(const std::string& path, std::string_view content) {

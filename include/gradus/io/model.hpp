@@ -13,8 +13,7 @@ namespace gradus::io::inline GRADUS_BUILD {
 template <class Model>
 void save(const std::string& path, const Model& model, const std::map<std::string, std::string>& metadata = {}) {
   std::vector<SafeTensorsEntry> entries;
-  gradus::detail::for_each_model_tensor(
-      model, [&](const std::string& name, const auto& part) { entries.emplace_back(name, part.tensor()); });
+  for (auto& [name, tensor] : gradus::detail::model_tensors(model)) entries.emplace_back(name, std::move(tensor));
   write_safetensors(path, entries, metadata);
 }
 

@@ -69,7 +69,17 @@ class SafeTensors {
     const auto& dtype = *info(name).dtype;
     require<TypeError>(dtype.name == detail::safetensors_type_of<T>().name, "safetensors: ", path_, ": tensor '", name,
                        "' has elements of type ", dtype.name, ", not ", dtype_of<T>, "; get_as converts");
-    return read_tensor<T>(name);
+    return Tensor<T>(read_raw(name));
+  }
+  /// Internal: the tensor, of whatever type of the library's. TypeError for the format's other types.
+  gradus::detail::TensorRef read_raw(const std::string& name) const {
+    const auto& tensor = info(name);
+    auto dtype = tensor.dtype - detail::safetensors_types;
+    require<TypeError>(dtype <= static_cast<int>(DType::boolean), "safetensors: ", path_, ": tensor '", name,
+                       "' has elements of type ", tensor.dtype->name, ", which tensors of this library do not have");
+    auto result = gradus::detail::allocate_impl(static_cast<DType>(dtype), tensor.shape, Device::cpu());
+    read_into(name, result->data());
+    return result;
   }
   /// The tensor converted to T: between floating types (rounding to nearest), and from whole numbers to wider ones.
   /// TypeError for anything that could change the meaning of a value.
@@ -81,7 +91,7 @@ class SafeTensors {
     return detail::with_stored_type(dtype, [&](auto stored) {
       using Stored = decltype(stored);
       if constexpr (std::is_same_v<Stored, T>) {
-        return read_tensor<T>(name);
+        return Tensor<T>(read_raw(name));
       } else {
         auto raw = read_bytes<Stored>(name);
         auto result = Tensor<T>::empty(shape(name));
@@ -105,12 +115,6 @@ class SafeTensors {
       require<FormatError>(bytes[i] <= 1, "safetensors: ", path_, ": tensor '", name, "' is BOOL, but element ", i,
                            " is ", static_cast<int>(bytes[i]));
     }
-  }
-  template <Element T>
-  Tensor<T> read_tensor(const std::string& name) const {
-    auto result = Tensor<T>::empty(shape(name));
-    read_into(name, result.mutable_data());
-    return result;
   }
   template <class Stored>
   std::unique_ptr<Stored[]> read_bytes(const std::string& name) const {

@@ -14,7 +14,15 @@ namespace gradus::io::inline GRADUS_BUILD {
 struct SafeTensorsEntry {
   template <Element T>
   SafeTensorsEntry(std::string tensor_name, const Tensor<T>& tensor)
-      : name(std::move(tensor_name)), impl((tensor.is_contiguous() ? tensor : tensor.clone()).impl()) {}
+      : SafeTensorsEntry(std::move(tensor_name), tensor.impl()) {}
+  /// Internal.
+  SafeTensorsEntry(std::string tensor_name, gradus::detail::TensorRef tensor)
+      : name(std::move(tensor_name)), impl(std::move(tensor)) {
+    if (impl->is_contiguous()) return;
+    auto dense = gradus::detail::allocate_impl(impl->dtype, impl->shape, impl->storage->device());
+    gradus::detail::copy_elements(*dense, *impl);
+    impl = std::move(dense);
+  }
 
   std::string name;
   gradus::detail::TensorRef impl;  ///< row-major

@@ -20,6 +20,13 @@ class Mean {
   double weight() const { return weight_; }
   void reset() { *this = {}; }
 
+  /// Internal: what a checkpoint holds.
+  template <class Visitor>
+  void visit_state(Visitor&& visitor) {
+    visitor("sum", sum_);
+    visitor("weight", weight_);
+  }
+
  private:
   double sum_ = 0, weight_ = 0;
 };

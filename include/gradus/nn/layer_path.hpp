@@ -10,6 +10,7 @@ namespace gradus::nn::detail::inline GRADUS_BUILD {
 /// Runs f(); an error thrown from it gets the path of the layer that `weight` belongs to ("LeNet.output") in front.
 template <class P, class F>
 decltype(auto) in_layer_of(const P& weight, F&& f) {
+  gradus::detail::WatchedLayer watched(weight.path());
   try {
     return f();
   } catch (Error& error) {

@@ -15,45 +15,55 @@ struct AdamWOptions {
 
 /// Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
 template <Floating T = float>
-class AdamW : public detail::Optimizer<T, 2> {
+class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
  public:
   template <class Model>
-  explicit AdamW(Model& model, AdamWOptions options = {})
-      : detail::Optimizer<T, 2>("AdamW", model, options.lr), options_(options) {
+  explicit AdamW(Model& model, const AdamWOptions& options = {},
+                 const std::vector<ParameterGroup<AdamWOptions>>& groups = {})
+      : detail::Optimizer<T, 2, AdamWOptions>("AdamW", {"exp_avg", "exp_avg_sq"}, model, options, groups) {
     auto in_range = [](double beta) { return beta >= 0 && beta < 1; };
-    require<ValueError>(in_range(options.beta1) && in_range(options.beta2), "AdamW: beta1 is ", options.beta1,
-                        " and beta2 ", options.beta2, ", but both must be in [0, 1)");
-    require<ValueError>(options.eps >= 0 && options.weight_decay >= 0, "AdamW: eps is ", options.eps,
-                        " and weight_decay ", options.weight_decay, ", but neither may be negative");
+    for (const auto& one : this->group_options()) {
+      require<ValueError>(in_range(one.beta1) && in_range(one.beta2), "AdamW: beta1 is ", one.beta1, " and beta2 ",
+                          one.beta2, ", but both must be in [0, 1)");
+      require<ValueError>(one.eps >= 0 && one.weight_decay >= 0, "AdamW: eps is ", one.eps, " and weight_decay ",
+                          one.weight_decay, ", but neither may be negative");
+    }
   }
 
   void step() {
     using S = gradus::detail::Simd<Compute<T>>;
-    S beta1(options_.beta1), beta2(options_.beta2), eps(options_.eps);
-    S fresh1(1 - options_.beta1), fresh2(1 - options_.beta2), keep(1 - this->lr() * options_.weight_decay);
     // Parameters may be at different steps; the corrections of the common one are computed once.
     auto common = this->slots_.front().steps + 1;
-    auto [rate, root] = corrections(common);
-    this->sweep([&, rate = S(rate), root = S(root)](const auto& part, const S& p, const S& g, auto& state) {
-      state[0] = fma(beta1, state[0], fresh1 * g);
-      state[1] = fma(beta2, state[1], fresh2 * (g * g));
-      if (part.step == common) [[likely]]
-        return fma(-rate, state[0] / fma(sqrt(state[1]), root, eps), keep * p);
-      auto [own_rate, own_root] = corrections(part.step);
-      return fma(S(-own_rate), state[0] / fma(sqrt(state[1]), S(own_root), eps), keep * p);
+    corrections_.clear();
+    for (size_t group = 0; group < this->group_options().size(); ++group)
+      corrections_.push_back(corrections(group, common));
+    this->sweep([&](const auto& part) {
+      const auto& options = this->group_options()[part.group];
+      auto [rate, root] = part.step == common ? corrections_[part.group] : corrections(part.group, part.step);
+      return [beta1 = S(options.beta1), beta2 = S(options.beta2), fresh1 = S(1 - options.beta1),
+              fresh2 = S(1 - options.beta2), eps = S(options.eps), minus_rate = S(-rate), root = S(root),
+              keep = S(1 - this->group_lr(part.group) * options.weight_decay)](const S& p, const S& g, auto& state) {
+        state[0] = fma(beta1, state[0], fresh1 * g);
+        state[1] = fma(beta2, state[1], fresh2 * (g * g));
+        return fma(minus_rate, state[0] / fma(sqrt(state[1]), root, eps), keep * p);
+      };
     });
   }
 
  private:
   /// lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
-  std::pair<double, double> corrections(int64_t t) const {
+  std::pair<double, double> corrections(size_t group, int64_t t) const {
+    const auto& options = this->group_options()[group];
     auto steps = static_cast<double>(t);
-    return {this->lr() / (1 - std::pow(options_.beta1, steps)), 1 / std::sqrt(1 - std::pow(options_.beta2, steps))};
+    return {this->group_lr(group) / (1 - std::pow(options.beta1, steps)),
+            1 / std::sqrt(1 - std::pow(options.beta2, steps))};
   }
 
-  AdamWOptions options_;
+  std::vector<std::pair<double, double>> corrections_;  // of each group, at the common step
 };
 
+template <class Model>
+AdamW(Model&, AdamWOptions, std::vector<ParameterGroup<AdamWOptions>>) -> AdamW<float>;
 template <class Model>
 AdamW(Model&, AdamWOptions) -> AdamW<float>;
 template <class Model>

@@ -1,7 +1,9 @@
-// What all optimizers share: handles of a model's parameters, and one sweep over all of them.
+// What all optimizers share: handles of a model's parameters, groups of them with options of their own, and one sweep
+// over all.
 #pragma once
 
 #include <array>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,20 @@
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/creation.hpp"
+
+namespace gradus::optim::inline GRADUS_BUILD {
+
+/// Options of their own for the parameters that `select` picks by path ("conv1.weight") and shape.
+template <class Options>
+struct ParameterGroup {
+  std::function<bool(const std::string& path, const Shape& shape)> select;
+  Options options;
+};
+
+/// For ParameterGroup: biases and what scales or shifts a normalisation, which are commonly spared weight decay.
+inline bool is_vector(const std::string&, const Shape& shape) { return shape.rank() < 2; }
+
+}  // namespace gradus::optim::inline GRADUS_BUILD
 
 namespace gradus::optim::detail::inline GRADUS_BUILD {
 
@@ -22,6 +38,7 @@ struct Slot {
   Tensor<C> master;                ///< of bf16 parameters: the exact values
   uint32_t version = 0;  ///< of the parameter after the last step; another one means that somebody assigned to it
   int64_t steps = 0;
+  size_t group = 0;
 };
 
 /// Memory of one parameter in a sweep.
@@ -35,10 +52,11 @@ struct SweepPart {
   int64_t first;  ///< number of its first element among those of all parts
   int64_t n;
   int64_t step;  ///< 1 in the parameter's first step
+  size_t group;
 };
 
-/// Base of the optimizers. Update gives, for registers: update(part, p, g, states) -> new p, changing the states.
-template <Floating T, size_t N>
+/// Base of the optimizers. Group 0 holds the parameters that no other group picks.
+template <Floating T, size_t N, class Options>
 class Optimizer {
  public:
   using C = Compute<T>;
@@ -47,29 +65,63 @@ class Optimizer {
   void zero_grad() {
     for (auto& slot : slots_) slot.parameter.set_grad({});
   }
+  /// Learning rate of the parameters that no group picks.
   double lr() const { return lr_; }
+  /// The rates of groups change in proportion.
   void set_lr(double lr) { lr_ = lr; }
+
+  /// Internal: what a checkpoint holds. visitor(name, number), visitor.tensor(name, tensor made later, shape).
+  template <class Visitor>
+  void visit_state(Visitor&& visitor) {
+    visitor("lr", lr_);
+    for (auto& slot : slots_) {
+      visitor(join(slot.name, ".steps"), slot.steps);
+      for (size_t i = 0; i < N; ++i)
+        visitor.tensor(join(slot.name, '.', state_names_[i]), slot.state[i], slot.parameter.shape());
+      if constexpr (!std::is_same_v<T, C>)
+        visitor.tensor(join(slot.name, ".master"), slot.master, slot.parameter.shape());
+    }
+    visitor.finally([this] {
+      for (auto& slot : slots_) slot.version = slot.parameter.impl()->storage->version();
+    });
+  }
 
  protected:
   template <class Model>
-  Optimizer(const char* name, Model& model, double lr) : name_(name), lr_(lr) {
+  Optimizer(const char* name, std::array<const char*, N> state_names, Model& model, const Options& options,
+            const std::vector<ParameterGroup<Options>>& groups)
+      : name_(name), state_names_(state_names), lr_(options.lr), options_{options} {
     gradus::detail::name_parts(model);
-    require<ValueError>(lr >= 0, name, ": the learning rate is ", lr, ", but must not be negative");
+    for (const auto& group : groups) options_.push_back(group.options);
+    for (const auto& one : options_)
+      require<ValueError>(one.lr >= 0, name, ": the learning rate is ", one.lr, ", but must not be negative");
+    require<ValueError>(groups.empty() || lr_ > 0, name,
+                        ": the learning rate is 0, but with groups must be above: theirs change in proportion");
     gradus::detail::for_each_model_tensor(model, [&](const std::string& path, auto& part) {
       using Part = std::remove_cvref_t<decltype(part)>;
       if constexpr (Part::trained) {
         require<TypeError>(std::is_same_v<typename Part::value_type, T>, name, ": parameter ", path, " is of ",
                            dtype_of<typename Part::value_type>, ", but this optimizer trains ", dtype_of<T>,
                            "; name the type, as in optim::", name, '<', dtype_of<typename Part::value_type>, '>');
-        if constexpr (std::is_same_v<typename Part::value_type, T>) add(path, part.tensor());
+        if constexpr (std::is_same_v<typename Part::value_type, T>) add(path, part.tensor(), groups);
       }
     });
     require<ValueError>(!slots_.empty(), name, ": the model has no parameters to train");
+    for (size_t group = 1; group < options_.size(); ++group) {
+      auto in_it = [group](const auto& slot) { return slot.group == group; };
+      require<ValueError>(std::any_of(slots_.begin(), slots_.end(), in_it), name, ": group ", group - 1,
+                          " picks no parameter, or only what groups before it pick");
+    }
   }
 
-  /// Applies `update` to every parameter that has a gradient, in one sweep over all elements.
-  template <class Update>
-  void sweep(Update&& update) {
+  const std::vector<Options>& group_options() const { return options_; }
+  /// Learning rate of a group now.
+  double group_lr(size_t group) const { return group == 0 ? lr_ : lr_ * (options_[group].lr / options_[0].lr); }
+
+  /// Updates every parameter that has a gradient, in one sweep over all elements. rule(part) gives, for registers,
+  /// update(p, g, states) -> new p, which changes the states.
+  template <class Rule>
+  void sweep(Rule&& rule) {
     NoGradGuard guard;
     require_living_model();
     parts_.clear();
@@ -88,7 +140,7 @@ class Optimizer {
           1;
       for (; first < last; ++part) {
         auto end = std::min(last, part->first + part->n);
-        run(*part, first - part->first, end - part->first, update);
+        run(*part, first - part->first, end - part->first, rule(*part));
         first = end;
       }
     });
@@ -98,9 +150,12 @@ class Optimizer {
   std::vector<Slot<T, N>> slots_;
 
  private:
-  void add(const std::string& path, const Tensor<T>& parameter) {
+  void add(const std::string& path, const Tensor<T>& parameter, const std::vector<ParameterGroup<Options>>& groups) {
     require<ValueError>(parameter.is_contiguous(), name_, ": parameter ", path, " is not contiguous");
-    slots_.push_back({path, parameter, {}, {}, 0, 0});
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const auto& one) { return one.select(path, parameter.shape()); });
+    auto index = group == groups.end() ? 0 : static_cast<size_t>(group - groups.begin()) + 1;
+    slots_.push_back({path, parameter, {}, {}, 0, 0, index});
   }
 
   void require_living_model() const {
@@ -133,11 +188,12 @@ class Optimizer {
     part.first = first;
     part.n = slot.parameter.numel();
     part.step = ++slot.steps;
+    part.group = slot.group;
     return part;
   }
 
   template <class Update>
-  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, Update&& update) {
+  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, Update update) {
     using gradus::detail::load_some, gradus::detail::store_some, gradus::detail::simd_lanes, gradus::detail::Simd;
     for (auto i = from; i < to; i += simd_lanes) {
       auto count = std::min<int64_t>(simd_lanes, to - i);
@@ -145,9 +201,9 @@ class Optimizer {
       for (size_t k = 0; k < N; ++k) state[k] = load_some<C>(part.state[k] + i, count);
       auto gradient = load_some<C>(part.gradient + i, count);
       if constexpr (std::is_same_v<T, C>) {
-        store_some(update(part, load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
+        store_some(update(load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
       } else {
-        auto value = update(part, load_some<C>(part.master + i, count), gradient, state);
+        auto value = update(load_some<C>(part.master + i, count), gradient, state);
         store_some(value, part.master + i, count);
         store_some(value, part.parameter + i, count);
       }
@@ -156,7 +212,9 @@ class Optimizer {
   }
 
   const char* name_;
+  std::array<const char*, N> state_names_;
   double lr_;
+  std::vector<Options> options_;  // one a group
   std::vector<SweepPart<T, N>> parts_;
   std::vector<Tensor<T>> kept_;  // gradients, for the time of a sweep
 };

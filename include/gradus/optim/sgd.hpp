@@ -15,35 +15,39 @@ struct SgdOptions {
 /// Stochastic gradient descent, with momentum as in PyTorch: v = momentum v + (1 - dampening) g (v = g in the first
 /// step), p = p - lr v; nesterov steps by g + momentum v (Sutskever et al., 2013).
 template <Floating T = float>
-class SGD : public detail::Optimizer<T, 1> {
+class SGD : public detail::Optimizer<T, 1, SgdOptions> {
  public:
   template <class Model>
-  explicit SGD(Model& model, SgdOptions options = {})
-      : detail::Optimizer<T, 1>("SGD", model, options.lr), options_(options) {
-    require<ValueError>(options.momentum >= 0 && options.weight_decay >= 0, "SGD: momentum is ", options.momentum,
-                        " and weight_decay ", options.weight_decay, ", but neither may be negative");
-    require<ValueError>(!options.nesterov || (options.momentum > 0 && options.dampening == 0),
-                        "SGD: nesterov needs momentum above 0 and no dampening");
+  explicit SGD(Model& model, const SgdOptions& options = {}, const std::vector<ParameterGroup<SgdOptions>>& groups = {})
+      : detail::Optimizer<T, 1, SgdOptions>("SGD", {"momentum_buffer"}, model, options, groups) {
+    for (const auto& one : this->group_options()) {
+      require<ValueError>(one.momentum >= 0 && one.weight_decay >= 0, "SGD: momentum is ", one.momentum,
+                          " and weight_decay ", one.weight_decay, ", but neither may be negative");
+      require<ValueError>(!one.nesterov || (one.momentum > 0 && one.dampening == 0),
+                          "SGD: nesterov needs momentum above 0 and no dampening");
+    }
   }
 
   void step() {
     using S = gradus::detail::Simd<Compute<T>>;
-    S lr(this->lr()), momentum(options_.momentum), decay(options_.weight_decay), fresh(1 - options_.dampening);
-    auto moving = options_.momentum != 0, nesterov = options_.nesterov;
-    this->sweep([=](const auto& part, const S& p, S g, auto& state) {
-      g = fma(decay, p, g);
-      if (moving) {
-        state[0] = part.step == 1 ? g : fma(momentum, state[0], fresh * g);
-        g = nesterov ? fma(momentum, state[0], g) : state[0];
-      }
-      return fma(-lr, g, p);
+    this->sweep([&](const auto& part) {
+      const auto& options = this->group_options()[part.group];
+      return [minus_lr = S(-this->group_lr(part.group)), momentum = S(options.momentum),
+              decay = S(options.weight_decay), fresh = S(1 - options.dampening), moving = options.momentum != 0,
+              nesterov = options.nesterov, first = part.step == 1](const S& p, S g, auto& state) {
+        g = fma(decay, p, g);
+        if (moving) {
+          state[0] = first ? g : fma(momentum, state[0], fresh * g);
+          g = nesterov ? fma(momentum, state[0], g) : state[0];
+        }
+        return fma(minus_lr, g, p);
+      };
     });
   }
-
- private:
-  SgdOptions options_;
 };
 
+template <class Model>
+SGD(Model&, SgdOptions, std::vector<ParameterGroup<SgdOptions>>) -> SGD<float>;
 template <class Model>
 SGD(Model&, SgdOptions) -> SGD<float>;
 template <class Model>

@@ -21,8 +21,9 @@ struct EpochResult {
 
 struct EpochOptions {
   ProgressOptions progress = {};
-  bool accuracy = true;                        ///< count right answers where there are classes
-  std::function<void()> after_step = nullptr;  ///< called after each optimizer step: a schedule, a log
+  bool accuracy = true;                         ///< count right answers where there are classes
+  std::function<void()> before_step = nullptr;  ///< called when the gradients are there: to clip them, to look at them
+  std::function<void()> after_step = nullptr;   ///< called after each optimizer step: a schedule, a log
 };
 
 }  // namespace gradus::training::inline GRADUS_BUILD
@@ -98,6 +99,15 @@ class Tally {
     if (classified_ == 0) return std::nullopt;
     return static_cast<double>(right_) / static_cast<double>(classified_);
   }
+  /// Internal: what a checkpoint holds.
+  template <class Visitor>
+  void visit_state(Visitor&& visitor) {
+    loss();  // what waits on a device
+    loss_.visit_state(visitor);
+    visitor("samples", samples_);
+    visitor("classified", classified_);
+    visitor("right", right_);
+  }
   /// "loss 0.3012  accuracy 91.23 %"
   std::string text() {
     char buffer[64];
@@ -116,22 +126,36 @@ class Tally {
   int64_t samples_ = 0, classified_ = 0, right_ = 0;
 };
 
-/// Calls step(batch, tally) for every batch, under a progress bar.
+/// Calls step(batch) for every batch, which adds to the tally, under a progress bar; until it returns false.
 template <class Loader, class Step>
-EpochResult run_epoch(Loader& loader, const EpochOptions& options, Step&& step) {
+double run_batches(Loader& loader, const ProgressOptions& options, Tally& tally, Step&& step) {
   int64_t total = -1;
   if constexpr (requires { loader.size(); }) total = static_cast<int64_t>(loader.size());
-  Progress progress(total, options.progress);
-  Tally tally;
+  Progress progress(total, options);
+  progress.start_at(tally.samples());
   for (auto& batch : loader) {
     auto before = tally.samples();
-    step(batch, tally);
+    auto goes_on = step(batch);
     progress.advance(tally.samples() - before, [&] { return tally.text(); });
+    if (!goes_on) break;
   }
   auto seconds = progress.seconds();
-  auto loss = tally.loss();
   progress.finish(tally.text());
-  return {loss, tally.accuracy(), tally.samples(), seconds};
+  return seconds;
+}
+
+inline EpochResult result_of(Tally& tally, double seconds) {
+  return {tally.loss(), tally.accuracy(), tally.samples(), seconds};
+}
+
+/// Calls model and loss function for a batch, and adds to the tally.
+template <class Model, class Batch, class LossFunction>
+auto compute_loss(Model& model, Batch& batch, LossFunction& loss_function, Tally& tally, bool accuracy) {
+  const auto& target = std::get<std::tuple_size_v<Batch> - 1>(batch);
+  auto output = forward(model, batch);
+  auto loss = loss_function(output, target);
+  tally.add(output, target, loss, accuracy);
+  return loss;
 }
 
 }  // namespace gradus::training::detail::inline GRADUS_BUILD
@@ -144,16 +168,16 @@ template <class Model, class Loader, class LossFunction, class Optimizer>
 EpochResult train_epoch(Model& model, Loader&& loader, LossFunction&& loss_function, Optimizer& optimizer,
                         const EpochOptions& options = {}) {
   detail::ModeGuard mode(model, true);
-  return detail::run_epoch(loader, options, [&](auto& batch, detail::Tally& tally) {
-    const auto& target = std::get<std::tuple_size_v<std::remove_cvref_t<decltype(batch)>> - 1>(batch);
-    auto output = detail::forward(model, batch);
-    auto loss = loss_function(output, target);
-    loss.backward();
+  detail::Tally tally;
+  auto seconds = detail::run_batches(loader, options.progress, tally, [&](auto& batch) {
+    detail::compute_loss(model, batch, loss_function, tally, options.accuracy).backward();
+    if (options.before_step) options.before_step();
     optimizer.step();
     optimizer.zero_grad();
-    tally.add(output, target, loss, options.accuracy);
     if (options.after_step) options.after_step();
+    return true;
   });
+  return detail::result_of(tally, seconds);
 }
 
 /// The same without learning: in eval mode and under no_grad; the model is left in the mode it was in.
@@ -161,11 +185,12 @@ template <class Model, class Loader, class LossFunction>
 EpochResult evaluate(Model& model, Loader&& loader, LossFunction&& loss_function, const EpochOptions& options = {}) {
   detail::ModeGuard mode(model, false);
   NoGradGuard no_grad;
-  return detail::run_epoch(loader, options, [&](auto& batch, detail::Tally& tally) {
-    const auto& target = std::get<std::tuple_size_v<std::remove_cvref_t<decltype(batch)>> - 1>(batch);
-    auto output = detail::forward(model, batch);
-    tally.add(output, target, loss_function(output, target), options.accuracy);
+  detail::Tally tally;
+  auto seconds = detail::run_batches(loader, options.progress, tally, [&](auto& batch) {
+    detail::compute_loss(model, batch, loss_function, tally, options.accuracy);
+    return true;
   });
+  return detail::result_of(tally, seconds);
 }
 
 }  // namespace gradus::training::inline GRADUS_BUILD

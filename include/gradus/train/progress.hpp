@@ -84,6 +84,8 @@ class Progress {
     if (!finished_ && drawn_) write("\n");
   }
 
+  /// So many were done before the bar began: they count for how far, not for how fast.
+  void start_at(int64_t count) { done_ = before_ = count; }
   /// `count` more are done. `extra`, such as the loss, stands behind.
   void advance(int64_t count, const std::string& extra) {
     advance(count, [&] { return extra; });
@@ -133,7 +135,7 @@ class Progress {
   }
   std::string rate(double seconds) const {
     if (!(seconds > 0)) return "? " + options_.unit + "/s";
-    return detail::format_rate(static_cast<double>(done_) / seconds) + ' ' + options_.unit + "/s";
+    return detail::format_rate(static_cast<double>(done_ - before_) / seconds) + ' ' + options_.unit + "/s";
   }
   std::string line(double time, const std::string& extra) const {
     auto text = prefix();
@@ -146,13 +148,15 @@ class Progress {
     text += amount() + "  " + rate(seconds);
     if (total_ >= 0) {
       auto missing = static_cast<double>(std::max<int64_t>(total_ - done_, 0));
-      auto left = missing == 0 ? 0.0 : done_ > 0 ? seconds * missing / static_cast<double>(done_) : std::nan("");
+      auto left = missing == 0      ? 0.0
+                  : done_ > before_ ? seconds * missing / static_cast<double>(done_ - before_)
+                                    : std::nan("");
       text += "  " + detail::format_duration(left) + " left";
     }
     return extra.empty() ? text : text + "  " + extra;
   }
 
-  int64_t total_, done_ = 0;
+  int64_t total_, done_ = 0, before_ = 0;
   ProgressOptions options_;
   double start_ = 0, last_drawn_ = -HUGE_VAL;
   bool draws_ = false, prints_end_ = false, drawn_ = false, finished_ = false;

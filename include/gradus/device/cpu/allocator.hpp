@@ -261,6 +261,9 @@ class GRADUS_SHARED CachingAllocator {
   std::atomic<bool> poison_{false};
 };
 
+/// Made before main at the latest: a child that is forked while another thread makes it would wait for it for ever.
+GRADUS_SHARED inline const CachingAllocator& allocator_at_start = CachingAllocator::instance();
+
 /// Uninitialised memory for a kernel's own use, given back at the end of the scope.
 template <class T>
 class Scratch {

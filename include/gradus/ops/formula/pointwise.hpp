@@ -259,6 +259,7 @@ class Pointwise {
     const auto& table = pointwise_table<F, A...>;
     auto y = run_forward(name_, table, given, static_cast<int>(sizeof...(A)));
     if constexpr (Floating<T> && std::is_same_v<Out, T>) record_pointwise<T, sizeof...(A)>(name_, table, given, *y);
+    watch_output(name_, y);
     return Tensor<Out>(std::move(y));
   }
 

@@ -1,0 +1,99 @@
+// Limits to gradients, between backward() and step().
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "gradus/autograd/parameter.hpp"
+#include "gradus/core/thread_pool.hpp"
+
+namespace gradus::optim::detail::inline GRADUS_BUILD {
+
+/// f(gradient (contiguous), of each parameter that has one).
+template <class Model, class F>
+void for_each_gradient(const char* name, Model& model, F&& f) {
+  NoGradGuard guard;
+  gradus::detail::for_each_model_tensor(model, [&](const std::string& path, auto& part) {
+    using Part = std::remove_cvref_t<decltype(part)>;
+    if constexpr (Part::trained) {
+      auto gradient = part.grad();
+      if (!gradient.defined()) return;
+      require<AutogradError>(!gradient.requires_grad(), name, ": the gradient of ", path,
+                             " is part of a graph; clip before asking for its derivatives, or detach it");
+      if (!gradient.is_contiguous()) {
+        gradient = gradient.clone();
+        Tensor<typename Part::value_type>(part.tensor()).set_grad(gradient);
+      }
+      f(gradient);
+    }
+  });
+}
+
+/// Sum of squares, in double, from chunks that depend on the size alone.
+template <Floating T>
+double sum_of_squares(const Tensor<T>& x) {
+  constexpr int64_t chunk = 16384;
+  auto n = x.numel();
+  std::vector<double> partial(static_cast<size_t>((n + chunk - 1) / chunk));
+  auto* from = x.data();
+  parallel_for(n, chunk, [&](int64_t first, int64_t last) {
+    for (; first < last; first += chunk) {
+      double sums[4] = {0, 0, 0, 0};
+      auto end = std::min(last, first + chunk);
+      for (auto i = first; i < end; ++i) {
+        auto value = static_cast<double>(from[i]);
+        sums[i % 4] += value * value;
+      }
+      partial[static_cast<size_t>(first / chunk)] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }
+  });
+  double total = 0;
+  for (auto part : partial) total += part;
+  return total;
+}
+
+/// x = f(x) for every element.
+template <Floating T, class F>
+void change_elements(Tensor<T>& x, F&& f) {
+  auto* to = x.mutable_data();
+  parallel_for(x.numel(), 16384, [&](int64_t first, int64_t last) {
+    for (auto i = first; i < last; ++i) to[i] = static_cast<T>(f(static_cast<Compute<T>>(to[i])));
+  });
+}
+
+}  // namespace gradus::optim::detail::inline GRADUS_BUILD
+
+namespace gradus::optim::inline GRADUS_BUILD {
+
+/// Scales all gradients of the model by one factor so that their common Euclidean norm is at most max_norm (Pascanu et
+/// al., 2013; the factor is max_norm / (norm + 1e-6), as in torch.nn.utils.clip_grad_norm_). Returns the norm before.
+/// A norm that is not finite is returned and changes nothing: skip that step, or look for its cause.
+template <class Model>
+double clip_grad_norm(Model& model, double max_norm) {
+  require<ValueError>(max_norm > 0, "clip_grad_norm: max_norm is ", max_norm, ", but must be above 0");
+  double squares = 0;
+  detail::for_each_gradient("clip_grad_norm", model,
+                            [&](const auto& gradient) { squares += detail::sum_of_squares(gradient); });
+  auto norm = std::sqrt(squares), factor = max_norm / (norm + 1e-6);
+  if (!(factor < 1) || !std::isfinite(norm)) return norm;
+  detail::for_each_gradient("clip_grad_norm", model, [&](auto& gradient) {
+    using C = Compute<typename std::remove_cvref_t<decltype(gradient)>::value_type>;
+    detail::change_elements(gradient, [scale = static_cast<C>(factor)](C g) { return g * scale; });
+  });
+  return norm;
+}
+
+/// Puts every element of every gradient into [-limit, limit]; NaN stays.
+template <class Model>
+void clip_grad_value(Model& model, double limit) {
+  require<ValueError>(limit > 0, "clip_grad_value: limit is ", limit, ", but must be above 0");
+  detail::for_each_gradient("clip_grad_value", model, [&](auto& gradient) {
+    using C = Compute<typename std::remove_cvref_t<decltype(gradient)>::value_type>;
+    detail::change_elements(gradient, [top = static_cast<C>(limit)](C g) {
+      return g > top ? top : g < -top ? -top : g;
+    });
+  });
+}
+
+}  // namespace gradus::optim::inline GRADUS_BUILD

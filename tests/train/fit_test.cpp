@@ -1,0 +1,202 @@
+#include "gradus/train/fit.hpp"
+
+#include <thread>
+
+#include "gradus/data/loader.hpp"
+#include "gradus/nn/dropout.hpp"
+#include "gradus/nn/linear.hpp"
+#include "gradus/nn/stateless.hpp"
+#include "gradus/ops/loss/cross_entropy.hpp"
+#include "gradus/optim/adamw.hpp"
+#include "tests/io/temporary_folder.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/check_error.hpp"
+
+using namespace gradus;
+using test::check_error, test::TemporaryFolder;
+
+namespace {
+
+struct Classifier {
+  nn::Linear<float> hidden{2, 16};
+  nn::Dropout drop{0.1};
+  nn::Linear<float> output{16, 2};
+  GRADUS_FIELDS(hidden, drop, output)
+
+  Tensor<float> operator()(const Tensor<float>& x) const { return output(drop(relu(hidden(x)))); }
+};
+
+auto class_loss = [](const auto& logits, const auto& labels) { return cross_entropy(logits, labels); };
+
+/// Points inside and outside a circle.
+data::TensorDataset<float, int64_t> circle(uint64_t seed, int64_t count) {
+  auto before = default_generator();
+  manual_seed(seed);
+  auto points = randn<float>({count, 2});
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < count; ++i)
+    labels.push_back(points(i, 0) * points(i, 0) + points(i, 1) * points(i, 1) < 1.4f ? 1 : 0);
+  default_generator() = before;
+  return data::TensorDataset<float, int64_t>(points, from_vector(std::move(labels), {count}));
+}
+
+/// A training that can be stopped and resumed, and what it came to.
+struct Training1 {
+  Classifier model;
+  optim::AdamW<float> adam{model, {.lr = 0.02}};
+  data::Loader<data::TensorDataset<float, int64_t>> train{circle(1, 100), {.batch_size = 16, .shuffle = true}};
+  data::Loader<data::TensorDataset<float, int64_t>> test{circle(2, 60), {.batch_size = 60}};
+  training::History history;
+
+  explicit Training1(uint64_t seed = 3) : model((manual_seed(seed), Classifier())) {}
+  void fit(training::FitOptions options) {
+    options.progress.show = training::Show::never;
+    history = training::fit(model, train, test, class_loss, adam, options);
+  }
+  std::vector<float> weights() const { return model.hidden.weight.tensor().to_vector(); }
+};
+
+std::vector<double> numbers_of(const training::History& history) {  // all but the seconds
+  std::vector<double> result;
+  for (const auto& record : history.epochs) {
+    for (auto number : {static_cast<double>(record.epoch), record.train.loss, record.train.accuracy.value(),
+                        static_cast<double>(record.train.samples), record.validation.value().loss,
+                        record.validation.value().accuracy.value(), record.lr})
+      result.push_back(number);
+    result.insert(result.end(), record.metrics.begin(), record.metrics.end());
+  }
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("fit: learns, and records each epoch") {
+  Training1 training;
+  int64_t before = 0, after = 0;
+  std::vector<int> epochs;
+  training.fit({.epochs = 30,
+                .schedule = optim::cosine({.steps = 210, .warmup = 10}),
+                .metrics = {{"steps so far", [&] { return static_cast<double>(after); }}},
+                .before_step = [&] { ++before; },
+                .after_step = [&](int64_t step) { CHECK(step == ++after); },
+                .after_epoch = [&](const training::EpochRecord& record) { epochs.push_back(record.epoch); }});
+  CHECK(before == 210);
+  CHECK(after == 210);
+  CHECK(epochs.size() == 30);
+  const auto& history = training.history;
+  REQUIRE(history.epochs.size() == 30);
+  CHECK(history.epochs[29].validation.value().accuracy.value() > 0.85);
+  CHECK(history.epochs[29].train.loss < history.epochs[0].train.loss / 2);
+  CHECK(history.epochs[4].metrics == std::vector<double>{35});
+  CHECK(history.epochs[0].train.samples == 100);
+  CHECK(history.epochs[29].lr == Approx(0.02 * optim::cosine({.steps = 210, .warmup = 10})(209)));
+  CHECK(history.best_epoch > 5);
+  CHECK(!history.stopped_early);
+  CHECK(!history.cancelled);
+  CHECK(!history.resumed);
+}
+
+TEST_CASE("fit: without validation; a record as a line") {
+  Training1 training;
+  auto history = training::fit(training.model, training.train, class_loss, training.adam,
+                               {.epochs = 2, .progress = {.show = training::Show::never}});
+  CHECK(history.epochs.size() == 2);
+  CHECK(!history.epochs[0].validation);
+  training::EpochRecord record{3, {0.5, 0.75, 10, 1.25}, training::EpochResult{0.25, {}, 5, 0}, 0.1, {}};
+  CHECK(to_string(record) == "epoch 3  loss 0.5000  accuracy 75.00 %   validation loss 0.2500   1.2 s");
+}
+
+TEST_CASE("fit: stops early and gives the best weights back") {
+  Training1 training;
+  std::vector<std::vector<float>> weights;
+  auto worse_from_4 = [&] {
+    weights.push_back(training.weights());
+    auto epoch = static_cast<double>(weights.size());
+    return epoch <= 4 ? epoch : 4 - 0.1 * epoch;
+  };
+  training.fit({.epochs = 50,
+                .metrics = {{"made up", worse_from_4}},
+                .early_stopping = {.patience = 3, .monitor = "made up", .higher_is_better = true}});
+  CHECK(training.history.epochs.size() == 7);
+  CHECK(training.history.best_epoch == 4);
+  CHECK(training.history.stopped_early);
+  CHECK(training.weights() == weights[3]);
+  CHECK(weights[3] != weights[6]);
+
+  Training1 kept;
+  weights.clear();
+  auto nan_first = [&] { return weights.push_back(kept.weights()), weights.size() == 1 ? NAN : 1.0; };
+  kept.fit({.epochs = 50,
+            .metrics = {{"made up", nan_first}},
+            .early_stopping = {.patience = 2, .monitor = "made up", .restore_best = false}});
+  CHECK(kept.history.best_epoch == 2);
+  CHECK(kept.history.epochs.size() == 4);
+  CHECK(kept.weights() == weights[3]);
+}
+
+TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the history of an unbroken run") {
+  TemporaryFolder folder;
+  auto options = [](training::Checkpoint* checkpoint) {
+    training::FitOptions result{.epochs = 4, .schedule = optim::cosine({.steps = 28, .warmup = 3})};
+    result.early_stopping = {.patience = 2};
+    result.checkpoint = checkpoint;
+    result.checkpoint_seconds = 0;  // after each step
+    return result;
+  };
+  training::Checkpoint unbroken_file(folder / "unbroken");
+  Training1 unbroken;
+  unbroken.fit(options(&unbroken_file));
+  for (int64_t stop : {1, 3, 7, 8, 13, 14, 27}) {
+    INFO("stopped after step " << stop);
+    auto path = folder / ("run" + std::to_string(stop));
+    Training1 broken;
+    training::Checkpoint broken_file(path);
+    auto stopping = options(&broken_file);
+    stopping.after_step = [&](int64_t step) {
+      if (step == stop + 1) throw ValueError("power failure");  // this step is lost
+    };
+    CHECK_THROWS_AS(broken.fit(stopping), ValueError);
+    training::Checkpoint resumed_file(path);
+    Training1 resumed(77);
+    resumed.fit(options(&resumed_file));
+    CHECK(resumed.history.resumed);
+    CHECK(numbers_of(resumed.history) == numbers_of(unbroken.history));
+    CHECK(resumed.weights() == unbroken.weights());
+    CHECK(resumed.history.best_epoch == unbroken.history.best_epoch);
+  }
+  training::Checkpoint again_file(folder / "unbroken");  // a finished run has nothing left to do
+  Training1 again(5);
+  again.fit(options(&again_file));
+  CHECK(numbers_of(again.history) == numbers_of(unbroken.history));
+  CHECK(again.weights() == unbroken.weights());
+}
+
+TEST_CASE("fit: cancelled by another thread it saves, and goes on later") {
+  TemporaryFolder folder;
+  Training1 unbroken;
+  unbroken.fit({.epochs = 3});
+  std::atomic<bool> cancel = false;
+  Training1 stopped;
+  training::Checkpoint file(folder / "run");
+  int64_t last = 0;
+  stopped.fit({.epochs = 3, .checkpoint = &file, .cancel = &cancel, .after_step = [&](int64_t step) {
+                 last = step;
+                 if (step == 9) std::thread([&] { cancel = true; }).join();
+               }});
+  CHECK(last == 9);
+  CHECK(stopped.history.cancelled);
+  CHECK(!stopped.history.stopped_early);
+  CHECK(stopped.history.epochs.size() == 1);
+  Training1 resumed(8);
+  training::Checkpoint again(folder / "run");
+  resumed.fit({.epochs = 3, .checkpoint = &again});
+  CHECK(numbers_of(resumed.history) == numbers_of(unbroken.history));
+  CHECK(resumed.weights() == unbroken.weights());
+}
+
+TEST_CASE("fit: what cannot be is refused") {
+  Training1 training;
+  check_error<ValueError>([&] { training.fit({.epochs = -1}); }, "fit: -1 epochs, but must not be negative");
+  check_error<ValueError>([&] { training.fit({.epochs = 1, .early_stopping = {.patience = 1, .monitor = "f1"}}); },
+                          "fit: 'f1' is to be monitored, but is neither loss, accuracy nor a metric");
+}
