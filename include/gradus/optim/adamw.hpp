@@ -14,6 +14,7 @@ struct AdamWOptions {
 };
 
 /// Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
+/// zero_grad() clears the gradients, lr() and set_lr() read and set the learning rate.
 template <Floating T = float>
 class AdamW : public detail::Optimizer<T, 2> {
  public:
@@ -27,6 +28,7 @@ class AdamW : public detail::Optimizer<T, 2> {
                         " and weight_decay ", options.weight_decay, ", but neither may be negative");
   }
 
+  /// Changes every parameter that has a gradient. ValueError when the model is gone.
   void step() {
     using S = gradus::detail::Simd<Compute<T>>;
     S beta1(options_.beta1), beta2(options_.beta2), eps(options_.eps);
