@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 OLDEST = (1, 9, 2)
 GUIDE = "docs/guide/README.md"
@@ -204,7 +204,7 @@ def guide_order(root):
 def layout(root, guide, decisions, version):
     def tab(page):
         title = title_of((root / page).read_text("utf-8"))
-        return f'<tab type="user" url="@ref {page_id(page)}" title={quoteattr(escape(title))}/>'
+        return f'<tab type="user" url="@ref {page_id(page)}" title={quoteattr(title)}/>'
 
     def group(title, pages):
         return f"<tab type=\"usergroup\" url=\"@ref {page_id(pages[0])}\" title=\"{title}\">{''.join(map(tab, pages[1:]))}</tab>"
