@@ -8,9 +8,10 @@ import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "compile_fail")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "compile_fail"), str(HERE.parents[1] / "docs/site")]
 import docs  # noqa: E402
 import header_rules  # noqa: E402
+import make as site  # noqa: E402
 import run as compile_fail  # noqa: E402
 import umbrella  # noqa: E402
 
@@ -106,6 +107,11 @@ class Docs(unittest.TestCase):
         line = page.split("\n").index("auto x = full<float>({2, 3}, 1.5f);  // (2, 3)") + 1
         self.assertIn(f'#line {line} "blocks.md"\nauto x', text)
 
+    def test_headers(self):
+        for block, umbrella_header in [("int a;", True), ("#include <vector>", True), ("#include <gradus/tensor.hpp>", False)]:
+            text = dict(docs.programs("page.md", f"```cpp\n{block}\n```\n"))[""]
+            self.assertEqual("#include <gradus/gradus.hpp>" in text, umbrella_header, block)
+
     def test_files(self):
         page = "<!-- file include/gradus/ops/x.hpp -->\n```cpp\n#pragma once\n```\n```cpp\nint a;\n```\n"
         self.assertEqual(docs.files("page.md", page), [("include/gradus/ops/x.hpp", "#pragma once\n")])
@@ -116,6 +122,70 @@ class Docs(unittest.TestCase):
                      "<!-- file ../x.hpp -->\n```cpp\n```\n"):
             with self.assertRaises(docs.PageError):
                 list(docs.programs("page.md", page))
+
+
+class Site(InTree):
+    HEADER = """// What it is.
+#pragma once
+#define GRADUS_DETAIL_SECRET(x) \\
+  x
+/// For users.
+#define GRADUS_OPEN(x) x
+
+namespace gradus::detail::inline GRADUS_BUILD {
+int secret();
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::nn::inline GRADUS_BUILD {
+
+/// Doubles x.
+int twice(int x) {
+  return 2 * x;
+}
+int twice(float x) {
+  return 2 * x;
+}
+int thrice(int x) {
+  return 3 * x;
+}
+
+struct Layer {
+  GRADUS_FIELDS(weight)
+  /// Internal: not for users.
+  int hidden();
+};
+
+}  // namespace gradus::nn::inline GRADUS_BUILD
+"""
+
+    def test_headers(self):
+        self.write("gradus/nn/layer.hpp", self.HEADER)
+        self.write("gradus/nn/private.hpp", self.HEADER.partition("namespace gradus::nn")[0].replace("///", "//"))
+        ((name, text),), folders = site.stage_headers(self.root / "gradus")
+        self.assertEqual((name, folders), ("gradus/nn/layer.hpp", ["nn"]))
+        self.assertEqual(text.count("\n"), self.HEADER.count("\n"))  # Doxygen's warnings name the right lines
+        self.assertTrue(text.startswith("/// @file\n/// What it is.\n"))
+        for gone in ("SECRET", "secret", "hidden", "GRADUS_FIELDS", "GRADUS_BUILD", "#pragma"):
+            self.assertNotIn(gone, text)
+        self.assertIn("#define GRADUS_OPEN(x)\n", text)
+        self.assertIn("namespace gradus::nn {\n/** @chapter{ref_nn} */\n", text)
+        self.assertIn("/** @} */ }  // namespace gradus::nn", text)
+        self.assertIn("/** Doubles x. */ int twice(float x)", text)
+        self.assertIn("\nint thrice", text)
+
+    def test_pages(self):
+        self.write("docs/guide/b.md", "# B\n")
+        self.write("LICENSE", "text")
+        self.write("docs/x.png", "")
+        page = "# A\n\n[B](b.md#part) [free](../../LICENSE) [web](https://a.b/c) `[](auto x)` ![two \"words\"](../x.png)\n"
+        pages, images = ["docs/guide/a.md", "docs/guide/b.md"], set()
+        text = site.stage_page(self.root, pages[0], pages, page + "```cpp\n[](x)\n```\n", images)
+        self.assertIn("# A {#page_guide_a}\n", text)
+        self.assertIn("[B](@ref page_guide_b) free [web](https://a.b/c) `[](auto x)` <img src=\"x.png\"", text)
+        self.assertIn("[](x)", text)
+        self.assertEqual(images, {"docs/x.png"})
+        with self.assertRaises(site.Link):
+            site.stage_page(self.root, pages[0], pages, "# A\n\n[gone](gone.md)\n", images)
 
 
 class CompileFail(unittest.TestCase):

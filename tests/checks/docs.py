@@ -3,7 +3,8 @@
 
   - A block with `int main` is a program of its own.
   - Any other block is the body of a function, after `#include <gradus/gradus.hpp>` and `using namespace gradus;`.
-    All such blocks of a page make one program, which runs them in turn. Their own #include lines move to its top.
+    All such blocks of a page make one program, which runs them in turn. Their own #include lines move to its top; when
+    these name headers of Gradus, gradus.hpp is left out, which compiles sooner.
   - A comment on the line before the opening fence changes that:
       <!-- continues -->      the block goes on in the function of the block before it
       <!-- declaration -->    the block stands at namespace scope (types, functions, templates)
@@ -70,7 +71,7 @@ def located(page, block, text):
 
 def fragments_program(page, blocks):
     """One program of all blocks that are not programs themselves."""
-    includes, scope, functions = ["#include <gradus/gradus.hpp>"], [], []
+    includes, scope, functions = [], [], []
     for block in blocks:
         includes += [line.strip() for line in INCLUDE.findall(block.text)]
         body = INCLUDE.sub("", block.text)  # keeps the line's end, so places stay right
@@ -85,6 +86,8 @@ def fragments_program(page, blocks):
             functions.append({"name": f"block_at_line_{block.line}", "body": located(page, block, body),
                               "run": "no run" not in block.marks})
             scope.append(functions[-1])
+    if not any("<gradus/" in include for include in includes):
+        includes.insert(0, "#include <gradus/gradus.hpp>")
     text = "\n".join(dict.fromkeys(includes)) + "\n\nusing namespace gradus;\n"
     for part in scope:
         text += part if isinstance(part, str) else f"\n[[maybe_unused]] static void {part['name']}() {{\n{part['body']}}}\n"

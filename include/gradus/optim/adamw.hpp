@@ -14,6 +14,7 @@ struct AdamWOptions {
 };
 
 /// Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
+/// zero_grad() clears the gradients, lr() and set_lr() read and set the learning rate.
 template <Floating T = float>
 class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
  public:
@@ -30,6 +31,7 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
     }
   }
 
+  /// Changes every parameter that has a gradient. ValueError when the model is gone.
   void step() {
     using S = gradus::detail::Simd<Compute<T>>;
     // Parameters may be at different steps; the corrections of the common one are computed once.

@@ -13,7 +13,8 @@ struct SgdOptions {
 };
 
 /// Stochastic gradient descent, with momentum as in PyTorch: v = momentum v + (1 - dampening) g (v = g in the first
-/// step), p = p - lr v; nesterov steps by g + momentum v (Sutskever et al., 2013).
+/// step), p = p - lr v; nesterov steps by g + momentum v (Sutskever et al., 2013). zero_grad() clears the gradients,
+/// lr() and set_lr() read and set the learning rate.
 template <Floating T = float>
 class SGD : public detail::Optimizer<T, 1, SgdOptions> {
  public:
@@ -28,6 +29,7 @@ class SGD : public detail::Optimizer<T, 1, SgdOptions> {
     }
   }
 
+  /// Changes every parameter that has a gradient. ValueError when the model is gone.
   void step() {
     using S = gradus::detail::Simd<Compute<T>>;
     this->sweep([&](const auto& part) {

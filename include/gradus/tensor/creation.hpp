@@ -10,24 +10,29 @@
 
 namespace gradus::inline GRADUS_BUILD {
 
+/// Uninitialised memory.
 template <Element T>
 Tensor<T> empty(const Shape& shape, Device device = Device::cpu()) {
   return Tensor<T>::empty(shape, device);
 }
+/// Every element is `value`.
 template <Element T>
 Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Device device = Device::cpu()) {
   auto result = Tensor<T>::empty(shape, device);
   detail::fill_elements(*result.impl(), &value);
   return result;
 }
+/// Every element is 0, or false.
 template <Element T>
 Tensor<T> zeros(const Shape& shape, Device device = Device::cpu()) {
   return full<T>(shape, T(0), device);
 }
+/// Every element is 1, or true.
 template <Element T>
 Tensor<T> ones(const Shape& shape, Device device = Device::cpu()) {
   return full<T>(shape, T(1), device);
 }
+/// Zeros in the shape of x, on its device; ones_like and full_like likewise.
 template <Element T>
 Tensor<T> zeros_like(const Tensor<T>& x) {
   return zeros<T>(x.shape(), x.device());

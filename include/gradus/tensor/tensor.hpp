@@ -14,6 +14,8 @@
 
 namespace gradus::inline GRADUS_BUILD {
 
+/// An n-dimensional array with elements of type T, or rather a handle to one: copies share memory, clone() copies it.
+/// Arithmetic and views are free functions. Members that end in `_`, and those called mutable or set, write in place.
 template <Element T>
 class Tensor {
  public:
