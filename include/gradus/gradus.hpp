@@ -46,6 +46,7 @@
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/indexing/gather.hpp"
 #include "gradus/ops/indexing/index_select.hpp"
+#include "gradus/ops/indexing/stack.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/ops/loss/log_softmax.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
