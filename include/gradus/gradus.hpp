@@ -44,6 +44,7 @@
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/formula/pointwise.hpp"
 #include "gradus/ops/indexing/cat.hpp"
+#include "gradus/ops/indexing/embedding.hpp"
 #include "gradus/ops/indexing/gather.hpp"
 #include "gradus/ops/indexing/index_select.hpp"
 #include "gradus/ops/indexing/stack.hpp"
