@@ -55,6 +55,7 @@
 #include "gradus/ops/loss/reduce_losses.hpp"
 #include "gradus/ops/loss/softmax.hpp"
 #include "gradus/ops/norm/batch_norm.hpp"
+#include "gradus/ops/norm/layer_norm.hpp"
 #include "gradus/ops/pointwise/abs.hpp"
 #include "gradus/ops/pointwise/arithmetic.hpp"
 #include "gradus/ops/pointwise/comparison.hpp"
