@@ -90,6 +90,7 @@
 #include "gradus/ops/view/slice.hpp"
 #include "gradus/ops/window/avg_pool2d.hpp"
 #include "gradus/ops/window/conv2d.hpp"
+#include "gradus/ops/window/global_pool.hpp"
 #include "gradus/ops/window/max_pool2d.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
 #include "gradus/ops/window/window_options.hpp"
