@@ -32,6 +32,7 @@
 #include "gradus/metrics/mean.hpp"
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/mlp.hpp"
+#include "gradus/models/resnet.hpp"
 #include "gradus/models/resnet9.hpp"
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/conv2d.hpp"

@@ -3,6 +3,7 @@
 
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/mlp.hpp"
+#include "gradus/models/resnet.hpp"
 #include "gradus/models/resnet9.hpp"
 #include "gradus/nn/dropout.hpp"
 #include "gradus/nn/embedding.hpp"
@@ -27,7 +28,7 @@ static_assert(
                nn::Dropout, nn::LayerNorm<float>, nn::Embedding<float>, nn::Sequential<float>>);
 static_assert(are_values<nn::Relu, nn::Gelu, nn::Silu, nn::Tanh, nn::Sigmoid, nn::Flatten, nn::MaxPool2d, nn::AvgPool2d,
                          nn::GlobalAvgPool2d, nn::GlobalMaxPool2d>);
-static_assert(are_values<models::Mlp<float>, models::LeNet<float>, models::ResNet9<double>>);
+static_assert(are_values<models::Mlp<float>, models::LeNet<float>, models::ResNet9<double>, models::ResNet<float>>);
 
 template <class Model>
 std::vector<std::string> tensor_names(const Model& model) {
