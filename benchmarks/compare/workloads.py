@@ -62,6 +62,52 @@ class ResNet9(nn.Module):
         return self.output(F.max_pool2d(x, x.shape[2:]).flatten(1))
 
 
+class ResidualBlock(nn.Module):
+    """torchvision's BasicBlock, or with `bottleneck` its Bottleneck."""
+
+    def __init__(self, a, width, stride, bottleneck):
+        super().__init__()
+        b = 4 * width if bottleneck else width
+        conv = lambda a, b, size, stride: nn.Conv2d(a, b, size, stride, size // 2, bias=False)
+        if bottleneck:
+            self.conv1, self.bn1 = conv(a, width, 1, 1), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = conv(width, width, 3, stride), nn.BatchNorm2d(width)
+            self.conv3, self.bn3 = conv(width, b, 1, 1), nn.BatchNorm2d(b)
+        else:
+            self.conv1, self.bn1 = conv(a, width, 3, stride), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = conv(width, width, 3, 1), nn.BatchNorm2d(width)
+        self.bottleneck = bottleneck
+        if stride != 1 or a != b:
+            self.downsample = nn.Sequential(conv(a, b, 1, stride), nn.BatchNorm2d(b))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.bottleneck:
+            y = self.bn3(self.conv3(F.relu(y)))
+        return F.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x))
+
+
+class ResNet(nn.Module):
+    """torchvision's: resnet18 is ResNet(64, (2, 2, 2, 2), False), resnet50 is ResNet(64, (3, 4, 6, 3), True)."""
+
+    def __init__(self, width, blocks, bottleneck, classes=1000):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+        a = width
+        for i, count in enumerate(blocks):
+            stage = nn.Sequential()
+            for k in range(count):
+                stage.append(ResidualBlock(a, width << i, 2 if i > 0 and k == 0 else 1, bottleneck))
+                a = (width << i) * (4 if bottleneck else 1)
+            self.add_module(f"layer{i + 1}", stage)
+        self.fc = nn.Linear(a, classes)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
 class Add(nn.Module):
     """Has no weights: its two operands are the batch."""
 

@@ -1,4 +1,5 @@
 #include "benchmarks/measure.hpp"
+#include "gradus/ops/loss/bce_with_logits.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/ops/loss/log_softmax.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
@@ -21,6 +22,8 @@ void losses(Shape x) {
       [labels = randint<int64_t>(0, x[1], {x[0]})](const Tensors& in) { return cross_entropy(in[0], labels); });
   time_operator(join("mse_loss/", sizes(x)), {.bytes = 2 * bytes_of(x)}, {.bytes = 4 * bytes_of(x)}, {x, x},
                 [](const Tensors& in) { return mse_loss(in[0], in[1]); });
+  time_operator(join("bce_with_logits/", sizes(x)), {.bytes = 4 * bytes_of(x)}, {.bytes = 3 * bytes_of(x)}, {x},
+                [targets = rand<float>(x)](const Tensors& in) { return bce_with_logits(in[0], targets); });
 }
 
 const bench::AtStart loss_registered([] {

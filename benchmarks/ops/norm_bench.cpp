@@ -2,6 +2,7 @@
 
 #include "benchmarks/measure.hpp"
 #include "gradus/ops/dropout.hpp"
+#include "gradus/ops/norm/layer_norm.hpp"
 
 using namespace gradus;
 using bench::bytes_of, bench::sizes, bench::Tensors, bench::time_operator;
@@ -21,9 +22,18 @@ void norm(Shape x) {
                 });
 }
 
+void rows(Shape x) {
+  // Rows stay in the cache between their passes: forward reads x and writes y, backward reads x and dy and writes dx.
+  time_operator(join("layer_norm/", sizes(x)), {.bytes = 2 * bytes_of(x)}, {.bytes = 3 * bytes_of(x)},
+                {x, {x[1]}, {x[1]}},
+                [width = x[1]](const Tensors& in) { return layer_norm(in[0], {width}, in[1], in[2]); });
+}
+
 const bench::AtStart norm_registered([] {
   norm({64, 32, 32, 32});
   norm({64, 256, 4, 4});
+  rows({4096, 768});
+  rows({128, 64});
   Shape x{1 << 20};
   time_operator(join("dropout/", sizes(x)), {.bytes = 2 * bytes_of(x)}, {.bytes = 2 * bytes_of(x)}, {x},
                 [](const Tensors& in) { return dropout(in[0], 0.5); });

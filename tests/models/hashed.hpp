@@ -43,7 +43,7 @@ void fill_hashed(Model& model) {
   for (auto& [name, parameter] : named_parameters<T>(model)) {
     auto fan_in = parameter.numel() / parameter.size(0);
     auto bound = parameter.rank() > 1 ? 1 / std::sqrt(static_cast<double>(fan_in)) : 0.25;
-    auto middle = name.ends_with("norm.weight") ? 1.0 : 0.0;
+    auto middle = parameter.rank() == 1 && name.ends_with("weight") ? 1.0 : 0.0;
     parameter.copy_(hashed<T>(++seed, parameter.shape(), middle - bound, middle + bound));
   }
 }

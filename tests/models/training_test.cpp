@@ -1,6 +1,7 @@
-// Whole models train as in PyTorch: the first 20 losses from the same weights and batches.
+// Whole models train as in PyTorch: the first losses from the same weights and batches.
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/mlp.hpp"
+#include "gradus/models/resnet.hpp"
 #include "gradus/models/resnet9.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
@@ -28,16 +29,16 @@ def hashed_uniform(seed, shape):
 def hashed(seed, shape, low, high, dtype):
     return torch.from_numpy((low + (high - low) * hashed_uniform(seed, shape)).astype(np.float32)).to(dtype)
 
-def losses(model, image, classes, batch, lr, dtype):
+def losses(model, image, classes, batch, lr, steps, dtype):
     model = model.to(dtype)
     with torch.no_grad():
         for seed, (name, p) in enumerate(model.named_parameters(), 1):
             bound = 1 / np.sqrt(p.numel() / p.shape[0]) if p.dim() > 1 else 0.25
-            middle = 1.0 if name.endswith("norm.weight") else 0.0
+            middle = 1.0 if p.dim() == 1 and name.endswith("weight") else 0.0
             p.copy_(hashed(seed, tuple(p.shape), middle - bound, middle + bound, dtype))
     adam = torch.optim.AdamW(model.parameters(), lr=lr)
     found = []
-    for step in range(20):
+    for step in range(steps):
         x = hashed(1000 + step % 4, (batch, *image), -1.0, 1.0, dtype)
         y = torch.from_numpy((hashed_uniform(2000 + step % 4, (batch,)) * classes).astype(np.int64))
         loss = F.cross_entropy(model(x), y)
@@ -47,13 +48,17 @@ def losses(model, image, classes, batch, lr, dtype):
         found.append(loss.item())
     return torch.tensor(found, dtype=torch.float64)
 
-for name, make, image, classes, batch, lr in [
-    ("mlp", lambda: workloads.Mlp(20, 32, 16, 5), (20,), 5, 16, 1e-2),
-    ("lenet", workloads.LeNet, (1, 28, 28), 10, 8, 1e-3),
-    ("resnet9", lambda: workloads.ResNet9(8), (3, 16, 16), 10, 8, 1e-3),
-]:
-    case(name, lambda: losses(make(), image, classes, batch, lr, torch.float64), order=0)
-    case(name + " in float", lambda: losses(make(), image, classes, batch, lr, torch.float32), order=0)
+def first(name, make, image, classes, batch, lr, steps=20, float_steps=None):
+    case(name, lambda: losses(make(), image, classes, batch, lr, steps, torch.float64), order=0)
+    case(name + " in float", lambda: losses(make(), image, classes, batch, lr, float_steps or steps, torch.float32),
+         order=0)
+
+first("mlp", lambda: workloads.Mlp(20, 32, 16, 5), (20,), 5, 16, 1e-2)
+first("lenet", workloads.LeNet, (1, 28, 28), 10, 8, 1e-3)
+first("resnet9", lambda: workloads.ResNet9(8), (3, 16, 16), 10, 8, 1e-3)
+first("resnet18", lambda: workloads.ResNet(8, (2, 2, 2, 2), False, 10), (3, 64, 64), 10, 4, 1e-3, 5)
+# so deep and narrow, even PyTorch's own losses in float and double are 0.7 % apart after a step
+first("resnet50", lambda: workloads.ResNet(8, (3, 4, 6, 3), True, 10), (3, 64, 64), 10, 4, 1e-3, 5, 1)
 */
 
 using namespace gradus;
@@ -64,14 +69,15 @@ struct Workload {
   Shape batch;  ///< of inputs
   int64_t classes;
   double lr;
+  int64_t steps = 20;
 };
 
 template <Floating T, class Model>
 Tensor<double> losses(Model model, const Workload& workload) {
   test::fill_hashed<T>(model);
   optim::AdamW<T> adam(model, {.lr = workload.lr});
-  auto found = zeros<double>({20});
-  for (int64_t step = 0; step < 20; ++step) {
+  auto found = zeros<double>({workload.steps});
+  for (int64_t step = 0; step < workload.steps; ++step) {
     auto seed = static_cast<uint32_t>(step % 4);
     auto x = test::hashed<T>(1000 + seed, workload.batch, -1, 1);
     auto labels = test::hashed_labels(2000 + seed, workload.batch[0], workload.classes);  // (n,)
@@ -88,7 +94,7 @@ void check_losses(const std::string& group, const Tensor<double>& got, double to
   auto want = test::golden_cases(group, __FILE__)[0].output;
   INFO(group);
   CHECK(test::mismatch(got, want, {.relative = tolerance, .scale = 0.1}) == "");
-  CHECK(got(19) < 0.9 * got(0));  // it learns
+  if (got.numel() > 1) CHECK(got(-1) < 0.9 * got(0));  // it learns
 }
 
 }  // namespace
@@ -109,4 +115,16 @@ TEST_CASE("ResNet-9 has PyTorch's first 20 losses") {
   Workload workload{{8, 3, 16, 16}, 10, 1e-3};
   check_losses("resnet9", losses<double>(models::ResNet9<double>(3, 10, 8), workload), 1e-9);
   check_losses("resnet9 in float", losses<float>(models::ResNet9<float>(3, 10, 8), workload), 1e-4);
+}
+
+TEST_CASE("ResNet-18 and ResNet-50, with an eighth of the channels, have PyTorch's first losses") {
+  Workload workload{{4, 3, 64, 64}, 10, 1e-3, 5};
+  models::ResNetOptions options{.classes = 10, .width = 8};
+  check_losses("resnet18", losses<double>(models::ResNet<double>(options), workload), 1e-9);
+  check_losses("resnet18 in float", losses<float>(models::ResNet<float>(options), workload), 1e-4);
+  options.blocks = {3, 4, 6, 3};
+  options.bottleneck = true;
+  check_losses("resnet50", losses<double>(models::ResNet<double>(options), workload), 1e-8);
+  workload.steps = 1;
+  check_losses("resnet50 in float", losses<float>(models::ResNet<float>(options), workload), 1e-4);
 }

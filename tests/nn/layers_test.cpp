@@ -1,6 +1,8 @@
 // Layers against torch.nn's, with the weights given as operands.
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/conv2d.hpp"
+#include "gradus/nn/embedding.hpp"
+#include "gradus/nn/layer_norm.hpp"
 #include "gradus/nn/linear.hpp"
 #include "gradus/nn/stateless.hpp"
 #include "tests/support/catch.hpp"
@@ -31,6 +33,13 @@ case("flatten", nn.Flatten(), randn(2, 3, 2, 2))
 for name, module in dict(relu=nn.ReLU(), gelu=nn.GELU(), silu=nn.SiLU(), tanh=nn.Tanh(),
                          sigmoid=nn.Sigmoid()).items():
     case("nn " + name, module, distinct(3, 7) / 8 + 1.0 / 512)
+case("layer norm", layer(nn.LayerNorm((3, 4), eps=0.01)), randn(2, 3, 4), randn(3, 4), randn(3, 4))
+case("layer norm without bias", layer(nn.LayerNorm(5, bias=False)), randn(4, 5), randn(5))
+case("layer norm without parameters", nn.LayerNorm(5, elementwise_affine=False), randn(4, 5))
+case("embedding", layer(nn.Embedding(7, 3)), integers(0, 7, 2, 4), randn(7, 3))
+case("embedding with padding", layer(nn.Embedding(7, 3, padding_idx=-5)), integers(0, 7, 4, 3), randn(7, 3), order=1)
+case("global average pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), randn(2, 3, 2, 4))
+case("global max pool", nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), distinct(2, 3, 2, 4))
 */
 
 using namespace gradus;
@@ -53,6 +62,16 @@ template <class T>
 using Conv2d = nn::Conv2d<T>;
 template <class T>
 using BatchNorm2d = nn::BatchNorm2d<T>;
+template <class T>
+using LayerNorm = nn::LayerNorm<T>;
+
+auto embedding_layer(EmbeddingOptions options) {
+  return [options]<class T>(const Tensor<int64_t>& ids, const Tensor<T>& weight) {
+    nn::Embedding<T> layer(7, 3, options);
+    layer.weight = Parameter<T>(weight);
+    return layer(ids);
+  };
+}
 
 }  // namespace
 
@@ -89,6 +108,26 @@ TEST_CASE("BatchNorm2d in training is torch.nn.BatchNorm2d") {
                          {.double_tolerance = 1e-11});
 }
 
+TEST_CASE("LayerNorm is torch.nn.LayerNorm") {
+  check_operator<double>(
+      "layer norm",
+      []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+        return with_weights<LayerNorm>(weight, bias, Shape{3, 4}, nn::LayerNormOptions{.eps = 0.01})(x);
+      },
+      {.double_tolerance = 1e-11});
+  check_operator<double>("layer norm without bias", []<class T>(const Tensor<T>& x, const Tensor<T>& weight) {
+    return with_weights<LayerNorm>(weight, Tensor<T>(), 5, nn::LayerNormOptions{.bias = false})(x);
+  });
+  check_operator<double>("layer norm without parameters", []<class T>(const Tensor<T>& x) {
+    return nn::LayerNorm<T>(5, {.elementwise_affine = false})(x);
+  });
+}
+
+TEST_CASE("Embedding is torch.nn.Embedding") {
+  check_operator<double>("embedding", embedding_layer({}), {}, __FILE__);
+  check_operator<double>("embedding with padding", embedding_layer({.padding_idx = -5}), {}, __FILE__);
+}
+
 TEST_CASE("layers without weights are torch.nn's") {
   check_operator<double>("max pool", []<class T>(const Tensor<T>& x) {
     return nn::MaxPool2d{3, {.stride = 2, .padding = 1}}(x);
@@ -96,6 +135,8 @@ TEST_CASE("layers without weights are torch.nn's") {
   check_operator<double>("average pool", []<class T>(const Tensor<T>& x) {
     return nn::AvgPool2d{{2, 3}, {.stride = 1}}(x);
   });
+  check_operator<double>("global average pool", []<class T>(const Tensor<T>& x) { return nn::GlobalAvgPool2d{}(x); });
+  check_operator<double>("global max pool", []<class T>(const Tensor<T>& x) { return nn::GlobalMaxPool2d{}(x); });
   check_operator<double>("flatten", []<class T>(const Tensor<T>& x) { return nn::Flatten{}(x); });
   check_operator<double>("nn relu", []<class T>(const Tensor<T>& x) { return nn::Relu{}(x); });
   check_operator<double>("nn gelu", []<class T>(const Tensor<T>& x) { return nn::Gelu{}(x); });

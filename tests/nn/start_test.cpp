@@ -3,6 +3,8 @@
 
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/resnet9.hpp"
+#include "gradus/nn/embedding.hpp"
+#include "gradus/nn/layer_norm.hpp"
 #include "gradus/nn/sequential.hpp"
 #include "gradus/nn/stateless.hpp"
 #include "gradus/optim/sgd.hpp"
@@ -70,6 +72,33 @@ TEST_CASE("he_normal has variance 2 / inputs") {
   CHECK(squares / 20000 == Approx(2.0 / 50).epsilon(0.05));
 }
 
+TEST_CASE("Embedding starts normal with variance 1, and its row of padding at 0") {
+  manual_seed(5);
+  nn::Embedding<float> table(100, 200, {.padding_idx = -3});
+  CHECK(table.weight.shape() == Shape{100, 200});
+  auto values = table.weight.tensor().to_vector();
+  double sum = 0, squares = 0;
+  for (double v : values) {
+    sum += v;
+    squares += v * v;
+  }
+  CHECK(std::abs(sum / 19800) < 4 / std::sqrt(19800.0));
+  CHECK(squares / 19800 == Approx(1).epsilon(0.05));
+  CHECK(std::count(values.begin(), values.end(), 0.0f) == 200);
+  CHECK(std::vector<float>(values.begin() + 97 * 200, values.begin() + 98 * 200) == std::vector<float>(200));
+}
+
+TEST_CASE("LayerNorm starts as PyTorch's") {
+  nn::LayerNorm<float> norm({2, 3});
+  CHECK(norm.normalized_shape == Shape{2, 3});
+  CHECK(norm.weight.shape() == Shape{2, 3});
+  CHECK(norm.weight.tensor().to_vector() == std::vector<float>(6, 1.0f));
+  CHECK(norm.bias.tensor().to_vector() == std::vector<float>(6, 0.0f));
+  CHECK(norm.options.eps == 1e-5);
+  CHECK(parameters(nn::LayerNorm<float>(4, {.bias = false})).size() == 1);
+  CHECK(parameters(nn::LayerNorm<float>(4, {.elementwise_affine = false})).empty());
+}
+
 TEST_CASE("the same seed makes the same model") {
   auto weights = [](uint64_t seed) {
     manual_seed(seed);
@@ -97,6 +126,9 @@ TEST_CASE("layers without a bias have no parameter for it") {
 
 TEST_CASE("layers refuse sizes that mean nothing") {
   check_error<ValueError>([] { nn::Linear<float>(-1, 3); }, "Linear: -1 inputs and 3 outputs");
+  check_error<ValueError>([] { nn::Embedding<float>(5, -1); }, "Embedding: 5 vectors of -1 numbers");
+  check_error<IndexError>([] { nn::Embedding<float>(5, 2, {.padding_idx = 5}); },
+                          "Embedding: padding_idx is 5, but weight has 5 rows: it must be in [-5, 5)");
   check_error<ValueError>([] { nn::Conv2d<float>(3, 4, {.groups = 2}); },
                           "Conv2d: 3 input and 4 output channels do not divide into 2 groups");
   check_error<ValueError>([] { nn::Conv2d<float>(4, 3, {.groups = 2}); },
@@ -125,6 +157,22 @@ TEST_CASE("an error in a layer starts with the layer's path in its model") {
         copy.output(zeros<float>({1, 3}));
       },
       "LeNet.output: linear: input is (1, 3) but weight is (10, 128): the input's last size must be 128");
+}
+
+TEST_CASE("errors of LayerNorm and Embedding begin with their path") {
+  nn::LayerNorm<float> norm(3);
+  nn::Embedding<float> table(5, 2);
+  train(norm);
+  train(table);
+  check_error<ShapeError>(
+      [&] {
+        norm(zeros<float>({2, 4}));
+      },
+      "LayerNorm: layer_norm: input is (2, 4) and the normalized shape (3,): it must be the sizes of the input's last "
+      "axes, one or more");
+  check_error<IndexError>(
+      [&] { table(tensor<int64_t>({5})); },
+      "Embedding: embedding: id 5 at place 0 of 1 is out of range: weight is (5, 2), so ids must be in [0, 5)");
 }
 
 TEST_CASE("paths go through models within models, lists and Sequential") {

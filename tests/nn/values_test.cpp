@@ -3,8 +3,11 @@
 
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/mlp.hpp"
+#include "gradus/models/resnet.hpp"
 #include "gradus/models/resnet9.hpp"
 #include "gradus/nn/dropout.hpp"
+#include "gradus/nn/embedding.hpp"
+#include "gradus/nn/layer_norm.hpp"
 #include "gradus/nn/sequential.hpp"
 #include "gradus/nn/stateless.hpp"
 #include "gradus/optim/sgd.hpp"
@@ -20,11 +23,12 @@ constexpr bool are_values = ((std::is_copy_constructible_v<Types> && std::is_cop
                               std::is_nothrow_move_constructible_v<Types> &&
                               std::is_nothrow_move_assignable_v<Types>)&&...);
 
-static_assert(are_values<Parameter<float>, Buffer<int64_t>, nn::Linear<float>, nn::Conv2d<bf16>,
-                         nn::BatchNorm2d<double>, nn::Dropout, nn::Sequential<float>>);
 static_assert(
-    are_values<nn::Relu, nn::Gelu, nn::Silu, nn::Tanh, nn::Sigmoid, nn::Flatten, nn::MaxPool2d, nn::AvgPool2d>);
-static_assert(are_values<models::Mlp<float>, models::LeNet<float>, models::ResNet9<double>>);
+    are_values<Parameter<float>, Buffer<int64_t>, nn::Linear<float>, nn::Conv2d<bf16>, nn::BatchNorm2d<double>,
+               nn::Dropout, nn::LayerNorm<float>, nn::Embedding<float>, nn::Sequential<float>>);
+static_assert(are_values<nn::Relu, nn::Gelu, nn::Silu, nn::Tanh, nn::Sigmoid, nn::Flatten, nn::MaxPool2d, nn::AvgPool2d,
+                         nn::GlobalAvgPool2d, nn::GlobalMaxPool2d>);
+static_assert(are_values<models::Mlp<float>, models::LeNet<float>, models::ResNet9<double>, models::ResNet<float>>);
 
 template <class Model>
 std::vector<std::string> tensor_names(const Model& model) {
@@ -39,6 +43,8 @@ TEST_CASE("names of parameters and buffers are PyTorch's") {
   CHECK(tensor_names(nn::Linear<float>(2, 3)) == std::vector<std::string>{"weight", "bias"});
   CHECK(tensor_names(nn::BatchNorm2d<float>(2)) ==
         std::vector<std::string>{"weight", "bias", "running_mean", "running_var", "num_batches_tracked"});
+  CHECK(tensor_names(nn::LayerNorm<float>(2)) == std::vector<std::string>{"weight", "bias"});
+  CHECK(tensor_names(nn::Embedding<float>(2, 3)) == std::vector<std::string>{"weight"});
   CHECK(tensor_names(models::Mlp<float>({2, 3, 1})) ==
         std::vector<std::string>{"layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"});
   CHECK(tensor_names(models::LeNet<float>()) == std::vector<std::string>{"conv1.weight", "conv1.bias", "conv2.weight",

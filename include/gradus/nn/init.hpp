@@ -15,11 +15,12 @@ Tensor<T> fan_in_uniform(const Shape& shape, int64_t fan_in) {
   return rand<T>(shape, -bound, bound);
 }
 
-/// Normal with variance 2 / fan_in: for layers followed by relu (He et al., 2015).
+/// Normal with variance 2 / fan: for layers followed by relu (He et al., 2015). fan is the number of inputs that one
+/// output sees, or of outputs that one input reaches (PyTorch's kaiming_normal_ with fan_in or fan_out).
 template <Floating T>
-Tensor<T> he_normal(const Shape& shape, int64_t fan_in) {
+Tensor<T> he_normal(const Shape& shape, int64_t fan) {
   auto x = randn<T>(shape);
-  auto scale = std::sqrt(2.0 / static_cast<double>(fan_in));
+  auto scale = std::sqrt(2.0 / static_cast<double>(fan));
   for (auto& value : x.mutable_span())
     value = static_cast<T>(static_cast<Compute<T>>(value) * static_cast<Compute<T>>(scale));
   return x;

@@ -8,6 +8,7 @@
 #include "gradus/ops/pointwise/tanh.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/ops/window/avg_pool2d.hpp"
+#include "gradus/ops/window/global_pool.hpp"
 #include "gradus/ops/window/max_pool2d.hpp"
 
 namespace gradus::nn::inline GRADUS_BUILD {
@@ -70,6 +71,22 @@ struct AvgPool2d {
   template <Floating T>
   Tensor<T> operator()(const Tensor<T>& x) const {
     return avg_pool2d(x, kernel, options);
+  }
+};
+
+/// Mean of each channel, (n, c, h, w) -> (n, c), see global_avg_pool2d.
+struct GlobalAvgPool2d {
+  template <Floating T>
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    return global_avg_pool2d(x);
+  }
+};
+
+/// Largest element of each channel, (n, c, h, w) -> (n, c), see global_max_pool2d.
+struct GlobalMaxPool2d {
+  template <Floating T>
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    return global_max_pool2d(x);
   }
 };
 

@@ -2,6 +2,7 @@
 // that are missing here.
 #pragma once
 
+#include "gradus/ops/loss/bce_with_logits.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
 #include "gradus/ops/norm/channel_blocks.hpp"
 #include "gradus/ops/pointwise.hpp"
@@ -58,6 +59,7 @@ void for_each_formula(Visit&& visit) {
   visit.template operator()<unary>(f::silu_formula);
   visit.template operator()<FormulaSignature{3}>(f::scale_shift_formula);
   visit.template operator()<binary>(f::squared_error_formula);
+  visit.template operator()<FormulaSignature{3}>(f::bce_with_logits_formula);
   visit.template operator()<unary>(f::sqrt_formula);
   visit.template operator()<unary>(f::tanh_formula);
   visit.template operator()<unary>(f::sin_formula);

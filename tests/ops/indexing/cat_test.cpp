@@ -14,10 +14,6 @@ case("cat along the last axis", join(-1), randn(2, 3), randn(2, 1))
 case("cat along a middle axis", join(1), randn(2, 3, 4), randn(2, 0, 4))
 case("cat with itself", lambda x: torch.cat((x, x * x, x)), randn(2, 3))
 case("cat of whole numbers", join(0), integers(-9, 9, 2, 3), integers(-9, 9, 1, 3), integers(-9, 9, 4, 3))
-pile = lambda axis: lambda *parts: torch.stack(parts, axis)
-case("stack", pile(0), randn(2, 3), randn(2, 3), randn(2, 3))
-case("stack", pile(0), randn(), randn(), randn())
-case("stack along the last axis", pile(-1), randn(2, 3), randn(2, 3))
 */
 
 using namespace gradus;
@@ -36,19 +32,9 @@ TEST_CASE("cat") {
   test::check_operator<double>("cat with itself", []<class T>(const Tensor<T>& x) { return cat<T>({x, x * x, x}); });
 }
 
-TEST_CASE("stack") {
-  test::check_operator<double, float>("stack", []<class T>(const Tensor<T>& a, const Tensor<T>& b, const Tensor<T>& c) {
-    return stack<T>({a, b, c});
-  });
-  test::check_operator<double>("stack along the last axis", []<class T>(const Tensor<T>& a, const Tensor<T>& b) {
-    return stack<T>({a, b}, -1);
-  });
-}
-
-TEST_CASE("what cat and stack refuse") {
+TEST_CASE("what cat refuses") {
   auto a = zeros<float>({2, 3}), b = zeros<float>({4, 3});
   test::check_error<ValueError>([] { return cat<float>({}); }, "cat: nothing to join");
-  test::check_error<ValueError>([] { return stack<float>({}); }, "stack: nothing to join");
   test::check_error<ShapeError>(
       [&] {
         return cat<float>({a, b}, 1);
@@ -60,5 +46,4 @@ TEST_CASE("what cat and stack refuse") {
       },
       "cat: (2, 3) and (3,) differ in more than axis 0");
   test::check_error<IndexError>([&] { return cat<float>({a, b}, 2); }, "cat: axis 2 of a tensor with 2 axes");
-  test::check_error<ShapeError>([&] { return stack<float>({a, b}); }, "stack: (2, 3) and (4, 3) must be equal");
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -45,6 +46,14 @@ C fold_lanes(const Simd<C>& value, Combine combine) {
     for (int lane = 0; lane < width; ++lane) lanes[lane] = combine(lanes[lane], lanes[lane + width]);
   }
   return lanes[0];
+}
+
+/// Runs body(row number) over all rows, several rows a chunk.
+template <class Body>
+void for_rows(int64_t rows, int64_t width, Body&& body) {
+  parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(width, 1)), [&](int64_t first, int64_t last) {
+    for (auto row = first; row < last; ++row) body(row);
+  });
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

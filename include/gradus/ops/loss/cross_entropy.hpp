@@ -1,11 +1,9 @@
 #pragma once
 
+#include "gradus/ops/loss/reduce_losses.hpp"
 #include "gradus/ops/loss/softmax.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
-
-/// How the losses of a batch become one number.
-enum class Reduce { mean, sum, none };
 
 struct CrossEntropyOptions {
   double label_smoothing = 0;   ///< this share of the target is spread evenly over all classes (Szegedy et al., 2015)

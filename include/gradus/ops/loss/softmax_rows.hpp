@@ -32,14 +32,6 @@ RowTotal<Compute<T>> row_total(const T* row, int64_t n) {
   return {top, std::log(fold_lanes(total, [](C a, C b) { return a + b; }))};
 }
 
-/// Runs body(row number) over all rows, several rows a chunk.
-template <class Body>
-void for_rows(int64_t rows, int64_t width, Body&& body) {
-  parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(width, 1)), [&](int64_t first, int64_t last) {
-    for (auto row = first; row < last; ++row) body(row);
-  });
-}
-
 /// Applies `f` to x with `axis` moved to the end, and moves it back.
 template <Floating T, class F>
 Tensor<T> along_last_axis(const char* op, const Tensor<T>& x, int64_t axis, F&& f) {

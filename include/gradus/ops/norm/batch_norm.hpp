@@ -1,9 +1,7 @@
 #pragma once
 
 #include "gradus/ops/norm/channel_blocks.hpp"
-#include "gradus/ops/pointwise/arithmetic.hpp"
-#include "gradus/ops/pointwise/sqrt.hpp"
-#include "gradus/ops/reduction/mean.hpp"
+#include "gradus/ops/norm/norm_gradient.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -62,27 +60,11 @@ void move_towards(Tensor<T>& running, const Compute<T>* batch, double momentum, 
   }
 }
 
-/// What normalising with the batch's statistics passes back, in ordinary operators: for higher derivatives.
+/// What normalising with the batch's statistics passes back, in two passes over memory: sums, then dx.
 template <Floating T>
-std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy, const Tensor<T>& x,
-                                                                const Tensor<T>& weight, double eps) {
-  Axes axes;
-  for (int i = 0; i < x.rank(); ++i) {
-    if (i != 1) axes.push_back(i);
-  }
-  auto centered = x - mean(x, axes, true);
-  auto inverse = 1.0 / sqrt(mean(centered * centered, axes, true) + eps);
-  auto normal = centered * inverse;
-  auto dx = inverse * (dy - mean(dy, axes, true) - normal * mean(dy * normal, axes, true));
-  if (weight.defined()) dx = per_channel(weight, x.rank()) * dx;
-  return {dx, sum(dy * normal, axes), sum(dy, axes)};
-}
-
-/// The same in two passes over memory: sums, then dx.
-template <Floating T>
-std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient_fused(const Tensor<T>& dy_in, const Tensor<T>& x,
-                                                                      const Tensor<T>& weight,
-                                                                      const ChannelStatistics<Compute<T>>& statistics) {
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy_in, const Tensor<T>& x,
+                                                                const Tensor<T>& weight,
+                                                                const ChannelStatistics<Compute<T>>& statistics) {
   using C = Compute<T>;
   auto dy = contiguous(dy_in);
   ChannelBlocks blocks(x.shape());
@@ -167,8 +149,13 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
   return differentiable(
       "batch_norm", y, inputs(x, weight, bias),
       [x = saved(x), weight = saved(weight), statistics, eps = options.eps](const Tensor<T>& dy, std::array<bool, 3>) {
-        if (grad_enabled()) return detail::batch_norm_gradient(dy, x(), weight(), eps);
-        return detail::batch_norm_gradient_fused(dy, x(), weight(), statistics);
+        if (!grad_enabled()) return detail::batch_norm_gradient(dy, x(), weight(), statistics);
+        Axes axes;
+        for (int i = 0; i < x().rank(); ++i) {
+          if (i != 1) axes.push_back(i);
+        }
+        auto scale = weight().defined() ? detail::per_channel(weight(), x().rank()) : weight();
+        return detail::norm_gradient(dy, x(), scale, axes, axes, eps);
       });
 }
 
