@@ -31,6 +31,7 @@
 #include "gradus/io/json.hpp"
 #include "gradus/io/json_reader.hpp"
 #include "gradus/io/model.hpp"
+#include "gradus/io/plot.hpp"
 #include "gradus/io/png.hpp"
 #include "gradus/io/safetensors.hpp"
 #include "gradus/io/safetensors_header.hpp"
