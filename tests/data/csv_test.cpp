@@ -1,5 +1,7 @@
 #include "gradus/data/csv.hpp"
 
+#include <numeric>
+
 #include "tests/io/temporary_folder.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
@@ -256,6 +258,10 @@ TEST_CASE("csv: hostile texts are refused with a reason") {
       "a,b\n1,\"2\n" + std::string(1 << 20, '3') + "\",4\n",
       "line 2, column 'b': a field of 1048578 bytes, but at most 1048576 are allowed; is the end of a quote "
       "missing?");
+  check_csv_error(
+      "a\n" + std::string(1 << 22, '"'),
+      "line 2, column 'a': a field of 1048577 bytes, but at most 1048576 are allowed; is the end of a quote "
+      "missing?");
   // Few bytes that ask for much memory.
   std::string rows;
   for (int i = 0; i < 10'000; ++i) rows += "1\n";
@@ -356,4 +362,34 @@ TEST_CASE("csv: files, packed and not, and files that cannot be read") {
   check_error<FormatError>([&] { data::read_csv(packed, {.max_bytes = 1 << 20}); },
                            "read_csv: " + packed + " holds more than 1048576 bytes (CsvOptions::max_bytes)");
 #endif
+}
+
+TEST_CASE("csv: the tables kept in the repository") {
+  auto tumours = data::read_csv("data/breast-cancer/breast-cancer.csv");
+  auto features = tumours.names_without({"diagnosis"});
+  CHECK(features.size() == 30);
+  CHECK(features[7] == "mean concave points");
+  auto x = tumours.matrix<double>(features);
+  CHECK(x.shape() == Shape{569, 30});
+  double radius = 0, dimension = 0;
+  for (int64_t row = 0; row < 569; ++row) {
+    radius += x(row, 0);
+    dimension += x(row, 29);
+  }
+  CHECK(radius == Approx(8038.429));
+  CHECK(dimension == Approx(47.76517));
+  auto [diagnoses, names] = tumours.categories("diagnosis");
+  CHECK(names == Texts{"benign", "malignant"});
+  CHECK(std::count(diagnoses.data(), diagnoses.data() + 569, 1) == 212);
+
+  auto cars = data::read_csv("data/auto-mpg/auto-mpg.csv");
+  std::string types;
+  for (const auto& column : cars.columns()) types += join(column.name, ' ', column.type, ' ', column.missing, "; ");
+  CHECK(types ==
+        "mpg float64 0; cylinders int64 0; displacement float64 0; horsepower int64 0; weight int64 0; "
+        "acceleration float64 0; year int64 0; origin text 0; name text 0; ");
+  CHECK(cars.rows() == 392);
+  auto weights = cars.numbers<int64_t>("weight");
+  CHECK(std::accumulate(weights.data(), weights.data() + 392, int64_t{0}) == 1167213);
+  CHECK(cars.categories("origin").names == Texts{"America", "Europe", "Japan"});
 }

@@ -1,6 +1,8 @@
 // Random changes to images, for data::map and data::map_batches, and the scaling that networks want.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "gradus/core/rng.hpp"

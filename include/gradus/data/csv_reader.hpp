@@ -1,6 +1,7 @@
 // Turns the text of a CSV file into a table.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "gradus/data/csv_number.hpp"

@@ -38,11 +38,7 @@ class CsvScanner {
     field.stray = false;
     if (options_.quote != '\0' && at_ < text_.size() && text_[at_] == options_.quote) read_quoted(field);
     else field.text = options_.trim ? without_spaces(read_plain()) : read_plain();
-    if (static_cast<int64_t>(field.text.size()) > options_.max_field_bytes) {
-      problems_.fail(field.line, column_,
-                     join("a field of ", field.text.size(), " bytes, but at most ", options_.max_field_bytes,
-                          " are allowed; is the end of a quote missing?"));
-    }
+    check_size(field, field.text.size());
     ++column_;
     field.ends_row = at_ == text_.size() || text_[at_] != options_.separator;
     at_row_start_ = field.ends_row;
@@ -70,6 +66,7 @@ class CsvScanner {
       at_ = end + 1;
       if (at_ == text_.size() || text_[at_] != options_.quote) break;
       unquoted_ += text_.substr(first, at_ - first);  // one of the two quotes
+      check_size(field, unquoted_.size());
       first = ++at_;
     }
     field.text = text_.substr(first, at_ - 1 - first);
@@ -81,6 +78,12 @@ class CsvScanner {
     field.text = unquoted_;
   }
 
+  void check_size(const CsvField& field, size_t bytes) const {
+    if (static_cast<int64_t>(bytes) <= options_.max_field_bytes) return;
+    problems_.fail(field.line, column_,
+                   join("a field of ", bytes, " bytes, but at most ", options_.max_field_bytes,
+                        " are allowed; is the end of a quote missing?"));
+  }
   void count_lines(size_t first, size_t last) {
     for (auto i = first; i < last; ++i) line_ += text_[i] == '\n' || (text_[i] == '\r' && text_[i + 1] != '\n');
   }

@@ -1,8 +1,10 @@
 // Curves in a picture: lines with axes, ticks and a legend. For learning curves.
 #pragma once
 
+#include <cmath>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gradus/io/canvas.hpp"
