@@ -37,6 +37,7 @@
 #include "gradus/nn/conv2d.hpp"
 #include "gradus/nn/dropout.hpp"
 #include "gradus/nn/init.hpp"
+#include "gradus/nn/inspect.hpp"
 #include "gradus/nn/linear.hpp"
 #include "gradus/nn/sequential.hpp"
 #include "gradus/nn/stateless.hpp"
