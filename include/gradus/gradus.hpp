@@ -96,4 +96,6 @@
 #include "gradus/tensor/print.hpp"
 #include "gradus/tensor/tensor.hpp"
 #include "gradus/train/loop.hpp"
+#include "gradus/train/metrics_log.hpp"
+#include "gradus/train/metrics_record.hpp"
 #include "gradus/train/progress.hpp"
