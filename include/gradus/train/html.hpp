@@ -1,6 +1,7 @@
 // Text and bytes within HTML.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>

@@ -1,6 +1,7 @@
 // The numbers of a run in files: for people, spreadsheets, and the report.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <initializer_list>

@@ -1,8 +1,7 @@
 // One line of a metrics log, as text and back.
 #pragma once
 
-#include <algorithm>
-#include <cstdlib>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
