@@ -70,7 +70,9 @@ template <class T, size_t N>
 struct NodeWithEdges : GraphNode {
   using GraphNode::GraphNode;
   std::array<Edge, N> inputs;
+  std::array<Shape, N> shapes;
   std::span<const Edge> edges() const override { return inputs; }
+  std::span<const Shape> input_shapes() const override { return shapes; }
   TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
 };
 
@@ -116,14 +118,13 @@ class GradientClosure {
 template <class T, size_t N>
 struct ClosuresNode final : NodeWithEdges<T, N> {
   std::array<GradientClosure<T>, N> closures;  // empty where no gradient is needed
-  std::array<Shape, N> shapes;
 
   using NodeWithEdges<T, N>::NodeWithEdges;
   template <class F>
   void set(size_t i, Wrt<F>& part) {
+    this->shapes[i] = part.shape;
     if (!part.edge.node) return;
     this->inputs[i] = std::move(part.edge);
-    shapes[i] = part.shape;
     closures[i] = GradientClosure<T>(std::move(part.gradient));
   }
   void run_backward(BackwardWalk& walk) override {
@@ -131,7 +132,7 @@ struct ClosuresNode final : NodeWithEdges<T, N> {
     for (size_t i = 0; i < N; ++i) {
       if (!closures[i] || !this->inputs[i].node->wanted) continue;
       auto result = closures[i](dy);
-      check_gradient(this->name, i, result, shapes[i]);
+      check_gradient(this->name, i, result, this->shapes[i]);
       walk.deliver(this->inputs[i], std::move(result));
     }
   }
@@ -145,7 +146,6 @@ struct ClosuresNode final : NodeWithEdges<T, N> {
 template <class T, class F, size_t Outputs, size_t Inputs>
 struct ClosureNode final : NodeWithEdges<T, Inputs> {
   std::optional<F> closure;
-  std::array<Shape, Inputs> shapes;
 
   ClosureNode(const char* op, F&& f) : NodeWithEdges<T, Inputs>(op), closure(std::move(f)) {}
   void run_backward(BackwardWalk& walk) override {
@@ -160,7 +160,7 @@ struct ClosureNode final : NodeWithEdges<T, Inputs> {
     size_t i = 0;
     auto one = [&](const auto& result) {
       if (mask[i]) {
-        check_gradient(this->name, i, result.impl(), shapes[i]);
+        check_gradient(this->name, i, result.impl(), this->shapes[i]);
         walk.deliver(this->inputs[i], result.impl());
       }
       ++i;
@@ -181,8 +181,9 @@ namespace gradus::inline GRADUS_BUILD {
 /// The closure is dropped at once when the input needs no gradient.
 template <Element A, class F>
 detail::Wrt<std::decay_t<F>> wrt(const Tensor<A>& input, F&& gradient) {
-  auto edge = grad_enabled() ? detail::edge_of(input.impl()) : detail::Edge{};
-  auto shape = edge.node ? input.shape() : Shape();
+  auto recorded = grad_enabled();
+  auto edge = recorded ? detail::edge_of(input.impl()) : detail::Edge{};
+  auto shape = recorded && input.defined() ? input.shape() : Shape();
   return {std::move(edge), shape, std::forward<F>(gradient)};
 }
 

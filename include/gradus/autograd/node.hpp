@@ -47,6 +47,8 @@ struct GraphNode : Pooled {
 
   virtual bool is_leaf() const { return false; }
   virtual std::span<const Edge> edges() const = 0;
+  /// The inputs' shapes, in the order of edges(): what a look at the graph learns sizes from. () where there is none.
+  virtual std::span<const Shape> input_shapes() const { return {}; }
   /// Takes the gradients of the outputs and hands one to each wanted edge.
   virtual void run_backward(class BackwardWalk& walk) = 0;
   /// Lets go of saved tensors and edges.

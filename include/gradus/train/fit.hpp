@@ -11,7 +11,7 @@
 namespace gradus::training::inline GRADUS_BUILD {
 
 /// A number that is computed after each epoch.
-struct Metric {
+struct EpochMetric {
   std::string name;
   std::function<double()> compute;
 };
@@ -38,7 +38,7 @@ struct FitOptions {
   ProgressOptions progress = {};
   bool accuracy = true;                                    ///< count right answers where there are classes
   std::function<double(int64_t step)> schedule = nullptr;  ///< factors of the learning rate, such as optim::cosine(...)
-  std::vector<Metric> metrics = {};
+  std::vector<EpochMetric> metrics = {};
   EarlyStopping early_stopping = {};
   Checkpoint* checkpoint = nullptr;  ///< resumed before the first step; fit adds model, optimizer, schedule and loader
   double checkpoint_seconds = 30;    ///< at least so many between two saves within an epoch; each epoch's end is saved
@@ -220,7 +220,7 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
     if constexpr (requires { loader.size(); })
       whole = state.tally.samples() > 0 && state.tally.samples() >= static_cast<int64_t>(loader.size());
     if (!whole) {
-      ModeGuard mode(model, true);
+      nn::detail::ModeGuard mode(model, true);
       auto began = steady_seconds(), earlier = state.seconds;
       run_batches(loader, progress, state.tally, [&](auto& batch) {
         compute_loss(model, batch, loss_function, state.tally, options.accuracy).backward();

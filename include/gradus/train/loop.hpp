@@ -6,6 +6,7 @@
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/metrics/accuracy.hpp"
 #include "gradus/metrics/mean.hpp"
+#include "gradus/nn/mode_guard.hpp"
 #include "gradus/train/progress.hpp"
 
 namespace gradus::training::inline GRADUS_BUILD {
@@ -29,34 +30,6 @@ struct EpochOptions {
 }  // namespace gradus::training::inline GRADUS_BUILD
 
 namespace gradus::training::detail::inline GRADUS_BUILD {
-
-/// Sets the training flags of a model's layers, and at the end of the scope sets them back as they were.
-template <class Model>
-class ModeGuard {
- public:
-  ModeGuard(Model& model, bool training) : model_(model) {
-    visit([&](Training& flag) { before_.push_back(flag.on); });
-    gradus::train(model_, training);
-  }
-  ~ModeGuard() {
-    size_t index = 0;
-    visit([&](Training& flag) { flag.on = before_[index++]; });
-  }
-  ModeGuard(const ModeGuard&) = delete;
-  ModeGuard& operator=(const ModeGuard&) = delete;
-
- private:
-  template <class F>
-  void visit(F&& f) {
-    gradus::detail::walk_fields("", model_, [&](const std::string&, auto& part) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Training>) f(part);
-      return true;
-    });
-  }
-
-  Model& model_;
-  std::vector<char> before_;
-};
 
 /// Calls the model with all parts of a batch but the last, which is the target.
 template <class Model, class Batch>
@@ -167,7 +140,7 @@ namespace gradus::training::inline GRADUS_BUILD {
 template <class Model, class Loader, class LossFunction, class Optimizer>
 EpochResult train_epoch(Model& model, Loader&& loader, LossFunction&& loss_function, Optimizer& optimizer,
                         const EpochOptions& options = {}) {
-  detail::ModeGuard mode(model, true);
+  nn::detail::ModeGuard mode(model, true);
   detail::Tally tally;
   auto seconds = detail::run_batches(loader, options.progress, tally, [&](auto& batch) {
     detail::compute_loss(model, batch, loss_function, tally, options.accuracy).backward();
@@ -183,7 +156,7 @@ EpochResult train_epoch(Model& model, Loader&& loader, LossFunction&& loss_funct
 /// The same without learning: in eval mode and under no_grad; the model is left in the mode it was in.
 template <class Model, class Loader, class LossFunction>
 EpochResult evaluate(Model& model, Loader&& loader, LossFunction&& loss_function, const EpochOptions& options = {}) {
-  detail::ModeGuard mode(model, false);
+  nn::detail::ModeGuard mode(model, false);
   NoGradGuard no_grad;
   detail::Tally tally;
   auto seconds = detail::run_batches(loader, options.progress, tally, [&](auto& batch) {

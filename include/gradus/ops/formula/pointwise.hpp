@@ -182,7 +182,6 @@ template <Floating T, size_t N>
 struct PointwiseNode final : NodeWithEdges<T, N> {
   const PointwiseTable& table;
   std::array<KeptOperand, N> operands;
-  std::array<Shape, N> shapes;
 
   /// Keeps the operands that the gradient of some wanted one reads.
   PointwiseNode(const char* op, const PointwiseTable& what, const GivenOperand* given)
@@ -195,7 +194,7 @@ struct PointwiseNode final : NodeWithEdges<T, N> {
     for (size_t k = 0; k < N; ++k) {
       operands[k] = given[k].number;
       if (given[k].tensor == nullptr) continue;
-      shapes[k] = (*given[k].tensor)->shape;
+      this->shapes[k] = (*given[k].tensor)->shape;
       operands[k].bytes = size_of((*given[k].tensor)->dtype);
       if ((reads >> k & 1u) != 0) operands[k].save(*given[k].tensor);
     }
@@ -205,7 +204,7 @@ struct PointwiseNode final : NodeWithEdges<T, N> {
     for (size_t k = 0; k < N; ++k) {
       if (!this->inputs[k].node || !this->inputs[k].node->wanted) continue;
       walk.deliver(this->inputs[k],
-                   sum_to(Tensor<T>(gradient_of(table.gradients[k], this->gradient)), shapes[k]).impl());
+                   sum_to(Tensor<T>(gradient_of(table.gradients[k], this->gradient)), this->shapes[k]).impl());
     }
   }
   void release() override {

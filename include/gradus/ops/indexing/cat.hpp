@@ -11,17 +11,18 @@ template <Floating T>
 struct CatNode final : GraphNode {
   int axis;
   std::vector<Edge> inputs;
-  std::vector<int64_t> sizes;
+  std::vector<Shape> shapes;
 
   explicit CatNode(int a) : GraphNode("cat"), axis(a) {}
   std::span<const Edge> edges() const override { return inputs; }
+  std::span<const Shape> input_shapes() const override { return shapes; }
   TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
   void run_backward(BackwardWalk& walk) override {
     Tensor<T> dy(gradient);
     int64_t start = 0;
-    for (size_t i = 0; i < inputs.size(); start += sizes[i++]) {
+    for (size_t i = 0; i < inputs.size(); start += shapes[i++][axis]) {
       if (inputs[i].node && inputs[i].node->wanted)
-        walk.deliver(inputs[i], slice(dy, axis, start, start + sizes[i]).impl());
+        walk.deliver(inputs[i], slice(dy, axis, start, start + shapes[i][axis]).impl());
     }
   }
   void release() override { inputs.clear(); }
@@ -60,7 +61,7 @@ Tensor<T> cat(const std::vector<Tensor<T>>& parts, int64_t axis = 0) {
       y.impl()->node = detail::NodeRef(node);
       for (const auto& part : parts) {
         node->inputs.push_back(detail::edge_of(part.impl()));
-        node->sizes.push_back(part.shape()[a]);
+        node->shapes.push_back(part.shape());
       }
     }
   }
