@@ -29,6 +29,15 @@ struct PacketOf {
 template <class C>
 using Packet = typename PacketOf<C>::type;
 
+/// A packet anywhere in memory. Moving all packets of a register at once, by memcpy, is slow: g++ takes the way over
+/// the stack, in pieces that are smaller than a packet.
+template <class C>
+struct PacketInMemoryOf {
+  typedef C type __attribute__((vector_size(register_bytes), aligned(alignof(C)), may_alias));
+};
+template <class C>
+using PacketInMemory = typename PacketInMemoryOf<C>::type;
+
 /// The whole number of C's size, for bit patterns and masks.
 template <class C>
 using Bits = std::conditional_t<sizeof(C) == 4, int32_t, int64_t>;
@@ -118,7 +127,9 @@ class Simd {
     static_assert(std::is_same_v<Compute<T>, C>);
     Simd x;
     if constexpr (std::is_same_v<T, C>) {
-      __builtin_memcpy(x.p, from, sizeof(x.p));
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k)
+        x.p[k] = reinterpret_cast<P>(*reinterpret_cast<const PacketInMemory<C>*>(from + k * packet_lanes));
     } else if constexpr (std::is_same_v<T, bf16>) {
       alignas(64) uint32_t lanes[simd_lanes];
       for (int i = 0; i < simd_lanes; ++i) lanes[i] = static_cast<uint32_t>(from[i].bits) << 16;
@@ -134,7 +145,9 @@ class Simd {
   template <Element T>
   GRADUS_INLINE void store(T* to) const {
     if constexpr (std::is_same_v<T, C>) {
-      __builtin_memcpy(to, p, sizeof(p));
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k)
+        *reinterpret_cast<PacketInMemory<C>*>(to + k * packet_lanes) = reinterpret_cast<PacketInMemory<C>>(p[k]);
     } else if constexpr (std::is_same_v<T, bf16>) {
       alignas(64) uint32_t lanes[simd_lanes];
       __builtin_memcpy(lanes, p, sizeof(lanes));

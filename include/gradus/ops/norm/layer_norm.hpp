@@ -16,11 +16,12 @@ RowMoments<Compute<T>> row_moments(const T* row, int64_t n, double eps) {
   using C = Compute<T>;
   auto add = [](C a, C b) { return a + b; };
   Simd<C> total(C(0)), squares(C(0));
-  for_each_register(row, n, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
+  for_each_register(row, n, C(0), [&](int64_t, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA { total = total + v; });
   auto mean = fold_lanes(total, add) / static_cast<C>(n);
   Simd<C> center(mean);
-  for_each_register(row, n, mean,
-                    [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
+  for_each_register(row, n, mean, [&](int64_t, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA {
+    squares = fma(v - center, v - center, squares);
+  });
   return {mean, C(1) / std::sqrt(fold_lanes(squares, add) / static_cast<C>(n) + static_cast<C>(eps))};
 }
 
@@ -28,6 +29,20 @@ RowMoments<Compute<T>> row_moments(const T* row, int64_t n, double eps) {
 template <class C, class T>
 GRADUS_INLINE Simd<C> parameter_lanes(const T* parameter, int64_t i, int64_t count, C missing) {
   return parameter != nullptr ? load_some<C>(parameter + i, count) : Simd<C>(missing);
+}
+
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias of one row; returns its moments.
+template <class T>
+RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y) {
+  using C = Compute<T>;
+  auto moments = row_moments(x, n, eps);
+  Simd<C> mean(moments.mean), inverse(moments.inverse);
+  for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
+    auto normal = (v - mean) * inverse;
+    store_some(fma(normal, parameter_lanes(weight, i, count, C(1)), parameter_lanes(bias, i, count, C(0))), y + i,
+               count);
+  });
+  return moments;
 }
 
 /// Sums for the gradients of weight and bias, (parts, 2, width) with the width rounded up to whole registers.
@@ -62,7 +77,7 @@ void layer_norm_row_gradient(const T* dy, const T* x, const T* weight, RowMoment
                              C* db) {
   auto add = [](C a, C b) { return a + b; };
   Simd<C> mean(moments.mean), inverse(moments.inverse), plain(C(0)), scaled(C(0));
-  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = (load_some<C>(x + i, count) - mean) * inverse;
     if (dw != nullptr) {
       fma(v, normal, Simd<C>::load(dw + i)).store(dw + i);
@@ -73,7 +88,7 @@ void layer_norm_row_gradient(const T* dy, const T* x, const T* weight, RowMoment
     scaled = fma(g, normal, scaled);
   });
   Simd<C> mean_g(fold_lanes(plain, add) / static_cast<C>(n)), slope(fold_lanes(scaled, add) / static_cast<C>(n));
-  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = (load_some<C>(x + i, count) - mean) * inverse;
     auto g = v * parameter_lanes(weight, i, count, C(1));
     store_some((g - mean_g - normal * slope) * inverse, dx + i, count);
@@ -143,15 +158,7 @@ Tensor<T> layer_norm(const Tensor<T>& x_in, const Shape& normalized_shape, const
   auto* weights = weight.defined() ? dense_weight.data() : nullptr;
   auto* biases = bias.defined() ? dense_bias.data() : nullptr;
   detail::for_rows(rows, width, [&](int64_t row) {
-    auto* from = x.data() + row * width;
-    auto [mean, inverse] = of_rows[row] = detail::row_moments(from, width, eps);
-    detail::Simd<C> center(mean), scale(inverse);
-    detail::for_each_register(from, width, C(0), [&](int64_t i, const detail::Simd<C>& v, int64_t count) {
-      auto normal = (v - center) * scale;
-      detail::store_some(fma(normal, detail::parameter_lanes(weights, i, count, C(1)),
-                             detail::parameter_lanes(biases, i, count, C(0))),
-                         to + row * width + i, count);
-    });
+    of_rows[row] = detail::normalize_row(x.data() + row * width, weights, biases, width, eps, to + row * width);
   });
   return differentiable("layer_norm", y, inputs(x, weight, bias),
                         [x = saved(x), weight = saved(weight), normalized_shape, moments, eps](
