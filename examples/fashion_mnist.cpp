@@ -18,13 +18,12 @@
 #include "gradus/io/model.hpp"
 #include "gradus/metrics/confusion_matrix.hpp"
 #include "gradus/models/lenet.hpp"
-#include "gradus/nn/inspect.hpp"
+#include "gradus/nn/summary.hpp"
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/train/fit.hpp"
 #include "gradus/train/metrics_log.hpp"
-#include "gradus/train/report.hpp"
 
 using namespace gradus;
 
@@ -49,7 +48,7 @@ lost machine) and started again, it goes on where it was.
   --data DIR        folder with the four Fashion-MNIST files (.gz or unpacked); searched for unless given
   --digits DIR      the small set that is used when they are not found (data/uci-digits)
   --small           use the small set in any case
-  --out DIR         where weights, metrics, picture, report and summary.json go (runs/fashion_mnist)
+  --out DIR         where weights, metrics, picture and summary.json go (runs/fashion_mnist)
   --epochs N        passes over the training images (6)
   --batch-size N    images a step (64)
   --lr X            highest learning rate (0.0015)
@@ -181,13 +180,6 @@ Tensor<int64_t> classify(const models::LeNet<float>& model, const Tensor<float>&
   return cat(parts);
 }
 
-/// "92.20 %"
-std::string percent(double share) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof(buffer), "%.2f %%", 100 * share);
-  return buffer;
-}
-
 /// The first test images with what the network takes them for: green where it is right, red with the truth where not.
 void draw_contact_sheet(const std::string& path, const Sets& sets, const Tensor<int64_t>& predictions) {
   constexpr int64_t columns = 10, rows = 6, tile = 28 * 3, gap = 10, caption = 26;
@@ -205,43 +197,6 @@ void draw_contact_sheet(const std::string& path, const Sets& sets, const Tensor<
     if (!right) canvas.text(left, top + tile + 15, "is " + name(sets.test_labels(i)), {90, 90, 90});
   }
   canvas.write(path);
-}
-
-/// report.html: what this run was, and how well it went.
-void report_run(const Options& options, const Sets& sets, models::LeNet<float>& model,
-                const metrics::ConfusionMatrix& matrix, const training::History& history, double train_seconds,
-                double images_per_second) {
-  training::Chart losses{.title = "Loss", .x_label = "epoch", .y_label = "cross entropy"};
-  training::Chart accuracies{.title = "Accuracy", .x_label = "epoch", .y_label = "share of right answers"};
-  losses.series = accuracies.series = {{"training", {}, {}}, {"test", {}, {}}};
-  for (const auto& record : history.epochs) {
-    auto add = [&](training::Chart& chart, size_t which, double value) {
-      chart.series[which].x.push_back(record.epoch);
-      chart.series[which].y.push_back(value);
-    };
-    add(losses, 0, record.train.loss);
-    add(losses, 1, record.validation->loss);
-    add(accuracies, 0, *record.train.accuracy);
-    add(accuracies, 1, *record.validation->accuracy);
-  }
-  training::Report report{.title = sets.name, .confusion = matrix};
-  report.note = join("A convolutional network of ", count_parameters(model), " parameters after ", options.epochs,
-                     " passes over ", sets.train_labels.numel(), " images.");
-  report.figures = {{"test accuracy", percent(matrix.accuracy())},
-                    {"training", join(std::llround(train_seconds), " s")},
-                    {"speed", join(std::llround(images_per_second), " images/s")}};
-  report.charts = {losses, accuracies};
-  report.pictures = {
-      training::picture_from_file("What the network takes test images for: green frames are right, red ones wrong",
-                                  options.out + "/predictions.png")};
-  report.settings = {{"data", sets.name},
-                     {"training images", std::to_string(sets.train_labels.numel())},
-                     {"test images", std::to_string(sets.test_labels.numel())},
-                     {"epochs", std::to_string(options.epochs)},
-                     {"batch size", std::to_string(options.batch_size)},
-                     {"optimizer", join("AdamW, learning rate up to ", options.lr)}};
-  report.listings = {{"Model", summary(model, slice(sets.test_images, 0, 0, 1))}};
-  training::write_report(options.out + "/report.html", report);
 }
 
 std::atomic<bool> interrupted = false;
@@ -318,7 +273,6 @@ int run(int argc, char** argv) {
   auto reloaded = metrics::accuracy(classify(fresh, sets.test_images), sets.test_labels);
   draw_contact_sheet(picture, sets, predictions);
   auto images_per_second = static_cast<double>(options.epochs) * static_cast<double>(train.size()) / train_seconds;
-  report_run(options, sets, model, matrix, history, train_seconds, images_per_second);
   auto record = io::Json::object({{"data", sets.name},
                                   {"test_accuracy", matrix.accuracy()},
                                   {"reloaded_accuracy", reloaded},
@@ -332,7 +286,7 @@ int run(int argc, char** argv) {
   std::printf("test accuracy %.2f %%, after loading the saved weights into a fresh model %.2f %%\n",
               100 * matrix.accuracy(), 100 * reloaded);
   std::printf(
-      "trained for %.1f s, %.0f images/s\n\n%s: report.html, weights.safetensors, metrics.csv, metrics.jsonl, "
+      "trained for %.1f s, %.0f images/s\n\n%s: weights.safetensors, metrics.csv, metrics.jsonl, "
       "predictions.png, summary.json\n",
       train_seconds, images_per_second, options.out.c_str());
   return 0;

@@ -8,17 +8,8 @@
 
 using namespace gradus;
 using gradus::test::check_error;
-using io::detail::PlotAxis;
 
 namespace {
-
-using Labels = std::vector<std::string>;
-
-Labels tick_labels(const PlotAxis& axis) {
-  Labels labels;
-  for (auto tick : axis.ticks()) labels.push_back(axis.label(tick));
-  return labels;
-}
 
 constexpr io::Color first_color{0, 114, 178}, second_color{213, 94, 0};
 
@@ -41,20 +32,6 @@ struct Painted {
 };
 
 }  // namespace
-
-TEST_CASE("plot axis: ticks are round numbers, labelled with the decimals they need") {
-  CHECK(tick_labels(PlotAxis(1, 10, 8, false)) == Labels{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"});
-  CHECK(tick_labels(PlotAxis(0, 100, 5, false)) == Labels{"0", "20", "40", "60", "80", "100"});
-  CHECK(tick_labels(PlotAxis(0.113, 0.387, 5, true)) == Labels{"0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40"});
-  CHECK(tick_labels(PlotAxis(-1.2, 0.7, 4, true)) == Labels{"-1.5", "-1.0", "-0.5", "0", "0.5", "1.0"});
-  CHECK(tick_labels(PlotAxis(0, 3e7, 3, true)) == Labels{"0", "1e+07", "2e+07", "3e+07"});
-  CHECK(tick_labels(PlotAxis(0, 3e-8, 3, true)) == Labels{"0", "1e-08", "2e-08", "3e-08"});
-  CHECK(tick_labels(PlotAxis(5, 5, 4, true)) == Labels{"4.4", "4.6", "4.8", "5.0", "5.2", "5.4", "5.6"});
-  CHECK(tick_labels(PlotAxis(0, 0, 2, true)) == Labels{"-1", "0", "1"});
-  CHECK(PlotAxis(1e16, 1e16 + 2, 5, true).ticks().size() < 20);
-  CHECK(PlotAxis(-1e100, 1e100, 5, true).ticks().size() == 5);
-  CHECK(PlotAxis(2, 6, 4, false).place(3) == Approx(0.25));
-}
 
 TEST_CASE("plot: a line goes from corner to corner of its area, and the legend shows its colour") {
   io::Plot plot({.title = "T", .x_label = "x", .y_label = "y", .width = 600, .height = 400});

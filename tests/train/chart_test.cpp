@@ -38,6 +38,11 @@ TEST_CASE("chart: ticks are round numbers that people read") {
   CHECK(labels_of(round_axis(-3, -0.1, 6)) == Labels{"-3.0", "-2.5", "-2.0", "-1.5", "-1.0", "-0.5", "0"});
   CHECK(labels_of(round_axis(0.5, 0.5, 6)) == Labels{"0.44", "0.46", "0.48", "0.50", "0.52", "0.54", "0.56"});
   CHECK(labels_of(round_axis(0, 0, 4)) == Labels{"-1.0", "-0.5", "0", "0.5", "1.0"});
+  CHECK(labels_of(round_axis(0, 3e-8, 3)) == Labels{"0", "1e-08", "2e-08", "3e-08"});
+  CHECK(round_axis(1e16, 1e16 + 2, 5).ticks.size() < 20);
+  CHECK(tight_axis(1e16, 1e16 + 2, false, 5).ticks.size() < 20);
+  CHECK(round_axis(-1e100, 1e100, 5).ticks.size() == 5);
+  CHECK(tight_axis(2, 6, false, 4).place(3) == Approx(0.25));
   CHECK(labels_of(tight_axis(1, 6, true, 8)) == Labels{"1", "2", "3", "4", "5", "6"});
   CHECK(labels_of(tight_axis(1, 3, true, 8)) == Labels{"1", "2", "3"});
   CHECK(labels_of(tight_axis(7, 7, true, 8)) == Labels{"7"});

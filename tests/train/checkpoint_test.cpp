@@ -148,6 +148,10 @@ TEST_CASE("checkpoint: two files take turns, and the whole one counts when the n
     CHECK(Run<float>(path).checkpoint.resume().file == newest);
     CHECK(test::read_bytes(newest) == whole);
   }
+  ::unlink(newest.c_str());
+  std::filesystem::create_directory(newest);  // cannot be read at all
+  CHECK(Run<float>(path).checkpoint.resume().skipped == "cannot open " + newest + ": it is not a regular file");
+  std::filesystem::remove(newest);
   test::write_bytes(newest, "x");
   test::write_bytes(older, "y");
   Run<float> lost(path);

@@ -41,14 +41,14 @@ data::TensorDataset<float, int64_t> circle(uint64_t seed, int64_t count) {
 }
 
 /// A training that can be stopped and resumed, and what it came to.
-struct Training1 {
+struct FitRun {
   Classifier model;
   optim::AdamW<float> adam{model, {.lr = 0.02}};
   data::Loader<data::TensorDataset<float, int64_t>> train{circle(1, 100), {.batch_size = 16, .shuffle = true}};
   data::Loader<data::TensorDataset<float, int64_t>> test{circle(2, 60), {.batch_size = 60}};
   training::History history;
 
-  explicit Training1(uint64_t seed = 3) : model((manual_seed(seed), Classifier())) {}
+  explicit FitRun(uint64_t seed = 3) : model((manual_seed(seed), Classifier())) {}
   void fit(training::FitOptions options) {
     options.progress.show = training::Show::never;
     history = training::fit(model, train, test, class_loss, adam, options);
@@ -71,7 +71,7 @@ std::vector<double> numbers_of(const training::History& history) {  // all but t
 }  // namespace
 
 TEST_CASE("fit: learns, and records each epoch") {
-  Training1 training;
+  FitRun training;
   int64_t before = 0, after = 0;
   std::vector<int> epochs;
   training.fit({.epochs = 30,
@@ -96,8 +96,18 @@ TEST_CASE("fit: learns, and records each epoch") {
   CHECK(!history.resumed);
 }
 
+TEST_CASE("fit: without a schedule the rate is its user's") {
+  FitRun training;
+  training.fit({.epochs = 3, .after_epoch = [&](const training::EpochRecord& record) {
+                  training.adam.set_lr(0.02 / (1 + record.epoch));
+                }});
+  CHECK(training.history.epochs[0].lr == 0.02);
+  CHECK(training.history.epochs[1].lr == 0.01);
+  CHECK(training.adam.lr() == 0.005);
+}
+
 TEST_CASE("fit: without validation; a record as a line") {
-  Training1 training;
+  FitRun training;
   auto history = training::fit(training.model, training.train, class_loss, training.adam,
                                {.epochs = 2, .progress = {.show = training::Show::never}});
   CHECK(history.epochs.size() == 2);
@@ -107,7 +117,7 @@ TEST_CASE("fit: without validation; a record as a line") {
 }
 
 TEST_CASE("fit: stops early and gives the best weights back") {
-  Training1 training;
+  FitRun training;
   std::vector<std::vector<float>> weights;
   auto worse_from_4 = [&] {
     weights.push_back(training.weights());
@@ -123,7 +133,7 @@ TEST_CASE("fit: stops early and gives the best weights back") {
   CHECK(training.weights() == weights[3]);
   CHECK(weights[3] != weights[6]);
 
-  Training1 kept;
+  FitRun kept;
   weights.clear();
   auto nan_first = [&] { return weights.push_back(kept.weights()), weights.size() == 1 ? NAN : 1.0; };
   kept.fit({.epochs = 50,
@@ -144,12 +154,12 @@ TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the hist
     return result;
   };
   training::Checkpoint unbroken_file(folder / "unbroken");
-  Training1 unbroken;
+  FitRun unbroken;
   unbroken.fit(options(&unbroken_file));
   for (int64_t stop : {1, 3, 7, 8, 13, 14, 27}) {
     INFO("stopped after step " << stop);
     auto path = folder / ("run" + std::to_string(stop));
-    Training1 broken;
+    FitRun broken;
     training::Checkpoint broken_file(path);
     auto stopping = options(&broken_file);
     stopping.after_step = [&](int64_t step) {
@@ -157,7 +167,7 @@ TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the hist
     };
     CHECK_THROWS_AS(broken.fit(stopping), ValueError);
     training::Checkpoint resumed_file(path);
-    Training1 resumed(77);
+    FitRun resumed(77);
     resumed.fit(options(&resumed_file));
     CHECK(resumed.history.resumed);
     CHECK(numbers_of(resumed.history) == numbers_of(unbroken.history));
@@ -165,7 +175,7 @@ TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the hist
     CHECK(resumed.history.best_epoch == unbroken.history.best_epoch);
   }
   training::Checkpoint again_file(folder / "unbroken");  // a finished run has nothing left to do
-  Training1 again(5);
+  FitRun again(5);
   again.fit(options(&again_file));
   CHECK(numbers_of(again.history) == numbers_of(unbroken.history));
   CHECK(again.weights() == unbroken.weights());
@@ -173,10 +183,10 @@ TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the hist
 
 TEST_CASE("fit: cancelled by another thread it saves, and goes on later") {
   TemporaryFolder folder;
-  Training1 unbroken;
+  FitRun unbroken;
   unbroken.fit({.epochs = 3});
   std::atomic<bool> cancel = false;
-  Training1 stopped;
+  FitRun stopped;
   training::Checkpoint file(folder / "run");
   int64_t last = 0;
   stopped.fit({.epochs = 3, .checkpoint = &file, .cancel = &cancel, .after_step = [&](int64_t step) {
@@ -187,7 +197,7 @@ TEST_CASE("fit: cancelled by another thread it saves, and goes on later") {
   CHECK(stopped.history.cancelled);
   CHECK(!stopped.history.stopped_early);
   CHECK(stopped.history.epochs.size() == 1);
-  Training1 resumed(8);
+  FitRun resumed(8);
   training::Checkpoint again(folder / "run");
   resumed.fit({.epochs = 3, .checkpoint = &again});
   CHECK(numbers_of(resumed.history) == numbers_of(unbroken.history));
@@ -195,7 +205,7 @@ TEST_CASE("fit: cancelled by another thread it saves, and goes on later") {
 }
 
 TEST_CASE("fit: what cannot be is refused") {
-  Training1 training;
+  FitRun training;
   check_error<ValueError>([&] { training.fit({.epochs = -1}); }, "fit: -1 epochs, but must not be negative");
   check_error<ValueError>([&] { training.fit({.epochs = 1, .early_stopping = {.patience = 1, .monitor = "f1"}}); },
                           "fit: 'f1' is to be monitored, but is neither loss, accuracy nor a metric");

@@ -43,7 +43,7 @@ struct GraphNode : Pooled {
   std::unique_ptr<GradientHooks> hooks;
 
   explicit GraphNode(const char* op) : name(op), sequence(next_sequence()) {}
-  virtual ~GraphNode() = default;
+  [[gnu::noinline]] virtual ~GraphNode() {}  // else compiled again in every kind of node
 
   virtual bool is_leaf() const { return false; }
   virtual std::span<const Edge> edges() const = 0;

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "gradus/io/axis.hpp"
 #include "gradus/io/canvas.hpp"
-#include "gradus/io/plot_axis.hpp"
 
 namespace gradus::io::inline GRADUS_BUILD {
 
@@ -46,10 +46,6 @@ class Plot {
     top += (options_.y_label.empty() ? 0 : line) + gap;
     auto bottom = options_.height - line - gap / 2 - (options_.x_label.empty() ? 0 : line);
 
-    auto range = [](const Range& values, int64_t pixels, int64_t a_tick, bool whole_steps) {
-      require<ValueError>(values.low <= values.high, "Plot: no finite point to draw");
-      return detail::PlotAxis(values.low, values.high, pixels / a_tick, whole_steps);
-    };
     Range xs, ys;
     for (const auto& each : series_) {
       for (size_t i = 0; i < each.x.size(); ++i) {
@@ -58,12 +54,14 @@ class Plot {
         ys.add(each.y[i]);
       }
     }
-    auto y_axis = range(ys, bottom - top, 60, true);
+    require<ValueError>(ys.low <= ys.high, "Plot: no finite point to draw");
+    auto ticks = [](int64_t pixels, int64_t each) { return std::max(2, static_cast<int>(pixels / each)); };
+    auto y_axis = detail::round_axis(ys.low, ys.high, ticks(bottom - top, 50));
     int64_t left = 0;
-    for (auto tick : y_axis.ticks()) left = std::max(left, Canvas::text_width(y_axis.label(tick), scale));
+    for (const auto& tick : y_axis.ticks) left = std::max(left, Canvas::text_width(tick.label, scale));
     left += 2 * gap;
     auto right = options_.width - 2 * gap;
-    auto x_axis = range(xs, right - left, 110, false);
+    auto x_axis = detail::tight_axis(xs.low, xs.high, false, ticks(right - left, 90));
 
     Area area{left, top, right, bottom, x_axis, y_axis};
     draw_axes(canvas, area);
@@ -88,7 +86,7 @@ class Plot {
   /// What the axes enclose.
   struct Area {
     int64_t left, top, right, bottom;
-    detail::PlotAxis x_axis, y_axis;
+    detail::Axis x_axis, y_axis;
 
     double x(double value) const {
       return static_cast<double>(left) + x_axis.place(value) * static_cast<double>(right - left);
@@ -133,17 +131,15 @@ class Plot {
   }
 
   void draw_axes(Canvas& canvas, const Area& area) const {
-    for (auto tick : area.y_axis.ticks()) {
-      auto y = std::llround(area.y(tick));
+    for (const auto& [value, label] : area.y_axis.ticks) {
+      auto y = std::llround(area.y(value));
       canvas.rectangle(area.left, y, area.right - area.left, 1, grid);
-      auto label = area.y_axis.label(tick);
       canvas.text(area.left - gap / 2 - Canvas::text_width(label, scale), y - 6, label, ink, scale);
     }
-    for (auto tick : area.x_axis.ticks()) {
-      auto x = std::llround(area.x(tick));
+    for (const auto& [value, label] : area.x_axis.ticks) {
+      auto x = std::llround(area.x(value));
       canvas.rectangle(x, area.top, 1, area.bottom - area.top, grid);
       canvas.rectangle(x, area.bottom, 1, 5, axis_ink);
-      auto label = area.x_axis.label(tick);
       canvas.text(x - Canvas::text_width(label, scale) / 2, area.bottom + gap / 2, label, ink, scale);
     }
     canvas.rectangle(area.left, area.top, 1, area.bottom - area.top, axis_ink);

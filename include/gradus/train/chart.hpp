@@ -3,7 +3,8 @@
 
 #include <optional>
 
-#include "gradus/train/chart_axis.hpp"
+#include "gradus/io/axis.hpp"
+#include "gradus/train/html.hpp"
 #include "gradus/train/metrics_record.hpp"
 
 namespace gradus::training::inline GRADUS_BUILD {
@@ -41,6 +42,9 @@ inline Series metric_series(const std::vector<MetricsRecord>& records, const std
 }  // namespace gradus::training::inline GRADUS_BUILD
 
 namespace gradus::training::detail::inline GRADUS_BUILD {
+
+using io::detail::Axis, io::detail::fixed, io::detail::general;
+using io::detail::log_axis, io::detail::round_axis, io::detail::tight_axis;
 
 /// Many points as few that look the same: the smallest and the largest of each stretch, in their order.
 inline Series thinned(const Series& full, const Axis& y_axis, size_t most = 1000) {

@@ -24,7 +24,7 @@ inline uint64_t hash_bytes(uint64_t hash, const void* data, size_t bytes) {
 }
 
 /// Of names and contents, in any order.
-inline std::string hash_of(const std::vector<io::SafeTensorsEntry>& entries) {
+GRADUS_COLD inline std::string hash_of(const std::vector<io::SafeTensorsEntry>& entries) {
   uint64_t sum = 0;
   for (const auto& [name, tensor] : entries) {
     auto bytes = static_cast<size_t>(tensor->numel * size_of(tensor->dtype));
@@ -90,7 +90,7 @@ class Checkpoint {
   };
 
   /// Writes the older of the two files. IoError when it cannot; the other one stays good.
-  void save() {
+  GRADUS_COLD void save() {
     std::vector<io::SafeTensorsEntry> entries;
     detail::StateVisitor writer(entries);
     visit_parts(writer);
@@ -105,7 +105,7 @@ class Checkpoint {
 
   /// Puts everything back as it was at the last save. FormatError when the files are damaged or do not fit what was
   /// added, or when they were written with other settings; then nothing has changed.
-  Resumed resume() {
+  GRADUS_COLD Resumed resume() {
     Resumed result;
     auto file = newest(&result.skipped);
     if (!file) return result;
@@ -121,7 +121,7 @@ class Checkpoint {
   }
 
   /// Removes both files: the run is over.
-  void remove() {
+  GRADUS_COLD void remove() {
     for (int which = 0; which < 2; ++which) {
       auto file = file_name(which);
       if (::unlink(file.c_str()) != 0 && errno != ENOENT) io::detail::fail_io("remove", file);
@@ -135,7 +135,7 @@ class Checkpoint {
     void (*visit)(void* object, detail::StateVisitor& visitor);
   };
 
-  void add_part(Part part) {
+  GRADUS_COLD void add_part(Part part) {
     const auto& name = part.name;
     require<ValueError>(!name.empty() && name != "generator" && name.find('/') == name.npos,
                         "Checkpoint: a part is called '", name,
@@ -145,7 +145,7 @@ class Checkpoint {
     parts_.push_back(std::move(part));
   }
 
-  void visit_parts(detail::StateVisitor& visitor) {
+  GRADUS_COLD void visit_parts(detail::StateVisitor& visitor) {
     for (const auto& part : parts_) {
       visitor.enter(part.name);
       part.visit(part.object, visitor);
@@ -154,10 +154,12 @@ class Checkpoint {
     detail::visit_part(default_generator(), visitor);
   }
 
-  std::string file_name(int64_t which) const { return path_ + '.' + std::to_string(which) + ".safetensors"; }
+  GRADUS_COLD std::string file_name(int64_t which) const {
+    return path_ + '.' + std::to_string(which) + ".safetensors";
+  }
 
   /// The newer of the files that are whole; none when there is no file. FormatError when there are only damaged ones.
-  std::optional<io::SafeTensors> newest(std::string* skipped) {
+  GRADUS_COLD std::optional<io::SafeTensors> newest(std::string* skipped) {
     std::optional<io::SafeTensors> best;
     std::string problems;
     auto there = 0;
@@ -173,7 +175,7 @@ class Checkpoint {
         if (best && saves < saves_) continue;
         saves_ = saves;
         best = std::move(file);
-      } catch (const FormatError& error) {
+      } catch (const Error& error) {  // damaged, or the disk does not deliver it
         problems = problems.empty() ? error.what() : problems + "; " + error.what();
       }
     }
@@ -186,7 +188,7 @@ class Checkpoint {
     return best;
   }
 
-  static int64_t checked_count(const io::SafeTensors& file) {
+  GRADUS_COLD static int64_t checked_count(const io::SafeTensors& file) {
     const auto& metadata = file.metadata();
     for (const auto* key : {"gradus.run", "gradus.saves", "gradus.settings", "gradus.hash"})
       require<FormatError>(metadata.contains(key), file.path(), " is not a checkpoint: '", key, "' is missing");

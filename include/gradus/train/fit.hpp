@@ -28,7 +28,7 @@ struct EpochRecord {
 struct EarlyStopping {
   int patience = 0;              ///< stop after so many epochs without a better value; 0: never
   double min_delta = 0;          ///< how much better counts as better
-  std::string monitor = "loss";  ///< "loss" or "accuracy" (validation's where there is one), or a metric's name
+  const char* monitor = "loss";  ///< "loss" or "accuracy" (validation's where there is one), or a metric's name
   bool higher_is_better = false;
   bool restore_best = true;  ///< at the end the model gets the weights of its best epoch
 };
@@ -59,7 +59,7 @@ struct History {
 };
 
 /// "epoch 2/5  loss 0.3120  accuracy 88.61 %   validation loss 0.2954  accuracy 89.24 %   41.2 s"
-inline std::string to_string(const EpochRecord& record) {
+GRADUS_COLD inline std::string to_string(const EpochRecord& record) {
   auto text = join("epoch ", record.epoch);
   char buffer[64];
   auto add = [&](const char* title, const EpochResult& result) {
@@ -91,8 +91,7 @@ struct FitState {
   std::vector<double> flat;  // the records, on their way to or from a file
   size_t metrics = 0;
 
-  template <class Visitor>
-  void visit_state(Visitor&& visitor) {
+  GRADUS_COLD void visit_state(StateVisitor& visitor) {
     flat.clear();
     for (const auto& record : epochs) {
       auto add = [&](const EpochResult& result) {
@@ -115,7 +114,7 @@ struct FitState {
   }
 
  private:
-  void unflatten() {
+  GRADUS_COLD void unflatten() {
     auto width = 9 + metrics;
     epochs.clear();
     for (size_t at = 0; at + width <= flat.size(); at += width) {
@@ -134,9 +133,9 @@ struct FitState {
   }
 };
 
-inline double monitored(const EpochRecord& record, const FitOptions& options) {
+GRADUS_COLD inline double monitored(const EpochRecord& record, const FitOptions& options) {
   const auto& result = record.validation ? *record.validation : record.train;
-  const auto& name = options.early_stopping.monitor;
+  std::string_view name = options.early_stopping.monitor;
   if (name == "loss") return result.loss;
   if (name == "accuracy") {
     require<ValueError>(result.accuracy.has_value(), "fit: 'accuracy' is to be monitored, but this model has none");
@@ -153,7 +152,7 @@ inline double monitored(const EpochRecord& record, const FitOptions& options) {
 class Snapshot {
  public:
   Snapshot() = default;
-  explicit Snapshot(std::vector<gradus::detail::NamedImpl> tensors) : tensors_(std::move(tensors)) {
+  GRADUS_COLD explicit Snapshot(std::vector<gradus::detail::NamedImpl> tensors) : tensors_(std::move(tensors)) {
     for (auto& [name, tensor] : tensors_) {
       kept_.push_back(gradus::detail::allocate_impl(tensor->dtype, tensor->shape, tensor->storage->device()));
     }
@@ -168,7 +167,7 @@ class Snapshot {
       gradus::detail::copy_elements(*tensors_[i].impl, *kept_[i]);
     }
   }
-  void visit_state(StateVisitor& visitor) {
+  GRADUS_COLD void visit_state(StateVisitor& visitor) {
     for (size_t i = 0; i < kept_.size(); ++i) visitor.fixed(tensors_[i].name, kept_[i]);
   }
 
@@ -228,7 +227,7 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
         optimizer.step();
         optimizer.zero_grad();
         state.lr = optimizer.lr();
-        schedule.step();
+        if (options.schedule) schedule.step();
         ++state.steps;
         if (options.after_step) options.after_step(state.steps);
         state.seconds = earlier + steady_seconds() - began;

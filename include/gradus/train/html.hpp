@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <string>
 #include <string_view>
 
@@ -43,20 +41,6 @@ inline std::string to_base64(std::string_view bytes) {
     for (size_t k = 0; k < 4; ++k) out += i + k > bytes.size() ? '=' : digits[word >> (18 - 6 * k) & 63u];
   }
   return out;
-}
-
-/// With that many decimals, whatever the program's locale is.
-inline std::string fixed(double value, int decimals) {
-  char buffer[400];
-  auto end = std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::fixed, decimals).ptr;
-  auto text = std::string(buffer, end);
-  return text.find_first_of("123456789") == text.npos && text[0] == '-' ? text.substr(1) : text;  // no "-0.0"
-}
-
-/// As short as it can be with at most `digits` digits: "0.25", "1e-05", "12500".
-inline std::string general(double value, int digits = 6) {
-  char buffer[64];
-  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::general, digits).ptr};
 }
 
 }  // namespace gradus::training::detail::inline GRADUS_BUILD

@@ -38,14 +38,14 @@ class StateVisitor {
       *static_cast<Number*>(to) = static_cast<Number>(*reinterpret_cast<const Stored*>(from->data()));
     });
   }
-  void operator()(std::string_view name, std::string& value) {
+  GRADUS_COLD void operator()(std::string_view name, std::string& value) {
     visit(name, {DType::u8, value.data(), static_cast<int64_t>(value.size())}, &value,
           [](void* to, const TensorRef& from) {
             static_cast<std::string*>(to)->assign(reinterpret_cast<const char*>(from->data()),
                                                   static_cast<size_t>(from->numel));
           });
   }
-  void operator()(std::string_view name, std::vector<double>& value) {
+  GRADUS_COLD void operator()(std::string_view name, std::vector<double>& value) {
     visit(name, {DType::f64, value.data(), static_cast<int64_t>(value.size())}, &value,
           [](void* to, const TensorRef& from) {
             auto* values = reinterpret_cast<const double*>(from->data());
@@ -59,7 +59,7 @@ class StateVisitor {
          [](void* to, const TensorRef& from) { *static_cast<Tensor<T>*>(to) = Tensor<T>(from); });
   }
   /// A tensor that is there from the start and keeps its memory.
-  void fixed(std::string_view name, const TensorRef& tensor) {
+  GRADUS_COLD void fixed(std::string_view name, const TensorRef& tensor) {
     if (file_ == nullptr) return static_cast<void>(entries_->emplace_back(full(name), tensor));
     add_write(take(name, tensor->dtype, &tensor->shape), tensor.get(), [](void* to, const TensorRef& from) {
       auto& target = *static_cast<gradus::detail::TensorImpl*>(to);
@@ -73,7 +73,7 @@ class StateVisitor {
   }
 
   /// FormatError with everything that does not fit.
-  void apply() {
+  GRADUS_COLD void apply() {
     for (const auto& name : unused_) problems_ += "\n  not in the program: " + name;
     require<FormatError>(problems_.empty(), "resume: ", file_->path(), " does not fit this program:", problems_);
     for (auto& write : writes_) write.assign(write.target, write.stored);
@@ -98,7 +98,7 @@ class StateVisitor {
     if (stored) writes_.push_back({std::move(stored), target, assign});
   }
 
-  void visit(std::string_view name, const Values& values, void* target, Assign assign) {
+  GRADUS_COLD void visit(std::string_view name, const Values& values, void* target, Assign assign) {
     auto shape = values.count < 0 ? Shape() : Shape{values.count};
     if (file_ != nullptr)
       return add_write(take(name, values.dtype, values.count < 0 ? &shape : nullptr), target, assign);
@@ -107,7 +107,8 @@ class StateVisitor {
     if (bytes > 0) std::memcpy(stored->data(), values.data, bytes);
     entries_->emplace_back(full(name), std::move(stored));
   }
-  void lazy(std::string_view name, const TensorRef& now, DType dtype, const Shape& shape, void* target, Assign assign) {
+  GRADUS_COLD void lazy(std::string_view name, const TensorRef& now, DType dtype, const Shape& shape, void* target,
+                        Assign assign) {
     if (file_ == nullptr) {
       if (now) entries_->emplace_back(full(name), now);
     } else if (file_->contains(full(name))) {
@@ -118,7 +119,7 @@ class StateVisitor {
   }
 
   /// Null, and a line among the problems, when it is not there as wanted. No shape: any of one axis.
-  TensorRef take(std::string_view name, DType dtype, const Shape* shape) {
+  GRADUS_COLD TensorRef take(std::string_view name, DType dtype, const Shape* shape) {
     auto full_name = full(name);
     if (!file_->contains(full_name)) {
       problems_ += "\n  missing in the file: " + full_name;

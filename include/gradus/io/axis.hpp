@@ -1,12 +1,29 @@
-// Axes of a chart: the range shown, the ticks on it and their labels.
+// Axes of pictures and charts: the range shown, the ticks on it and their labels.
 #pragma once
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <string>
 #include <vector>
 
-#include "gradus/train/html.hpp"
+#include "gradus/core/config.hpp"
 
-namespace gradus::training::detail::inline GRADUS_BUILD {
+namespace gradus::io::detail::inline GRADUS_BUILD {
+
+/// With that many decimals, whatever the program's locale is.
+inline std::string fixed(double value, int decimals) {
+  char buffer[400];
+  auto end = std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::fixed, decimals).ptr;
+  auto text = std::string(buffer, end);
+  return text.find_first_of("123456789") == text.npos && text[0] == '-' ? text.substr(1) : text;  // no "-0.0"
+}
+
+/// As short as it can be with at most `digits` digits: "0.25", "1e-05", "12500".
+inline std::string general(double value, int digits = 6) {
+  char buffer[64];
+  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::general, digits).ptr};
+}
 
 struct Tick {
   double value;
@@ -53,9 +70,16 @@ inline std::vector<Tick> linear_ticks(double low, double high, double step) {
   return ticks;
 }
 
+/// Too narrow to be labelled, as an axis of one value is.
+inline bool is_narrow(double low, double high) { return high - low <= 1e-9 * std::max(std::abs(low), std::abs(high)); }
+
 /// For x: from the first to the last value. Whole numbers get no ticks in between.
 inline Axis tight_axis(double low, double high, bool whole, int most) {
-  if (low == high) low -= 0.5, high += 0.5;
+  if (is_narrow(low, high)) {
+    auto room = std::max(0.5, 1e-6 * std::abs(low));
+    low -= room;
+    high += room;
+  }
   auto step = nice_step(high - low, most);
   if (whole) step = std::max(step == 2.5 ? 5.0 : step, 1.0);
   return {low, high, false, linear_ticks(low, high, step)};
@@ -63,7 +87,7 @@ inline Axis tight_axis(double low, double high, bool whole, int most) {
 
 /// For y: begins and ends at a tick, and at 0 where that is near.
 inline Axis round_axis(double low, double high, int most) {
-  if (low == high) {
+  if (is_narrow(low, high)) {
     auto room = low == 0 ? 1.0 : 0.1 * std::abs(low);
     low -= room;
     high += room;
@@ -98,4 +122,4 @@ inline Axis log_axis(double low, double high, int most) {
   return axis;
 }
 
-}  // namespace gradus::training::detail::inline GRADUS_BUILD
+}  // namespace gradus::io::detail::inline GRADUS_BUILD
