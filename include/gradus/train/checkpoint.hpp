@@ -49,7 +49,7 @@ struct Resumed {
 /// checkpoint.resume();                  // goes on, or does nothing when there is no file yet
 /// for (...) { ...; checkpoint.save(); }
 ///
-/// Two files take turns, <path>.0.safetensors and <path>.1.safetensors, each written under another name, flushed and
+/// Two files take turns, path.0.safetensors and path.1.safetensors, each written under another name, flushed and
 /// renamed: whenever the program or the machine stops, a whole one is there. What is added is referred to and must
 /// live as long as the checkpoint. The generator of the thread that calls save and resume is part of it.
 class Checkpoint {
