@@ -8,7 +8,7 @@
 namespace gradus::data::inline GRADUS_BUILD {
 
 struct CsvOptions {
-  char separator = ',';                 ///< ';' or '\t', too, are common
+  char separator = ',';                 ///< a semicolon or a tab, too, are common
   char quote = '"';                     ///< '\0': none
   bool header = true;                   ///< the first line names the columns; without it they are "0", "1", ...
   std::vector<std::string> names = {};  ///< of the columns, in place of the header's
