@@ -33,7 +33,7 @@ OTHER_PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/adding-an-o
 
 # ---- headers -----------------------------------------------------------------------------------------------------
 
-SIGNATURE = re.compile(r"^(?!namespace|class|struct|enum|using|template|requires|//|#|}|\s).*?(operator\S+?|~?\w+)\(")
+SIGNATURE = re.compile(r"^(?!namespace|class|struct|enum|using|template|requires|//|#|}|\s).*?(operator\S+?|(?<![<\w])~?\w+)\(")
 
 
 def blank(match):

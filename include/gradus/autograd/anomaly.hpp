@@ -11,7 +11,6 @@ namespace gradus::detail::inline GRADUS_BUILD {
 
 struct AnomalyWatch {
   bool infinities;
-  bool backward = false;                             ///< a walk checks what its operators deliver
   const std::string* layer = nullptr;                ///< path of a tensor of the layer that computes now
   std::unordered_map<uint64_t, std::string> layers;  ///< by the sequence number of an operator's node
 };
@@ -63,7 +62,7 @@ GRADUS_COLD inline std::string describe_anomaly(const TensorImpl& x, bool infini
 GRADUS_COLD inline void check_output(const char* op, const TensorImpl& y) {
   auto& watch = *anomaly_watch();
   if (y.node && watch.layer != nullptr) watch.layers.emplace(y.node->sequence, *watch.layer);
-  if (watch.backward) return;
+  if (*running_backward() != 0) return;  // gradients are checked where they are delivered, with what they are of
   auto problem = describe_anomaly(y, watch.infinities);
   require<AnomalyError>(problem.empty(), op, ": the result has ", problem);
 }
@@ -82,23 +81,6 @@ GRADUS_COLD inline void watch_gradient(const char* op, uint64_t sequence, const 
   auto layer = tensor == watch.layers.end() ? std::string() : tensor->second.substr(0, tensor->second.rfind('.'));
   fail<AnomalyError>({"backward of '", op, "'", layer.empty() ? "" : " in ", layer, ": a gradient has ", problem});
 }
-
-/// While a walk runs, gradients are checked where they are delivered, with the operator that they are of.
-class WatchedWalk {
- public:
-  WatchedWalk() : watch_(anomaly_watch()) {
-    if (watch_ != nullptr) before_ = std::exchange(watch_->backward, true);
-  }
-  ~WatchedWalk() {
-    if (watch_ != nullptr) watch_->backward = before_;
-  }
-  WatchedWalk(const WatchedWalk&) = delete;
-  WatchedWalk& operator=(const WatchedWalk&) = delete;
-
- private:
-  AnomalyWatch* watch_;
-  bool before_ = false;
-};
 
 /// Tells the watch which layer computes now.
 class WatchedLayer {
@@ -132,7 +114,7 @@ struct AnomalyOptions {
 ///   AnomalyGuard guard; auto loss = f(model(x)); loss.backward();
 class AnomalyGuard {
  public:
-  explicit AnomalyGuard(AnomalyOptions options = {}) : watch_{options.infinities, false, nullptr, {}} {
+  explicit AnomalyGuard(AnomalyOptions options = {}) : watch_{options.infinities, nullptr, {}} {
     before_ = std::exchange(detail::anomaly_watch(), &watch_);
   }
   ~AnomalyGuard() { detail::anomaly_watch() = before_; }

@@ -10,12 +10,6 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// The operator whose backward runs on this thread now, for error texts.
-inline const char*& running_backward() {
-  thread_local const char* name = "";
-  return name;
-}
-
 /// A place whose gradient is returned instead of collected.
 struct Target {
   NodeRef node;
@@ -59,7 +53,6 @@ class BackwardWalk {
   bool collects() const { return targets_ == nullptr; }
 
   void run() {
-    WatchedWalk watched;
     while (!heap_.empty()) {
       std::pop_heap(heap_.begin(), heap_.end(), older);
       auto node = std::move(heap_.back());

@@ -100,6 +100,12 @@ inline bool& recording() {
   return flag;
 }
 
+/// The operator whose backward runs on this thread now, for error texts; "" when none does.
+inline const char*& running_backward() {
+  thread_local const char* name = "";
+  return name;
+}
+
 /// a + b where the sum itself is to be recorded; defined in differentiable.hpp.
 template <Floating T>
 TensorRef add_recorded(const TensorRef& a, const TensorRef& b);

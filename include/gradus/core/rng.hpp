@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <utility>
 
 #include "gradus/core/config.hpp"
 
@@ -46,6 +47,10 @@ struct RandomStream {
   uint64_t below(int64_t i, uint64_t bound) const {
     auto wide = static_cast<uint64_t>(word(2 * i)) << 32 | word(2 * i + 1);
     return static_cast<uint64_t>((static_cast<unsigned __int128>(wide) * bound) >> 64);
+  }
+  /// Puts `count` values into random order (Fisher and Yates); uses words 2 to 2 count - 1.
+  void shuffle(int64_t* values, int64_t count) const {
+    for (auto i = count - 1; i > 0; --i) std::swap(values[i], values[below(i, static_cast<uint64_t>(i + 1))]);
   }
 };
 

@@ -76,12 +76,7 @@ class Loader {
   std::vector<int64_t> order(int64_t epoch) const {
     std::vector<int64_t> indices(static_cast<size_t>(set().size()));
     std::iota(indices.begin(), indices.end(), int64_t{0});
-    if (options_.shuffle) {  // Fisher and Yates
-      RandomStream random{key(epoch, -1), 0};
-      for (auto i = static_cast<int64_t>(indices.size()) - 1; i > 0; --i) {
-        std::swap(indices[static_cast<size_t>(i)], indices[random.below(i, static_cast<uint64_t>(i + 1))]);
-      }
-    }
+    if (options_.shuffle) RandomStream{key(epoch, -1), 0}.shuffle(indices.data(), std::ssize(indices));
     indices.resize(static_cast<size_t>(size()));
     return indices;
   }

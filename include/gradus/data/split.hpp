@@ -51,16 +51,13 @@ struct SplitSet {
 
 namespace gradus::data::detail::inline GRADUS_BUILD {
 
-/// 0 ... count - 1 in an order that the seed alone determines (Fisher and Yates).
+/// 0 ... count - 1 in an order that the seed alone determines.
 inline std::vector<int64_t> shuffled(int64_t count, uint64_t seed) {
   std::vector<int64_t> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), int64_t{0});
   constexpr uint64_t for_splits = 0x73706c6974;  // "split": not the numbers that others draw with this seed
   auto words = philox(seed, for_splits, 0);
-  RandomStream random{static_cast<uint64_t>(words[0]) << 32 | words[1], 0};
-  for (auto i = count - 1; i > 0; --i) {
-    std::swap(order[static_cast<size_t>(i)], order[random.below(i, static_cast<uint64_t>(i + 1))]);
-  }
+  RandomStream{static_cast<uint64_t>(words[0]) << 32 | words[1], 0}.shuffle(order.data(), count);
   return order;
 }
 

@@ -25,16 +25,7 @@ class AtomicFile {
     if (!committed_) ::unlink(temporary_.c_str());
   }
 
-  void write(const void* data, size_t bytes) {
-    const auto* from = static_cast<const char*>(data);
-    while (bytes > 0) {
-      auto count = ::write(file_.descriptor(), from, bytes);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) detail::fail_io("write", path_);
-      from += count;
-      bytes -= static_cast<size_t>(count);
-    }
-  }
+  void write(const void* data, size_t bytes) { file_.write(path_, data, bytes); }
   void write(std::string_view text) { write(text.data(), text.size()); }
 
   /// Waits until the data is on the disk, then renames.

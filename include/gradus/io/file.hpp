@@ -1,4 +1,4 @@
-// A file descriptor that closes itself, and reads that either deliver every byte or throw.
+// A file descriptor that closes itself, and reads and writes that either move every byte or throw.
 #pragma once
 
 #include <fcntl.h>
@@ -63,8 +63,28 @@ class File {
     }
   }
 
+  /// All `bytes` bytes, where the file stands.
+  void write(const std::string& path, const void* data, size_t bytes) const {
+    const auto* from = static_cast<const char*>(data);
+    while (bytes > 0) {
+      auto count = ::write(descriptor_, from, bytes);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail_io("write", path);
+      from += count;
+      bytes -= static_cast<size_t>(count);
+    }
+  }
+
  private:
   int descriptor_;
 };
+
+/// The content of a regular file.
+inline std::string read_whole_file(const std::string& path) {
+  auto file = File::open(path);
+  std::string text(static_cast<size_t>(file.size(path)), '\0');
+  file.read(path, text.data(), static_cast<int64_t>(text.size()), 0);
+  return text;
+}
 
 }  // namespace gradus::io::detail::inline GRADUS_BUILD

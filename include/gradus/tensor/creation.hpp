@@ -216,15 +216,11 @@ Tensor<T> randint(int64_t low, int64_t high, const Shape& shape) {
   }
   return result;
 }
-/// 0 ... n - 1 in random order (Fisher and Yates).
+/// 0 ... n - 1 in random order.
 inline Tensor<int64_t> randperm(int64_t n) {
   require<ValueError>(n >= 0, "randperm: ", n, " numbers");
   auto result = arange<int64_t>(n);
-  auto* to = result.mutable_data();
-  auto stream = default_generator().reserve(2 * n);
-  for (auto i = n - 1; i > 0; --i) {
-    std::swap(to[i], to[stream.below(i, static_cast<uint64_t>(i + 1))]);
-  }
+  default_generator().reserve(2 * n).shuffle(result.mutable_data(), n);
   return result;
 }
 

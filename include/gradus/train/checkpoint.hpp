@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "gradus/io/safetensors.hpp"
 #include "gradus/train/state.hpp"
 
 namespace gradus::training::detail::inline GRADUS_BUILD {
@@ -107,16 +108,15 @@ class Checkpoint {
   /// added, or when they were written with other settings; then nothing has changed.
   GRADUS_COLD Resumed resume() {
     Resumed result;
-    auto file = newest(&result.skipped);
-    if (!file) return result;
-    const auto& settings = file->metadata().at("gradus.settings");
-    require<FormatError>(settings == settings_, "resume: ", file->path(),
-                         " belongs to a run with other settings:\n  there: ", settings, "\n  here:  ", settings_,
-                         "\nuse the same ones, or remove the file to start anew");
-    detail::StateVisitor reader(*file);
+    auto stored = newest(&result.skipped);
+    if (!stored) return result;
+    require<FormatError>(stored->settings == settings_, "resume: ", stored->file,
+                         " belongs to a run with other settings:\n  there: ", stored->settings,
+                         "\n  here:  ", settings_, "\nuse the same ones, or remove the file to start anew");
+    detail::StateVisitor reader(stored->file, stored->tensors);
     visit_parts(reader);
     reader.apply();
-    result.file = file->path();
+    result.file = stored->file;
     return result;
   }
 
@@ -129,6 +129,12 @@ class Checkpoint {
   }
 
  private:
+  /// A whole file: what it holds has the checksum that it should have.
+  struct Stored {
+    std::string file, settings;
+    int64_t saves = 0;
+    std::vector<io::SafeTensorsEntry> tensors;  // sorted by name
+  };
   struct Part {
     std::string name;
     void* object;
@@ -159,26 +165,23 @@ class Checkpoint {
   }
 
   /// The newer of the files that are whole; none when there is no file. FormatError when there are only damaged ones.
-  GRADUS_COLD std::optional<io::SafeTensors> newest(std::string* skipped) {
-    std::optional<io::SafeTensors> best;
+  GRADUS_COLD std::optional<Stored> newest(std::string* skipped) {
+    std::optional<Stored> best;
     std::string problems;
     auto there = 0;
-    saves_ = 0;
     for (int which = 0; which < 2; ++which) {
       auto name = file_name(which);
       io::remove_leftovers(name);
       if (::access(name.c_str(), F_OK) != 0 && errno == ENOENT) continue;
       ++there;
       try {
-        auto file = io::SafeTensors::read(name);
-        auto saves = checked_count(file);
-        if (best && saves < saves_) continue;
-        saves_ = saves;
-        best = std::move(file);
+        auto stored = read(name);
+        if (!best || stored.saves >= best->saves) best = std::move(stored);
       } catch (const Error& error) {  // damaged, or the disk does not deliver it
         problems = problems.empty() ? error.what() : problems + "; " + error.what();
       }
     }
+    saves_ = best ? best->saves : 0;
     counted_ = true;
     if (skipped != nullptr) {
       require<FormatError>(there == 0 || best, "resume: no whole file is left: ", problems,
@@ -188,21 +191,21 @@ class Checkpoint {
     return best;
   }
 
-  GRADUS_COLD static int64_t checked_count(const io::SafeTensors& file) {
+  GRADUS_COLD static Stored read(const std::string& name) {
+    auto file = io::SafeTensors::read(name);
     const auto& metadata = file.metadata();
     for (const auto* key : {"gradus.run", "gradus.saves", "gradus.settings", "gradus.hash"})
-      require<FormatError>(metadata.contains(key), file.path(), " is not a checkpoint: '", key, "' is missing");
-    require<FormatError>(metadata.at("gradus.run") == "1", file.path(), " was written by another version of Gradus");
-    std::vector<io::SafeTensorsEntry> entries;
-    for (const auto& name : file.names()) entries.emplace_back(name, file.read_raw(name));
-    require<FormatError>(detail::hash_of(entries) == metadata.at("gradus.hash"), file.path(),
+      require<FormatError>(metadata.contains(key), name, " is not a checkpoint: '", key, "' is missing");
+    require<FormatError>(metadata.at("gradus.run") == "1", name, " was written by another version of Gradus");
+    Stored stored{name, metadata.at("gradus.settings"), 0, {}};
+    for (const auto& tensor : file.names()) stored.tensors.emplace_back(tensor, file.read_raw(tensor));
+    require<FormatError>(detail::hash_of(stored.tensors) == metadata.at("gradus.hash"), name,
                          " is damaged: its content does not match its checksum");
-    int64_t saves = 0;
     const auto& text = metadata.at("gradus.saves");
-    auto end = std::from_chars(text.data(), text.data() + text.size(), saves).ptr;
-    require<FormatError>(end == text.data() + text.size() && saves > 0, file.path(),
+    auto end = std::from_chars(text.data(), text.data() + text.size(), stored.saves).ptr;
+    require<FormatError>(end == text.data() + text.size() && stored.saves > 0, name,
                          " is not a checkpoint: 'gradus.saves' is '", text, "'");
-    return saves;
+    return stored;
   }
 
   std::string path_, settings_;

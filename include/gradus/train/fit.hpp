@@ -205,14 +205,15 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
     saved_at = steady_seconds();
   };
   auto cancelled = [&] { return options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed); };
-  auto waits = [&] {  // epochs since the best one
-    return options.early_stopping.patience > 0 &&
-           static_cast<int>(state.epochs.size()) - state.best_epoch >= options.early_stopping.patience;
+  auto done = [&] { return static_cast<int>(state.epochs.size()); };
+  auto out_of_patience = [&] {
+    return options.early_stopping.patience > 0 && done() - state.best_epoch >= options.early_stopping.patience;
   };
+  auto unfinished = [&] { return done() < options.epochs && !out_of_patience(); };
 
-  while (static_cast<int>(state.epochs.size()) < options.epochs && !waits() && !cancelled()) {
+  while (unfinished() && !cancelled()) {
     EpochRecord record;
-    record.epoch = static_cast<int>(state.epochs.size()) + 1;
+    record.epoch = done() + 1;
     auto progress = options.progress;
     if (progress.title.empty()) progress.title = join("epoch ", record.epoch, '/', options.epochs);
     auto whole = false;  // saved after its last step
@@ -258,8 +259,8 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
     if (options.after_epoch) options.after_epoch(record);
     save();
   }
-  history.cancelled = cancelled() && static_cast<int>(state.epochs.size()) < options.epochs && !waits();
-  history.stopped_early = !history.cancelled && static_cast<int>(state.epochs.size()) < options.epochs;
+  history.cancelled = unfinished();  // nothing else leaves the loop before
+  history.stopped_early = done() < options.epochs && out_of_patience();
   history.best_epoch = state.best_epoch;
   history.epochs = std::move(state.epochs);
   if (!history.cancelled && state.best_epoch > 0) best.put_back();

@@ -36,15 +36,11 @@ class LineFile {
 
   void append(std::string line) {
     line += '\n';
-    for (size_t done = 0; done < line.size();) {
-      auto count = ::write(file_.descriptor(), line.data() + done, line.size() - done);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) {
-        auto error = errno;
-        if (::ftruncate(file_.descriptor(), size_) != 0) error = errno;
-        io::detail::fail_io("write", path_, error);
-      }
-      done += static_cast<size_t>(count);
+    try {
+      file_.write(path_, line.data(), line.size());
+    } catch (const IoError&) {
+      if (::ftruncate(file_.descriptor(), size_) != 0) io::detail::fail_io("write", path_);
+      throw;
     }
     size_ += static_cast<int64_t>(line.size());
   }
@@ -157,7 +153,7 @@ class MetricsLog {
 
   /// Leaves the whole lines of steps that the run has done, and learns their columns and seconds.
   void mend() {
-    auto text = detail::read_whole_file(json_path_);
+    auto text = io::detail::read_whole_file(json_path_);
     std::string kept;
     detail::for_each_record(json_path_, text, [&](std::string_view line, const MetricsRecord& record) {
       auto step = options_.resume_step.value_or(std::numeric_limits<int64_t>::max());
@@ -174,7 +170,7 @@ class MetricsLog {
     std::error_code problem;
     if (std::filesystem::exists(json_path_, problem)) {
       detail::for_each_record(
-          json_path_, detail::read_whole_file(json_path_),
+          json_path_, io::detail::read_whole_file(json_path_),
           [&](std::string_view, const MetricsRecord& record) { text += detail::csv_line(record, columns_) + '\n'; });
     }
     io::write_file(csv_path_, text);

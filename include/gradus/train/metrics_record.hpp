@@ -93,13 +93,6 @@ void for_each_record(const std::string& path, std::string_view text, F&& f) {
   }
 }
 
-inline std::string read_whole_file(const std::string& path) {
-  auto file = io::detail::File::open(path);
-  std::string text(static_cast<size_t>(file.size(path)), '\0');
-  file.read(path, text.data(), static_cast<int64_t>(text.size()), 0);
-  return text;
-}
-
 }  // namespace gradus::training::detail::inline GRADUS_BUILD
 
 namespace gradus::training::inline GRADUS_BUILD {
@@ -108,7 +101,7 @@ namespace gradus::training::inline GRADUS_BUILD {
 /// cannot be read, FormatError with the line's number when a line is not a record.
 inline std::vector<MetricsRecord> read_metrics(const std::string& path) {
   std::vector<MetricsRecord> records;
-  detail::for_each_record(path, detail::read_whole_file(path),
+  detail::for_each_record(path, io::detail::read_whole_file(path),
                           [&](std::string_view, MetricsRecord record) { records.push_back(std::move(record)); });
   return records;
 }

@@ -32,7 +32,7 @@ struct Picture {
 };
 /// The picture in a file. IoError when it cannot be read.
 inline Picture picture_from_file(std::string caption, const std::string& path) {
-  return {std::move(caption), detail::read_whole_file(path)};
+  return {std::move(caption), io::detail::read_whole_file(path)};
 }
 
 /// What a run's numbers depend on besides its settings: version, compiler, instruction set, threads, and the seed of

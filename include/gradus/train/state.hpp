@@ -8,7 +8,6 @@
 
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/core/rng.hpp"
-#include "gradus/io/safetensors.hpp"
 #include "gradus/io/write_safetensors.hpp"
 
 namespace gradus::training::detail::inline GRADUS_BUILD {
@@ -22,8 +21,9 @@ class StateVisitor {
  public:
   /// Collects what is to be written.
   explicit StateVisitor(std::vector<io::SafeTensorsEntry>& entries) : entries_(&entries) {}
-  /// Reads from a file.
-  explicit StateVisitor(const io::SafeTensors& file) : file_(&file), unused_(file.names()) {}
+  /// Reads what a file held, sorted by name.
+  StateVisitor(std::string file, const std::vector<io::SafeTensorsEntry>& stored)
+      : stored_(&stored), used_(stored.size()), file_(std::move(file)) {}
 
   /// The names that follow belong to this part.
   void enter(std::string_view part) { (prefix_ = part) += '/'; }
@@ -60,7 +60,7 @@ class StateVisitor {
   }
   /// A tensor that is there from the start and keeps its memory.
   GRADUS_COLD void fixed(std::string_view name, const TensorRef& tensor) {
-    if (file_ == nullptr) return static_cast<void>(entries_->emplace_back(full(name), tensor));
+    if (stored_ == nullptr) return static_cast<void>(entries_->emplace_back(full(name), tensor));
     add_write(take(name, tensor->dtype, &tensor->shape), tensor.get(), [](void* to, const TensorRef& from) {
       auto& target = *static_cast<gradus::detail::TensorImpl*>(to);
       target.storage->bump("resume");
@@ -69,13 +69,15 @@ class StateVisitor {
   }
   /// To be done when everything has been read.
   void finally(std::function<void()> f) {
-    if (file_ != nullptr) last_.push_back(std::move(f));
+    if (stored_ != nullptr) last_.push_back(std::move(f));
   }
 
   /// FormatError with everything that does not fit.
   GRADUS_COLD void apply() {
-    for (const auto& name : unused_) problems_ += "\n  not in the program: " + name;
-    require<FormatError>(problems_.empty(), "resume: ", file_->path(), " does not fit this program:", problems_);
+    for (size_t i = 0; i < used_.size(); ++i) {
+      if (!used_[i]) problems_ += "\n  not in the program: " + (*stored_)[i].name;
+    }
+    require<FormatError>(problems_.empty(), "resume: ", file_, " does not fit this program:", problems_);
     for (auto& write : writes_) write.assign(write.target, write.stored);
     for (auto& f : last_) f();
   }
@@ -100,7 +102,7 @@ class StateVisitor {
 
   GRADUS_COLD void visit(std::string_view name, const Values& values, void* target, Assign assign) {
     auto shape = values.count < 0 ? Shape() : Shape{values.count};
-    if (file_ != nullptr)
+    if (stored_ != nullptr)
       return add_write(take(name, values.dtype, values.count < 0 ? &shape : nullptr), target, assign);
     auto stored = gradus::detail::allocate_impl(values.dtype, shape, Device::cpu());
     auto bytes = static_cast<size_t>(stored->numel * size_of(values.dtype));
@@ -109,36 +111,43 @@ class StateVisitor {
   }
   GRADUS_COLD void lazy(std::string_view name, const TensorRef& now, DType dtype, const Shape& shape, void* target,
                         Assign assign) {
-    if (file_ == nullptr) {
+    if (stored_ == nullptr) {
       if (now) entries_->emplace_back(full(name), now);
-    } else if (file_->contains(full(name))) {
+    } else if (find(full(name)) != nullptr) {
       add_write(take(name, dtype, &shape), target, assign);
     } else {
       writes_.push_back({{}, target, assign});
     }
   }
 
+  /// Null when the file does not hold it.
+  const io::SafeTensorsEntry* find(std::string_view full_name) const {
+    auto place = std::lower_bound(stored_->begin(), stored_->end(), full_name,
+                                  [](const auto& entry, std::string_view name) { return entry.name < name; });
+    return place != stored_->end() && place->name == full_name ? &*place : nullptr;
+  }
   /// Null, and a line among the problems, when it is not there as wanted. No shape: any of one axis.
   GRADUS_COLD TensorRef take(std::string_view name, DType dtype, const Shape* shape) {
     auto full_name = full(name);
-    if (!file_->contains(full_name)) {
+    const auto* entry = find(full_name);
+    if (entry == nullptr) {
       problems_ += "\n  missing in the file: " + full_name;
       return {};
     }
-    unused_.erase(std::lower_bound(unused_.begin(), unused_.end(), full_name));
-    const auto& info = file_->info(full_name);
-    auto wanted = io::detail::safetensors_type(dtype).name;
-    if (info.dtype->name == wanted && (shape != nullptr ? info.shape == *shape : info.shape.rank() == 1))
-      return file_->read_raw(full_name);
-    problems_ += join("\n  different: ", full_name, " is ", info.dtype->name, ' ', info.shape, " in the file, ", wanted,
-                      ' ', shape != nullptr ? to_string(*shape) : "(n,)", " in the program");
+    used_[static_cast<size_t>(entry - stored_->data())] = true;
+    const auto& there = *entry->impl;
+    if (there.dtype == dtype && (shape != nullptr ? there.shape == *shape : there.shape.rank() == 1))
+      return entry->impl;
+    auto type_name = [](DType type) { return io::detail::safetensors_type(type).name; };
+    problems_ += join("\n  different: ", full_name, " is ", type_name(there.dtype), ' ', there.shape, " in the file, ",
+                      type_name(dtype), ' ', shape != nullptr ? to_string(*shape) : "(n,)", " in the program");
     return {};
   }
 
   std::vector<io::SafeTensorsEntry>* entries_ = nullptr;
-  const io::SafeTensors* file_ = nullptr;
-  std::string prefix_, problems_;
-  std::vector<std::string> unused_;  // names in the file, sorted
+  const std::vector<io::SafeTensorsEntry>* stored_ = nullptr;
+  std::vector<bool> used_;  // of what is stored
+  std::string file_, prefix_, problems_;
   std::vector<Write> writes_;
   std::vector<std::function<void()>> last_;
 };
