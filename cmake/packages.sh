@@ -6,6 +6,20 @@ has_header() {
     -I/opt/homebrew/include -I/opt/homebrew/include/eigen3 -E - >/dev/null 2>&1
 }
 
+# The newest clang++ from 16 on that has the sanitizers' libraries; nothing when there is none.
+find_clang() {
+  for candidate in clang++-20 clang++-19 clang++-18 clang++-17 clang++-16 clang++; do
+    has $candidate || continue
+    version=$($candidate -dumpversion | cut -d. -f1)
+    [ "$version" -ge 16 ] 2>/dev/null || continue
+    if echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' |
+      $candidate -x c++ - -fsanitize=fuzzer,address -o /dev/null 2>/dev/null; then
+      echo $candidate
+      return
+    fi
+  done
+}
+
 # missing NEED...: those needs that this machine does not meet.
 missing() {
   for need in "$@"; do
@@ -17,6 +31,7 @@ missing() {
       benchmark)    has_header benchmark/benchmark.h ;;
       clang_format) has clang-format-14 || clang-format --version 2>/dev/null | grep -q 'version 14\.' ;;
       clothing)     [ -e /usr/share/datasets/fashion-mnist ] || ! has apt-get ;;
+      clang)        [ -n "$(find_clang)" ] ;;
       venv)         python3 -c 'import venv, ensurepip' 2>/dev/null ;;
       *)            has "$need" ;;
     esac || echo "$need"
@@ -35,6 +50,7 @@ package() {
     dnf:catch2) echo catch-devel ;;
     apt-get:benchmark) echo libbenchmark-dev ;;  dnf:benchmark) echo google-benchmark-devel ;;
     pacman:benchmark) echo benchmark ;;  brew:benchmark) echo google-benchmark ;;
+    apt-get:clang) echo clang-19 libclang-rt-19-dev ;;  dnf:clang | pacman:clang) echo clang compiler-rt ;;  brew:clang) echo llvm ;;
     apt-get:venv) echo python3-venv ;;
     apt-get:clang_format) echo clang-format-14 ;;
     apt-get:clothing) echo dataset-fashion-mnist ;;

@@ -49,6 +49,12 @@ function(gradus_add_test_program name prefix serial)
                        PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${gradus_catch_skip})
 endfunction()
 
+# gradus_add_check(<name> <command>...): a test that is not a case of a test program. It is skipped when it ends with 77.
+function(gradus_add_check name)
+  add_test(NAME "checks: ${name}" COMMAND ${ARGN})
+  set_tests_properties("checks: ${name}" PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1500)
+endfunction()
+
 # gradus_add_examples(): one program a file.
 function(gradus_add_examples)
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)

@@ -2,6 +2,7 @@
 // weights, and loads them into a fresh model to show that nothing was lost. `fashion_mnist --help` lists the options.
 
 #include <getopt.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,7 +15,6 @@
 #include "gradus/data/loader.hpp"
 #include "gradus/data/transform.hpp"
 #include "gradus/io/canvas.hpp"
-#include "gradus/io/json.hpp"
 #include "gradus/io/model.hpp"
 #include "gradus/metrics/confusion_matrix.hpp"
 #include "gradus/models/lenet.hpp"
@@ -22,6 +22,7 @@
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
+#include "gradus/train/confusion_json.hpp"
 #include "gradus/train/fit.hpp"
 #include "gradus/train/metrics_log.hpp"
 
@@ -32,7 +33,7 @@ namespace {
 struct Options {
   std::string data;  // empty: searched for
   bool small = false;
-  std::string digits = "data/uci-digits", out = "runs/fashion_mnist";
+  std::string digits = "data/uci-digits", out = "runs/fashion_mnist", report;
   int epochs = 6, threads = 0;
   int64_t batch_size = 64, limit = 0;  // limit 0: all images
   double lr = 1.5e-3, save_every = 10;
@@ -57,6 +58,7 @@ lost machine) and started again, it goes on where it was.
   --limit N         use the first N training images only
   --save-every S    seconds between two saves of the whole run, to go on from (10)
   --fresh           start anew, also when an interrupted run could go on
+  --report PROGRAM  run at the end, with DIR: the example run_report makes report.html of it
   --quick           one epoch over 2,000 images: to see that it works
 )";
 
@@ -65,7 +67,8 @@ Options parse(int argc, char** argv) {
                           {"epochs", 1, nullptr, 'e'}, {"batch-size", 1, nullptr, 'b'}, {"lr", 1, nullptr, 'l'},
                           {"seed", 1, nullptr, 's'},   {"threads", 1, nullptr, 't'},    {"limit", 1, nullptr, 'n'},
                           {"quick", 0, nullptr, 'q'},  {"small", 0, nullptr, 'm'},      {"help", 0, nullptr, 'h'},
-                          {"fresh", 0, nullptr, 'f'},  {"save-every", 1, nullptr, 'v'}, {nullptr, 0, nullptr, 0}};
+                          {"fresh", 0, nullptr, 'f'},  {"save-every", 1, nullptr, 'v'}, {"report", 1, nullptr, 'r'},
+                          {nullptr, 0, nullptr, 0}};
   Options options;
   int index = 0;
   auto number = [&](double low, double high) {
@@ -113,6 +116,9 @@ Options parse(int argc, char** argv) {
         break;
       case 'f':
         options.fresh = true;
+        break;
+      case 'r':
+        options.report = optarg;
         break;
       case 'v':
         options.save_every = number(0, 1e9);
@@ -280,7 +286,9 @@ int run(int argc, char** argv) {
                                   {"train_seconds", train_seconds},
                                   {"images_per_second", images_per_second},
                                   {"seed", options.seed},
-                                  {"threads", num_threads()}});
+                                  {"threads", num_threads()},
+                                  {"network", summary(model)},
+                                  {"confusion", training::to_json(matrix)}});
   io::write_file(options.out + "/summary.json", io::to_pretty_string(record) + '\n');
   checkpoint.remove();
   std::printf("test accuracy %.2f %%, after loading the saved weights into a fresh model %.2f %%\n",
@@ -289,7 +297,10 @@ int run(int argc, char** argv) {
       "trained for %.1f s, %.0f images/s\n\n%s: weights.safetensors, metrics.csv, metrics.jsonl, "
       "predictions.png, summary.json\n",
       train_seconds, images_per_second, options.out.c_str());
-  return 0;
+  if (options.report.empty()) return 0;
+  std::fflush(stdout);
+  ::execlp(options.report.c_str(), options.report.c_str(), options.out.c_str(), nullptr);
+  gradus::detail::fail<IoError>({"cannot run ", options.report, ": ", std::strerror(errno)});
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the demo as a user does: demo.py <fashion_mnist> <scratch folder>, from the root of the sources."""
+"""Runs the demo as a user does: demo.py <fashion_mnist> <run_report> <scratch folder>, from the root of the sources."""
 
 import csv
 import json
@@ -29,6 +29,15 @@ def check_metrics(out, summary, result):
     check(same, f"metrics.csv and metrics.jsonl differ: {rows}", result)
 
 
+def check_report(out):
+    """The report has all parts, and needs nothing from elsewhere."""
+    html = (out / "report.html").read_text()
+    parts = ["<svg", "data:image/png;base64,", "<h2>Confusion matrix</h2>", "test accuracy", "Conv2d"]
+    missing = [part for part in parts if part not in html]
+    if missing or "http:" in html or "https:" in html or "<script" in html:
+        sys.exit(f"demo: report.html lacks {missing}, or reaches out of itself")
+
+
 def learns(out, *arguments):
     """A short run leaves weights, metrics, a picture and a summary that agree with what it printed."""
     result = run("--quick", "--out", str(out), *arguments)
@@ -46,9 +55,10 @@ def learns(out, *arguments):
 
 
 def main():
-    scratch = pathlib.Path(sys.argv[2])
+    scratch = pathlib.Path(sys.argv[3])
     shutil.rmtree(scratch, ignore_errors=True)
-    learns(scratch / "found")
+    learns(scratch / "found", "--report", sys.argv[2])
+    check_report(scratch / "found")
 
     empty = scratch / "empty"  # Fashion-MNIST is not here: an error, where the user named the folder
     empty.mkdir(parents=True)
@@ -59,6 +69,8 @@ def main():
     check(result.returncode == 1 and "cannot create /dev/null/runs" in result.stderr, "no word of the folder", result)
     result = run("--epochs", "many")
     check(result.returncode == 1 and "--epochs many: must be a number from 1" in result.stderr, "bad number", result)
+    result = run("--small", "--quick", "--out", str(scratch / "found"), "--report", "/no/such/program")
+    check(result.returncode == 1 and "cannot run /no/such/program" in result.stderr, "no word of the report", result)
     result = run("--colour")
     check(result.returncode == 2 and "usage:" in result.stderr, "unknown option", result)
     result = run("--help")

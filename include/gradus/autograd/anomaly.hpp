@@ -9,21 +9,9 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-struct AnomalyWatch {
-  bool infinities;
-  const std::string* layer = nullptr;                ///< path of a tensor of the layer that computes now
-  std::unordered_map<uint64_t, std::string> layers;  ///< by the sequence number of an operator's node
-};
-
-/// Null: nobody watches on this thread.
-inline AnomalyWatch*& anomaly_watch() {
-  thread_local AnomalyWatch* watch = nullptr;
-  return watch;
-}
-
 /// "nan in 2 of 6 elements, first at (0, 1)"; empty when all are sound.
 template <Floating T>
-std::string describe_anomaly(const TensorImpl& x, bool infinities) {
+GRADUS_COLD std::string describe_anomaly(const TensorImpl& x, bool infinities) {
   auto dense = allocate_impl(x.dtype, x.shape, x.storage->device());
   copy_elements(*dense, x);
   auto* values = reinterpret_cast<const T*>(dense->data());
@@ -59,45 +47,27 @@ GRADUS_COLD inline std::string describe_anomaly(const TensorImpl& x, bool infini
   }
 }
 
-GRADUS_COLD inline void check_output(const char* op, const TensorImpl& y) {
-  auto& watch = *anomaly_watch();
-  if (y.node && watch.layer != nullptr) watch.layers.emplace(y.node->sequence, *watch.layer);
-  if (*running_backward() != 0) return;  // gradients are checked where they are delivered, with what they are of
-  auto problem = describe_anomaly(y, watch.infinities);
-  require<AnomalyError>(problem.empty(), op, ": the result has ", problem);
-}
-/// Called with every result of a differentiable operator.
-inline void watch_output(const char* op, const TensorRef& y) {
-  if (anomaly_watch() != nullptr) [[unlikely]]
-    check_output(op, *y);
-}
-
-/// A gradient that the operator with this sequence number hands to one of its inputs.
-GRADUS_COLD inline void watch_gradient(const char* op, uint64_t sequence, const TensorImpl& gradient) {
-  auto& watch = *anomaly_watch();
-  auto problem = describe_anomaly(gradient, watch.infinities);
-  if (problem.empty()) return;
-  auto tensor = watch.layers.find(sequence);
-  auto layer = tensor == watch.layers.end() ? std::string() : tensor->second.substr(0, tensor->second.rfind('.'));
-  fail<AnomalyError>({"backward of '", op, "'", layer.empty() ? "" : " in ", layer, ": a gradient has ", problem});
-}
-
-/// Tells the watch which layer computes now.
-class WatchedLayer {
+class AnomalyCheck final : public AnomalyWatch {
  public:
-  explicit WatchedLayer(const std::string& path_of_tensor) {
-    if (auto* watch = anomaly_watch(); watch != nullptr) [[unlikely]]
-      before_ = std::exchange((watch_ = watch)->layer, &path_of_tensor);
+  explicit AnomalyCheck(bool infinities) : infinities_(infinities) {}
+
+  GRADUS_COLD void check_output(const char* op, const TensorImpl& y) override {
+    if (y.node && layer != nullptr) layers_.emplace(y.node->sequence, *layer);
+    if (*running_backward() != 0) return;  // gradients are checked where they are delivered, with what they are of
+    auto problem = describe_anomaly(y, infinities_);
+    require<AnomalyError>(problem.empty(), op, ": the result has ", problem);
   }
-  ~WatchedLayer() {
-    if (watch_ != nullptr) watch_->layer = before_;
+  GRADUS_COLD void check_gradient(const char* op, uint64_t sequence, const TensorImpl& gradient) override {
+    auto problem = describe_anomaly(gradient, infinities_);
+    if (problem.empty()) return;
+    auto tensor = layers_.find(sequence);
+    auto where = tensor == layers_.end() ? std::string() : tensor->second.substr(0, tensor->second.rfind('.'));
+    fail<AnomalyError>({"backward of '", op, "'", where.empty() ? "" : " in ", where, ": a gradient has ", problem});
   }
-  WatchedLayer(const WatchedLayer&) = delete;
-  WatchedLayer& operator=(const WatchedLayer&) = delete;
 
  private:
-  AnomalyWatch* watch_ = nullptr;
-  const std::string* before_ = nullptr;
+  bool infinities_;
+  std::unordered_map<uint64_t, std::string> layers_;  // by the sequence number of an operator's node
 };
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
@@ -114,7 +84,7 @@ struct AnomalyOptions {
 ///   AnomalyGuard guard; auto loss = f(model(x)); loss.backward();
 class AnomalyGuard {
  public:
-  explicit AnomalyGuard(AnomalyOptions options = {}) : watch_{options.infinities, nullptr, {}} {
+  explicit AnomalyGuard(AnomalyOptions options = {}) : watch_(options.infinities) {
     before_ = std::exchange(detail::anomaly_watch(), &watch_);
   }
   ~AnomalyGuard() { detail::anomaly_watch() = before_; }
@@ -122,7 +92,7 @@ class AnomalyGuard {
   AnomalyGuard& operator=(const AnomalyGuard&) = delete;
 
  private:
-  detail::AnomalyWatch watch_;
+  detail::AnomalyCheck watch_;
   detail::AnomalyWatch* before_;
 };
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "gradus/autograd/anomaly.hpp"
 #include "gradus/autograd/node.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -39,8 +38,8 @@ class BackwardWalk {
   /// Adds `gradient` to what output `edge.output` of `edge.node` has received.
   void deliver(const Edge& edge, TensorRef gradient) {
     if (!edge.node || !gradient || !edge.node->wanted) return;
-    if (anomaly_watch() != nullptr && running_ != 0) [[unlikely]]
-      watch_gradient(running_backward(), running_, *gradient);
+    if (auto* watch = anomaly_watch(); watch != nullptr && running_ != 0) [[unlikely]]
+      watch->check_gradient(running_backward(), running_, *gradient);
     auto& node = *edge.node;
     auto& slot = node.gradient_of(edge.output);
     slot = slot ? node.add(std::move(slot), gradient) : std::move(gradient);
@@ -81,7 +80,7 @@ class BackwardWalk {
     } leave{node, std::exchange(running_backward(), node.name)};
     running_ = node.sequence;
     if (node.hooks) [[unlikely]]
-      run_hooks(node);
+      node.hooks->run(node);
     if (targets_ != nullptr) {
       for (auto& target : *targets_) {
         if (target.node.get() == &node) target.gradient = node.gradient_of(target.output);
@@ -93,19 +92,6 @@ class BackwardWalk {
     if (!retain_graph_ && !node.is_leaf()) {
       node.freed = true;
       node.release();
-    }
-  }
-
-  static void run_hooks(GraphNode& node) {
-    auto hooks = *node.hooks;  // a hook may add or remove some
-    for (const auto& hook : hooks) {
-      auto& gradient = node.gradient_of(hook->output);
-      if (!gradient || hook->removed) continue;
-      auto changed = hook->run(gradient);
-      if (!changed) continue;
-      require<ShapeError>(changed->shape == gradient->shape, "backward: a hook of '", node.name,
-                          "' returns a gradient ", changed->shape, " for one that is ", gradient->shape);
-      gradient = std::move(changed);
     }
   }
 

@@ -1,7 +1,37 @@
 // A user's own code in the backward walk.
 #pragma once
 
+#include <functional>
+
 #include "gradus/autograd/autograd.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// What is to be done with the gradient of one output.
+struct GradientHook {
+  int output;
+  bool removed;
+  std::function<TensorRef(const TensorRef& gradient)> run;
+};
+
+struct HookList final : GradientHooks {
+  std::vector<std::shared_ptr<GradientHook>> hooks;
+
+  GRADUS_COLD void run(GraphNode& node) const override {
+    auto present = hooks;  // a hook may add or remove some
+    for (const auto& hook : present) {
+      auto& gradient = node.gradient_of(hook->output);
+      if (!gradient || hook->removed) continue;
+      auto changed = hook->run(gradient);
+      if (!changed) continue;
+      require<ShapeError>(changed->shape == gradient->shape, "backward: a hook of '", node.name,
+                          "' returns a gradient ", changed->shape, " for one that is ", gradient->shape);
+      gradient = std::move(changed);
+    }
+  }
+};
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -39,8 +69,8 @@ HookHandle register_hook(const Tensor<T>& x, F hook) {
                                return Tensor<T>(hook(Tensor<T>(gradient))).impl();
                              }
                            }});
-  if (!node->hooks) node->hooks = std::make_unique<detail::GradientHooks>();
-  node->hooks->push_back(held);
+  if (!node->hooks) node->hooks = std::make_unique<detail::HookList>();
+  static_cast<detail::HookList&>(*node->hooks).hooks.push_back(held);
   return HookHandle(std::move(held));
 }
 

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "gradus/tensor/tensor.hpp"
@@ -20,13 +20,50 @@ struct Edge {
   int output = 0;
 };
 
-/// What a user wants done with the gradient of one output, see register_hook.
-struct GradientHook {
-  int output;
-  bool removed;
-  std::function<TensorRef(const TensorRef& gradient)> run;
+/// What users want done with the gradients of a node's outputs. Defined in hooks.hpp: programs without hooks do not
+/// compile it.
+struct GradientHooks {
+  virtual ~GradientHooks() = default;
+  virtual void run(GraphNode& node) const = 0;
 };
-using GradientHooks = std::vector<std::shared_ptr<GradientHook>>;
+
+/// Looks at every result and gradient of this thread. Defined in anomaly.hpp.
+struct AnomalyWatch {
+  const std::string* layer = nullptr;  ///< path of a tensor of the layer that computes now
+
+  virtual ~AnomalyWatch() = default;
+  virtual void check_output(const char* op, const TensorImpl& y) = 0;
+  /// A gradient that the operator with this sequence number hands to one of its inputs.
+  virtual void check_gradient(const char* op, uint64_t sequence, const TensorImpl& gradient) = 0;
+};
+
+/// Null: nobody watches on this thread.
+inline AnomalyWatch*& anomaly_watch() {
+  thread_local AnomalyWatch* watch = nullptr;
+  return watch;
+}
+/// Called with every result of a differentiable operator.
+inline void watch_output(const char* op, const TensorRef& y) {
+  if (auto* watch = anomaly_watch(); watch != nullptr) [[unlikely]]
+    watch->check_output(op, *y);
+}
+/// Tells the watch which layer computes now.
+class WatchedLayer {
+ public:
+  explicit WatchedLayer(const std::string& path_of_tensor) {
+    if (auto* watch = anomaly_watch(); watch != nullptr) [[unlikely]]
+      before_ = std::exchange((watch_ = watch)->layer, &path_of_tensor);
+  }
+  ~WatchedLayer() {
+    if (watch_ != nullptr) watch_->layer = before_;
+  }
+  WatchedLayer(const WatchedLayer&) = delete;
+  WatchedLayer& operator=(const WatchedLayer&) = delete;
+
+ private:
+  AnomalyWatch* watch_ = nullptr;
+  const std::string* before_ = nullptr;
+};
 
 struct GraphNode : Pooled {
   std::atomic<int> references{0};

@@ -100,15 +100,27 @@ void for_each_model_tensor(Model& model, F&& f) {
 struct NamedImpl {
   std::string name;
   TensorRef impl;
+  bool trained = false;
 };
 /// All of a model's, in the order of its fields: the walk is compiled once for all that need no types.
 template <class Model>
 std::vector<NamedImpl> model_tensors(const Model& model) {
   std::vector<NamedImpl> result;
   for_each_model_tensor(model, [&](const std::string& path, const auto& part) {
-    result.push_back({path, part.tensor().impl()});
+    result.push_back({path, part.tensor().impl(), std::remove_cvref_t<decltype(part)>::trained});
   });
   return result;
+}
+
+/// Where the training flags of a model's layers are.
+template <class Model>
+std::vector<bool*> training_flags(Model& model) {
+  std::vector<bool*> flags;
+  walk_fields("", model, [&](const std::string&, auto& part) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Training>) flags.push_back(&part.on);
+    return true;
+  });
+  return flags;
 }
 
 /// Tells every part its path, for errors: "LeNet.output.weight".
@@ -133,11 +145,9 @@ struct NamedTensor {
 template <Floating T = float, class Model>
 std::vector<NamedTensor<T>> named_parameters(const Model& model) {
   std::vector<NamedTensor<T>> result;
-  detail::for_each_model_tensor(model, [&](const std::string& path, const auto& part) {
-    using Part = std::remove_cvref_t<decltype(part)>;
-    if constexpr (Part::trained && std::is_same_v<typename Part::value_type, T>)
-      result.push_back({path, part.tensor()});
-  });
+  for (auto& [path, impl, trained] : detail::model_tensors(model)) {
+    if (trained && impl->dtype == dtype_of<T>) result.push_back({std::move(path), Tensor<T>(std::move(impl))});
+  }
   return result;
 }
 
@@ -152,9 +162,9 @@ std::vector<Tensor<T>> parameters(const Model& model) {
 template <class Model>
 int64_t count_parameters(const Model& model) {
   int64_t count = 0;
-  detail::for_each_model_tensor(model, [&](const std::string&, const auto& part) {
-    if (std::remove_cvref_t<decltype(part)>::trained) count += part.tensor().numel();
-  });
+  for (const auto& tensor : detail::model_tensors(model)) {
+    if (tensor.trained) count += tensor.impl->numel;
+  }
   return count;
 }
 
@@ -162,20 +172,17 @@ int64_t count_parameters(const Model& model) {
 template <class Model>
 void to(Model& model, Device device) {
   detail::name_parts(model);
-  detail::for_each_model_tensor(model, [&](const std::string&, auto& part) {
-    require<DeviceError>(part.tensor().device() == device, "to: no way from ", part.tensor().device(), " to ", device,
-                         " in this build");
-  });
+  for (const auto& tensor : detail::model_tensors(model)) {
+    auto here = tensor.impl->storage->device();
+    require<DeviceError>(here == device, "to: no way from ", here, " to ", device, " in this build");
+  }
 }
 
 /// Sets every layer's training flag: dropout drops and batch norm uses the batch only while training.
 template <class Model>
 void train(Model& model, bool on = true) {
   detail::name_parts(model);
-  detail::walk_fields("", model, [on](const std::string&, auto& part) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Training>) part.on = on;
-    return true;
-  });
+  for (auto* flag : detail::training_flags(model)) *flag = on;
 }
 template <class Model>
 void eval(Model& model) {

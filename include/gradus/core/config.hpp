@@ -12,6 +12,12 @@
 or define GRADUS_ALLOW_FAST_MATH to accept that."
 #endif
 
+// With AVX-512, g++ 12 may store 1, 1, 1, 1 where a program says 1, 1, 0, 0 (seen with 12.2), so that an operator's
+// options arrive changed. Gradus's CMake target sets these flags and the macro.
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ == 12 && defined(__AVX512VL__) && !defined(GRADUS_SMALL_MOVES)
+#warning "Gradus: g++ 12 miscompiles constants for AVX-512; add -mmove-max=128 -mstore-max=128 -DGRADUS_SMALL_MOVES"
+#endif
+
 // Two inline namespaces keep units apart that were compiled with different flags, so that the linker
 // never mixes their templates: GRADUS_STABLE holds what is one in a process (errors, devices, the
 // thread pool, memory, generator state), GRADUS_BUILD everything that instruction set or flags change.

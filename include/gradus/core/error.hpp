@@ -19,7 +19,7 @@ class GRADUS_SHARED Error : public std::runtime_error {
   explicit Error(const std::string& text) : std::runtime_error(text), text_(text) {}
   const char* what() const noexcept override { return text_.c_str(); }
   /// Puts "LeNet.output: " in front of the text: the path of the layer in which it happened.
-  void add_context(const std::string& where) { text_ = where + ": " + text_; }
+  GRADUS_COLD void add_context(const std::string& where) { text_ = where + ": " + text_; }
 
  private:
   std::string text_;
@@ -81,8 +81,7 @@ inline void append(std::string& text, char part) { text += part; }
 inline void append(std::string& text, bool part) { text += part ? "true" : "false"; }
 
 template <class N>
-requires std::integral<N> || std::floating_point<N>
-void append(std::string& text, N number) {
+requires std::integral<N> || std::floating_point<N> GRADUS_COLD void append(std::string& text, N number) {
   char buffer[32];
   auto end = std::to_chars(buffer, buffer + sizeof(buffer), number).ptr;
   text.append(buffer, end);
@@ -90,7 +89,7 @@ void append(std::string& text, N number) {
 
 template <class T>
 requires requires(const T& value) { to_string(value); }
-void append(std::string& text, const T& value) { text += to_string(value); }
+GRADUS_COLD void append(std::string& text, const T& value) { text += to_string(value); }
 
 /// A piece of a text whose type is forgotten, so that one function joins any pieces: thousands of calls cost little
 /// to compile. Refers to the value.

@@ -16,7 +16,6 @@
 #include <functional>
 #include <mutex>
 #include <new>
-#include <set>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -46,20 +45,22 @@ inline int read_number(const std::string& path) {
 }
 
 /// Physical cores that this process may use.
-inline int physical_cores() {
+GRADUS_COLD inline int physical_cores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }
-  std::set<std::pair<int, int>> cores;
+  std::vector<int64_t> cores;
   int logical = 0;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
     ++logical;
     auto folder = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
     auto package = read_number(folder + "physical_package_id"), core = read_number(folder + "core_id");
-    if (package >= 0 && core >= 0) cores.emplace(package, core);
+    auto both = int64_t{package} << 32 | core;
+    auto is_new = std::find(cores.begin(), cores.end(), both) == cores.end();
+    if (package >= 0 && core >= 0 && is_new) cores.push_back(both);
   }
   return std::max(1, cores.empty() ? logical : static_cast<int>(cores.size()));
 }

@@ -35,7 +35,7 @@ inline std::string_view to_string(IdxType type) {
   return "";
 }
 
-inline IdxHeader read_idx_header(ByteSource& source, const std::string& path) {
+GRADUS_COLD inline IdxHeader read_idx_header(ByteSource& source, const std::string& path) {
   unsigned char magic[4] = {};
   auto count = source.read(magic, 4);
   require<FormatError>(count == 4 && magic[0] == 0 && magic[1] == 0, "read_idx: ", path,

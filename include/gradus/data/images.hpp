@@ -40,7 +40,7 @@ inline constexpr bool reads_packed = false;
 #endif
 
 /// folder/name or folder/name.gz, whichever is there.
-inline std::optional<std::string> find_packed(const std::string& folder, const std::string& name) {
+GRADUS_COLD inline std::optional<std::string> find_packed(const std::string& folder, const std::string& name) {
   for (const auto* ending : {"", ".gz"}) {
     auto path = folder + '/' + name + ending;
     if (std::filesystem::is_regular_file(path)) return path;
@@ -49,8 +49,8 @@ inline std::optional<std::string> find_packed(const std::string& folder, const s
 }
 
 /// Reads a pair of IDX files and checks that they belong together.
-inline LabelledImages read_labelled(std::string_view set, const std::string& folder, const std::string& prefix,
-                                    std::vector<std::string> class_names) {
+GRADUS_COLD inline LabelledImages read_labelled(std::string_view set, const std::string& folder,
+                                                const std::string& prefix, std::vector<std::string> class_names) {
   auto path_of = [&](const std::string& name) {
     auto path = find_packed(folder, name);
     require<IoError>(path.has_value(), set, ": there is neither ", folder, '/', name, " nor ", name, ".gz");
@@ -76,14 +76,14 @@ namespace gradus::data::inline GRADUS_BUILD {
 
 /// Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): 60,000 and 10,000 photographs of clothing, 28 x 28, in ten classes.
 /// `folder` holds the four files under their own names, packed or not.
-inline LabelledImages fashion_mnist(const std::string& folder, Split split) {
+GRADUS_COLD inline LabelledImages fashion_mnist(const std::string& folder, Split split) {
   return detail::read_labelled(
       "fashion_mnist", folder, split == Split::train ? "train-" : "t10k-",
       {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"});
 }
 /// The first of these folders that has the files in a form that this program can read, then where Debian's package
 /// dataset-fashion-mnist puts them.
-inline std::optional<std::string> find_fashion_mnist(std::vector<std::string> folders = {}) {
+GRADUS_COLD inline std::optional<std::string> find_fashion_mnist(std::vector<std::string> folders = {}) {
   folders.emplace_back("/usr/share/datasets/fashion-mnist");
   for (const auto& folder : folders) {
     auto complete = true;
@@ -99,7 +99,7 @@ inline std::optional<std::string> find_fashion_mnist(std::vector<std::string> fo
 
 /// The handwritten digits of data/uci-digits (Alpaydin and Kaynak, 1998): 8 x 8, in ten classes. The first 1,500 are
 /// for training, the last 297 for the test.
-inline LabelledImages uci_digits(const std::string& folder, Split split) {
+GRADUS_COLD inline LabelledImages uci_digits(const std::string& folder, Split split) {
   auto all = detail::read_labelled("uci_digits", folder, "", {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"});
   all.white = 16;
   auto border = std::min<int64_t>(1500, all.size());

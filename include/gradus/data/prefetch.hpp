@@ -2,7 +2,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -44,7 +43,7 @@ class Prefetch {
       return std::nullopt;
     }
     auto batch = std::move(ready_.front());
-    ready_.pop_front();
+    ready_.erase(ready_.begin());
     changed_.notify_all();
     return batch;
   }
@@ -94,7 +93,7 @@ class Prefetch {
 
   /// False when nobody wants more.
   bool wait_for_room() {
-    std::deque<Batch> used;  // let go outside the lock
+    std::vector<Batch> used;  // let go outside the lock
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return stopped_ || static_cast<int64_t>(ready_.size()) < ahead_; });
@@ -108,7 +107,7 @@ class Prefetch {
   int64_t count_, ahead_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Batch> ready_, used_;
+  std::vector<Batch> ready_, used_;
   std::exception_ptr error_;
   bool stopped_ = false, ended_ = false;
   std::thread thread_;  // last: it starts when the rest is there

@@ -80,7 +80,7 @@ class File {
 };
 
 /// The content of a regular file.
-inline std::string read_whole_file(const std::string& path) {
+GRADUS_COLD inline std::string read_whole_file(const std::string& path) {
   auto file = File::open(path);
   std::string text(static_cast<size_t>(file.size(path)), '\0');
   file.read(path, text.data(), static_cast<int64_t>(text.size()), 0);

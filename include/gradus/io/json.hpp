@@ -1,6 +1,7 @@
 // A JSON value and its text form. The reader is in json_reader.hpp.
 #pragma once
 
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <concepts>
@@ -9,7 +10,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "gradus/core/error.hpp"
@@ -19,47 +19,57 @@ namespace gradus::io::inline GRADUS_BUILD {
 /// Null, bool, whole number, floating number, string, array or object. Objects keep the order of their keys.
 class Json {
  public:
-  using Array = std::vector<Json>;
-  using Member = std::pair<std::string, Json>;
-  using Object = std::vector<Member>;
-  enum class Kind { null, boolean, integer, number, string, array, object };  // in the order of the variant
+  enum class Kind : uint8_t { null, boolean, integer, number, string, array, object };
 
   Json() = default;
   Json(std::nullptr_t) {}
   template <std::same_as<bool> B>  // a template, so that pointers do not become true
-  Json(B value) : value_(value) {}
+  Json(B value) : kind_(Kind::boolean), bits_(value) {}
   template <std::integral N>
-  requires(!std::same_as<N, bool>) Json(N value) : value_(static_cast<int64_t>(value)) {
+  requires(!std::same_as<N, bool>) Json(N value) : kind_(Kind::integer), bits_(static_cast<int64_t>(value)) {
     require<ValueError>(std::in_range<int64_t>(value), "json: ", value, " does not fit a signed 64-bit number");
   }
   template <std::floating_point N>
-  Json(N value) : value_(static_cast<double>(value)) {}
-  Json(const char* text) : value_(std::string(text)) {}
-  Json(std::string_view text) : value_(std::string(text)) {}
-  Json(std::string text) : value_(std::move(text)) {}
-  Json(Array elements) : value_(std::move(elements)) {}
-  Json(Object members) : value_(std::move(members)) {}
+  Json(N value) : kind_(Kind::number), bits_(std::bit_cast<int64_t>(static_cast<double>(value))) {}
+  Json(std::string text) : kind_(Kind::string), text_(std::move(text)) {}
+  Json(std::string_view text) : Json(std::string(text)) {}
+  Json(const char* text) : Json(std::string(text)) {}
 
-  static Json array(std::initializer_list<Json> elements = {}) { return Array(elements); }
-  static Json object(std::initializer_list<Member> members = {}) { return Object(members); }
+  static Json array(std::initializer_list<Json> elements = {}) {
+    Json result;
+    result.kind_ = Kind::array;
+    result.elements_ = elements;
+    return result;
+  }
+  static Json object(std::initializer_list<std::pair<std::string_view, Json>> members = {}) {
+    Json result;
+    result.kind_ = Kind::object;
+    for (const auto& [key, value] : members) result.append(key, value);
+    return result;
+  }
 
-  Kind kind() const { return static_cast<Kind>(value_.index()); }
-  bool is_null() const { return kind() == Kind::null; }
-  bool is_object() const { return kind() == Kind::object; }
+  Kind kind() const { return kind_; }
+  bool is_null() const { return kind_ == Kind::null; }
+  bool is_object() const { return kind_ == Kind::object; }
 
   // The value as that kind; FormatError when it is another one.
-  bool as_bool() const { return get<bool>("true or false"); }
-  int64_t as_int() const { return get<int64_t>("a whole number"); }
+  bool as_bool() const { return require_kind(Kind::boolean, "true or false").bits_ != 0; }
+  int64_t as_int() const { return require_kind(Kind::integer, "a whole number").bits_; }
   /// A floating or whole number.
-  double as_number() const { return kind() == Kind::integer ? static_cast<double>(as_int()) : get<double>("a number"); }
-  const std::string& as_string() const { return get<std::string>("a string"); }
-  const Array& as_array() const { return get<Array>("an array"); }
-  const Object& as_object() const { return get<Object>("an object"); }
+  double as_number() const {
+    if (kind_ == Kind::integer) return static_cast<double>(bits_);
+    return std::bit_cast<double>(require_kind(Kind::number, "a number").bits_);
+  }
+  const std::string& as_string() const { return require_kind(Kind::string, "a string").text_; }
+  const std::vector<Json>& as_array() const { return require_kind(Kind::array, "an array").elements_; }
+  /// Keys of an object, and below their values, in the same order.
+  const std::vector<std::string>& keys() const { return require_kind(Kind::object, "an object").keys_; }
+  const std::vector<Json>& values() const { return require_kind(Kind::object, "an object").elements_; }
 
   /// The member of an object, or null when it has none of that name.
   const Json* find(std::string_view key) const {
-    for (const auto& [name, member] : as_object()) {
-      if (name == key) return &member;
+    for (size_t i = 0; i < keys().size(); ++i) {
+      if (keys_[i] == key) return &elements_[i];
     }
     return nullptr;
   }
@@ -72,27 +82,34 @@ class Json {
 
   /// Sets a member, adding it at the end when it is new. A null value becomes an object first.
   Json& set(std::string_view key, Json value) {
-    if (is_null()) value_ = Object();
-    get<Object>("an object");
-    auto& members = std::get<Object>(value_);
-    for (auto& [name, member] : members) {
-      if (name == key) {
-        member = std::move(value);
-        return *this;
-      }
+    if (is_null()) kind_ = Kind::object;
+    if (const auto* member = find(key)) {
+      elements_[static_cast<size_t>(member - elements_.data())] = std::move(value);
+      return *this;
     }
-    members.push_back({std::string(key), std::move(value)});
+    return append(key, std::move(value));
+  }
+  /// Adds a member of an object, whose key must be new. A null value becomes an object first.
+  Json& append(std::string_view key, Json value) {
+    if (is_null()) kind_ = Kind::object;
+    require_kind(Kind::object, "an object");
+    keys_.emplace_back(key);
+    elements_.push_back(std::move(value));
     return *this;
   }
   /// Adds an element. A null value becomes an array first.
   Json& push_back(Json value) {
-    if (is_null()) value_ = Array();
-    get<Array>("an array");
-    std::get<Array>(value_).push_back(std::move(value));
+    if (is_null()) kind_ = Kind::array;
+    require_kind(Kind::array, "an array");
+    elements_.push_back(std::move(value));
     return *this;
   }
 
-  friend bool operator==(const Json& a, const Json& b) { return a.value_ == b.value_; }
+  friend bool operator==(const Json& a, const Json& b) {
+    if (a.kind_ != b.kind_) return false;
+    if (a.kind_ == Kind::number) return a.as_number() == b.as_number();
+    return a.bits_ == b.bits_ && a.text_ == b.text_ && a.keys_ == b.keys_ && a.elements_ == b.elements_;
+  }
   /// "an array": for error texts.
   friend std::string_view to_string(Kind kind) {
     constexpr std::string_view names[] = {"null",     "a bool",   "a whole number", "a number",
@@ -101,14 +118,17 @@ class Json {
   }
 
  private:
-  template <class T>
-  const T& get(std::string_view wanted) const {
-    const auto* value = std::get_if<T>(&value_);
-    require<FormatError>(value != nullptr, "json: the value is ", kind(), ", but must be ", wanted);
-    return *value;
+  const Json& require_kind(Kind kind, std::string_view wanted) const {
+    require<FormatError>(kind_ == kind, "json: the value is ", kind_, ", but must be ", wanted);
+    return *this;
   }
 
-  std::variant<std::nullptr_t, bool, int64_t, double, std::string, Array, Object> value_;
+  // Plain members, not a std::variant, which has a hundred functions compiled in every program.
+  Kind kind_ = Kind::null;
+  int64_t bits_ = 0;               // of a bool, a whole number, a floating number
+  std::string text_;               // of a string
+  std::vector<Json> elements_;     // of an array; the values of an object
+  std::vector<std::string> keys_;  // of an object
 };
 
 }  // namespace gradus::io::inline GRADUS_BUILD
@@ -116,7 +136,7 @@ class Json {
 namespace gradus::io::detail::inline GRADUS_BUILD {
 
 /// Length of the UTF-8 sequence at text[at], 0 when it is not a valid one (RFC 3629: nothing overlong, no surrogates).
-inline size_t utf8_length(std::string_view text, size_t at) {
+GRADUS_COLD inline size_t utf8_length(std::string_view text, size_t at) {
   auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   auto follows = [&](size_t i, unsigned low = 0x80, unsigned high = 0xbf) { return byte(i) >= low && byte(i) <= high; };
   auto lead = byte(at);
@@ -132,7 +152,7 @@ inline size_t utf8_length(std::string_view text, size_t at) {
   return 0;
 }
 
-inline void write_string(std::string& out, std::string_view text) {
+GRADUS_COLD inline void write_string(std::string& out, std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
   out += '"';
   for (size_t i = 0; i < text.size();) {
@@ -159,7 +179,7 @@ inline void write_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-inline void write_number(std::string& out, double value) {
+GRADUS_COLD inline void write_number(std::string& out, double value) {
   require<ValueError>(std::isfinite(value), "json: ", value, " cannot be written: JSON has no infinities and no NaN");
   char buffer[32];
   auto text = std::string_view(buffer, static_cast<size_t>(std::to_chars(buffer, buffer + 32, value).ptr - buffer));
@@ -168,21 +188,25 @@ inline void write_number(std::string& out, double value) {
 }
 
 /// indent < 0: on one line.
-inline void write_json(std::string& out, const Json& json, int indent, int depth) {
+GRADUS_COLD inline void write_json(std::string& out, const Json& json, int indent, int depth) {
   auto line = [&](int levels) {
     if (indent < 0) return;
     out += '\n';
     out.append(static_cast<size_t>(indent * levels), ' ');
   };
-  auto write_list = [&](const auto& list, char open, char close, auto&& write_one) {
-    out += open;
+  auto write_list = [&](const std::vector<Json>& list, const std::vector<std::string>* keys) {
+    out += keys != nullptr ? '{' : '[';
     for (size_t i = 0; i < list.size(); ++i) {
       if (i > 0) out += ',';
       line(depth + 1);
-      write_one(list[i]);
+      if (keys != nullptr) {
+        write_string(out, (*keys)[i]);
+        out += indent < 0 ? ":" : ": ";
+      }
+      write_json(out, list[i], indent, depth + 1);
     }
     if (!list.empty()) line(depth);
-    out += close;
+    out += keys != nullptr ? '}' : ']';
   };
   switch (json.kind()) {
     case Json::Kind::null:
@@ -201,14 +225,10 @@ inline void write_json(std::string& out, const Json& json, int indent, int depth
       write_string(out, json.as_string());
       break;
     case Json::Kind::array:
-      write_list(json.as_array(), '[', ']', [&](const Json& element) { write_json(out, element, indent, depth + 1); });
+      write_list(json.as_array(), nullptr);
       break;
     case Json::Kind::object:
-      write_list(json.as_object(), '{', '}', [&](const Json::Member& member) {
-        write_string(out, member.first);
-        out += indent < 0 ? ":" : ": ";
-        write_json(out, member.second, indent, depth + 1);
-      });
+      write_list(json.values(), &json.keys());
       break;
   }
 }

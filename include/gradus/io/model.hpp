@@ -1,7 +1,7 @@
 // Saves and loads the parameters and buffers of a model, by name.
 #pragma once
 
-#include <functional>
+#include <algorithm>
 
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/io/safetensors.hpp"
@@ -13,7 +13,7 @@ namespace gradus::io::inline GRADUS_BUILD {
 template <class Model>
 void save(const std::string& path, const Model& model, const std::map<std::string, std::string>& metadata = {}) {
   std::vector<SafeTensorsEntry> entries;
-  for (auto& [name, tensor] : gradus::detail::model_tensors(model)) entries.emplace_back(name, std::move(tensor));
+  for (auto& tensor : gradus::detail::model_tensors(model)) entries.emplace_back(tensor.name, std::move(tensor.impl));
   write_safetensors(path, entries, metadata);
 }
 
@@ -31,12 +31,51 @@ struct LoadReport {
 
 namespace gradus::io::detail::inline GRADUS_BUILD {
 
-inline void list_names(std::string& text, std::string_view title, const std::vector<std::string>& names) {
+GRADUS_COLD inline void list_names(std::string& text, std::string_view title, const std::vector<std::string>& names) {
   constexpr size_t shown = 20;
   if (names.empty()) return;
   text += join("\n  ", title, " (", names.size(), "):");
   for (size_t i = 0; i < std::min(names.size(), shown); ++i) text += join(i == 0 ? " " : ", ", names[i]);
   if (names.size() > shown) text += join(" and ", names.size() - shown, " more");
+}
+
+GRADUS_COLD inline LoadReport load_tensors(const SafeTensors& file, const std::string& model_name,
+                                           const std::vector<gradus::detail::NamedImpl>& targets,
+                                           const LoadOptions& options) {
+  LoadReport report;
+  std::vector<std::string> mismatched;
+  auto unused = file.names();
+  for (const auto& [name, impl, trained] : targets) {
+    if (!file.contains(name)) {
+      report.missing.push_back(name);
+      continue;
+    }
+    unused.erase(std::lower_bound(unused.begin(), unused.end(), name));
+    const auto& info = file.info(name);
+    if (info.shape == impl->shape && converts(*info.dtype, safetensors_type(impl->dtype))) continue;
+    mismatched.push_back(join("\n    ", name, ": ", info.dtype->name, " ", info.shape, " in the file, ", impl->dtype,
+                              " ", impl->shape, " in the model"));
+  }
+  report.unexpected = std::move(unused);
+  if (!mismatched.empty() || (options.strict && !(report.missing.empty() && report.unexpected.empty()))) {
+    auto text = join("load: ", file.path(), " does not fit the model ", model_name, ":");
+    list_names(text, "missing in the file", report.missing);
+    list_names(text, "not in the model", report.unexpected);
+    if (!mismatched.empty()) text += join("\n  mismatched (", mismatched.size(), "):");
+    for (const auto& line : mismatched) text += line;
+    throw FormatError(text);
+  }
+
+  // Everything is read before anything is written: a disk that fails half way changes nothing.
+  std::vector<gradus::detail::TensorRef> sources;
+  for (const auto& [name, impl, trained] : targets)
+    sources.push_back(file.contains(name) ? file.read_as(name, impl->dtype) : gradus::detail::TensorRef());
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (!sources[i]) continue;
+    targets[i].impl->storage->bump("load");
+    gradus::detail::copy_elements(*targets[i].impl, *sources[i]);
+  }
+  return report;
 }
 
 }  // namespace gradus::io::detail::inline GRADUS_BUILD
@@ -48,40 +87,7 @@ namespace gradus::io::inline GRADUS_BUILD {
 /// {.strict = false} missing and unexpected names are allowed and returned.
 template <class Model>
 LoadReport load(const SafeTensors& file, Model& model, LoadOptions options = {}) {
-  LoadReport report;
-  std::vector<std::string> mismatched;
-  auto unused = file.names();
-  gradus::detail::for_each_model_tensor(model, [&](const std::string& name, auto& part) {
-    using T = typename std::remove_cvref_t<decltype(part)>::value_type;
-    if (!file.contains(name)) return report.missing.push_back(name);
-    unused.erase(std::lower_bound(unused.begin(), unused.end(), name));
-    const auto& info = file.info(name);
-    if (info.shape == part.shape() && detail::converts(*info.dtype, detail::safetensors_type_of<T>())) return;
-    mismatched.push_back(join("\n    ", name, ": ", info.dtype->name, " ", info.shape, " in the file, ", dtype_of<T>,
-                              " ", part.shape(), " in the model"));
-  });
-  report.unexpected = std::move(unused);
-  if (!mismatched.empty() || (options.strict && !(report.missing.empty() && report.unexpected.empty()))) {
-    auto text = join("load: ", file.path(), " does not fit the model ", gradus::detail::type_name<Model>(), ":");
-    detail::list_names(text, "missing in the file", report.missing);
-    detail::list_names(text, "not in the model", report.unexpected);
-    if (!mismatched.empty()) text += join("\n  mismatched (", mismatched.size(), "):");
-    for (const auto& line : mismatched) text += line;
-    throw FormatError(text);
-  }
-
-  // Everything is read before anything is written: a disk that fails half way changes nothing.
-  std::vector<std::function<void()>> writes;
-  gradus::detail::for_each_model_tensor(model, [&](const std::string& name, auto& part) {
-    using T = typename std::remove_cvref_t<decltype(part)>::value_type;
-    if (!file.contains(name)) return;
-    writes.push_back(
-        [target = part.tensor(), source = file.template get_as<T>(name)]() mutable { target.copy_(source); });
-  });
-  no_grad([&] {
-    for (auto& write : writes) write();
-  });
-  return report;
+  return detail::load_tensors(file, gradus::detail::type_name<Model>(), gradus::detail::model_tensors(model), options);
 }
 
 template <class Model>

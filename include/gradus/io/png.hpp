@@ -43,7 +43,7 @@ inline uint32_t adler32_of(std::string_view bytes) {
 }
 
 /// A zlib stream that packs nothing: blocks of up to 65,535 stored bytes.
-inline std::string zlib_store(std::string_view bytes) {
+GRADUS_COLD inline std::string zlib_store(std::string_view bytes) {
   std::string out = "\x78\x01";
   do {
     auto part = bytes.substr(0, 65535);
@@ -59,7 +59,7 @@ inline std::string zlib_store(std::string_view bytes) {
   return out;
 }
 
-inline std::string zlib_pack(std::string_view bytes) {
+GRADUS_COLD inline std::string zlib_pack(std::string_view bytes) {
 #if defined(GRADUS_HAS_ZLIB)
   auto size = compressBound(bytes.size());
   std::string out(size, '\0');
@@ -75,7 +75,7 @@ inline std::string zlib_pack(std::string_view bytes) {
 #endif
 }
 
-inline void append_chunk(std::string& out, const std::string& type, const std::string& content) {
+GRADUS_COLD inline void append_chunk(std::string& out, const std::string& type, const std::string& content) {
   append_big_endian(out, static_cast<uint32_t>(content.size()));
   out += type + content;
   append_big_endian(out, crc32_of(type + content));
@@ -89,7 +89,8 @@ enum class PngColor { grey, rgb };
 
 /// The bytes of a PNG file. `pixels`: rows from top to bottom, one byte (grey) or three (red, green, blue) a pixel.
 /// ValueError unless they are as many as the size says. Packed when the program was built with zlib.
-inline std::string encode_png(int64_t width, int64_t height, std::span<const uint8_t> pixels, PngColor color) {
+GRADUS_COLD inline std::string encode_png(int64_t width, int64_t height, std::span<const uint8_t> pixels,
+                                          PngColor color) {
   constexpr int64_t most = 1 << 20;
   require<ValueError>(width >= 1 && height >= 1 && width <= most && height <= most, "write_png: an image of ", width,
                       " x ", height, " pixels, but sides are 1 to ", most);

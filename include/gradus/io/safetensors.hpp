@@ -2,10 +2,8 @@
 // file from outside is checked whole before any memory is taken for it.
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <map>
-#include <memory>
 #include <vector>
 
 #include "gradus/io/file.hpp"
@@ -19,7 +17,7 @@ class SafeTensors {
  public:
   /// Opens a file and checks its header. IoError when it cannot be read, FormatError when it is not what the format
   /// demands: sizes or offsets that do not fit, gaps, overlaps, names that appear twice, unknown types.
-  static SafeTensors read(const std::string& path) {
+  GRADUS_COLD static SafeTensors read(const std::string& path) {
     SafeTensors file(path, detail::File::open(path));
     auto size = file.file_.size(path);
     require<FormatError>(size >= 8, "safetensors: ", path, ": the file has ", size,
@@ -67,12 +65,12 @@ class SafeTensors {
   template <Element T>
   Tensor<T> get(const std::string& name) const {
     const auto& dtype = *info(name).dtype;
-    require<TypeError>(dtype.name == detail::safetensors_type_of<T>().name, "safetensors: ", path_, ": tensor '", name,
+    require<TypeError>(&dtype == &detail::safetensors_type(dtype_of<T>), "safetensors: ", path_, ": tensor '", name,
                        "' has elements of type ", dtype.name, ", not ", dtype_of<T>, "; get_as converts");
     return Tensor<T>(read_raw(name));
   }
   /// Internal: the tensor, of whatever type of the library's. TypeError for the format's other types.
-  gradus::detail::TensorRef read_raw(const std::string& name) const {
+  GRADUS_COLD gradus::detail::TensorRef read_raw(const std::string& name) const {
     const auto& tensor = info(name);
     auto dtype = tensor.dtype - detail::safetensors_types;
     require<TypeError>(dtype <= static_cast<int>(DType::boolean), "safetensors: ", path_, ": tensor '", name,
@@ -85,22 +83,20 @@ class SafeTensors {
   /// TypeError for anything that could change the meaning of a value.
   template <Element T>
   Tensor<T> get_as(const std::string& name) const {
-    const auto& dtype = *info(name).dtype;
-    require<TypeError>(detail::converts(dtype, detail::safetensors_type_of<T>()), "safetensors: ", path_, ": tensor '",
-                       name, "' has elements of type ", dtype.name, ", which do not convert to ", dtype_of<T>);
-    return detail::with_stored_type(dtype, [&](auto stored) {
-      using Stored = decltype(stored);
-      if constexpr (std::is_same_v<Stored, T>) {
-        return Tensor<T>(read_raw(name));
-      } else {
-        auto raw = read_bytes<Stored>(name);
-        auto result = Tensor<T>::empty(shape(name));
-        auto* to = result.mutable_data();
-        std::transform(raw.get(), raw.get() + result.numel(), to,
-                       [](Stored value) { return detail::convert<T>(value); });
-        return result;
-      }
-    });
+    return Tensor<T>(read_as(name, dtype_of<T>));
+  }
+  /// Internal: the same for a type known at run time.
+  GRADUS_COLD gradus::detail::TensorRef read_as(const std::string& name, DType dtype) const {
+    const auto& tensor = info(name);
+    const auto& wanted = detail::safetensors_type(dtype);
+    require<TypeError>(detail::converts(*tensor.dtype, wanted), "safetensors: ", path_, ": tensor '", name,
+                       "' has elements of type ", tensor.dtype->name, ", which do not convert to ", dtype);
+    if (tensor.dtype == &wanted) return read_raw(name);
+    std::string raw(static_cast<size_t>(tensor.end - tensor.begin), '\0');
+    read_into(name, raw.data());
+    auto result = gradus::detail::allocate_impl(dtype, tensor.shape, Device::cpu());
+    detail::convert_elements(*tensor.dtype, raw.data(), dtype, result->data(), result->numel);
+    return result;
   }
 
  private:
@@ -115,12 +111,6 @@ class SafeTensors {
       require<FormatError>(bytes[i] <= 1, "safetensors: ", path_, ": tensor '", name, "' is BOOL, but element ", i,
                            " is ", static_cast<int>(bytes[i]));
     }
-  }
-  template <class Stored>
-  std::unique_ptr<Stored[]> read_bytes(const std::string& name) const {
-    auto result = std::make_unique_for_overwrite<Stored[]>(static_cast<size_t>(shape(name).numel()));
-    read_into(name, result.get());
-    return result;
   }
 
   std::string path_;

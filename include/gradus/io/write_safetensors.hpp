@@ -30,38 +30,43 @@ struct SafeTensorsEntry {
 
 /// Writes all entries into one file that is there whole or not at all. `metadata` is text for people and programs.
 /// IoError when it cannot be written; ValueError for a name that appears twice or is reserved.
-inline void write_safetensors(const std::string& path, const std::vector<SafeTensorsEntry>& entries,
-                              const std::map<std::string, std::string>& metadata = {}) {
-  std::map<std::string_view, const SafeTensorsEntry*> by_name;
-  for (const auto& entry : entries) {
-    require<ValueError>(entry.name != "__metadata__", "write_safetensors: a tensor must not be called '__metadata__'");
-    require<ValueError>(by_name.emplace(entry.name, &entry).second, "write_safetensors: two tensors are called '",
-                        entry.name, "'");
+GRADUS_COLD inline void write_safetensors(const std::string& path, const std::vector<SafeTensorsEntry>& entries,
+                                          const std::map<std::string, std::string>& metadata = {}) {
+  auto entry_at = [&](int64_t i) -> const SafeTensorsEntry& { return entries[static_cast<size_t>(i)]; };
+  auto by_name = gradus::detail::sorted_order(
+      entries.size(), [&](int64_t a, int64_t b) { return entry_at(a).name < entry_at(b).name; });
+  for (size_t i = 0; i < by_name.size(); ++i) {
+    const auto& name = entry_at(by_name[i]).name;
+    require<ValueError>(name != "__metadata__", "write_safetensors: a tensor must not be called '__metadata__'");
+    require<ValueError>(i == 0 || entry_at(by_name[i - 1]).name != name, "write_safetensors: two tensors are called '",
+                        name, "'");
   }
   // The package's order: wide elements first, so that every tensor starts at a multiple of its element's size.
-  std::vector<const SafeTensorsEntry*> ordered;
+  std::vector<int64_t> ordered;
   for (auto type : {DType::i64, DType::f64, DType::f32, DType::i32, DType::bf16, DType::u8, DType::boolean}) {
-    for (auto [name, entry] : by_name) {
-      if (entry->impl->dtype == type) ordered.push_back(entry);
+    for (auto i : by_name) {
+      if (entry_at(i).impl->dtype == type) ordered.push_back(i);
     }
   }
 
-  Json::Object header;
+  Json header;
   if (!metadata.empty()) {
-    Json::Object texts;
-    for (const auto& [key, value] : metadata) texts.push_back({key, value});
-    header.push_back({"__metadata__", std::move(texts)});
+    Json texts;
+    for (const auto& [key, value] : metadata) texts.append(key, value);
+    header.append("__metadata__", std::move(texts));
   }
   int64_t offset = 0;
-  auto bytes_of = [](const SafeTensorsEntry* entry) { return entry->impl->numel * size_of(entry->impl->dtype); };
-  for (const auto* entry : ordered) {
-    Json::Array sizes(entry->impl->shape.begin(), entry->impl->shape.end());
-    header.push_back({entry->name, Json::object({{"dtype", detail::safetensors_type(entry->impl->dtype).name},
-                                                 {"shape", std::move(sizes)},
-                                                 {"data_offsets", Json::array({offset, offset + bytes_of(entry)})}})});
+  auto bytes_of = [](const SafeTensorsEntry& entry) { return entry.impl->numel * size_of(entry.impl->dtype); };
+  for (auto i : ordered) {
+    const auto& entry = entry_at(i);
+    auto sizes = Json::array();
+    for (auto size : entry.impl->shape) sizes.push_back(size);
+    header.append(entry.name, Json::object({{"dtype", detail::safetensors_type(entry.impl->dtype).name},
+                                            {"shape", std::move(sizes)},
+                                            {"data_offsets", Json::array({offset, offset + bytes_of(entry)})}}));
     offset += bytes_of(entry);
   }
-  auto text = to_string(Json(std::move(header)));
+  auto text = header.is_null() ? "{}" : to_string(header);
   text.append((8 - text.size() % 8) % 8, ' ');
   require<ValueError>(text.size() <= detail::max_safetensors_header, "write_safetensors: the names take ", text.size(),
                       " bytes, but at most ", detail::max_safetensors_header, " are allowed");
@@ -70,7 +75,7 @@ inline void write_safetensors(const std::string& path, const std::vector<SafeTen
   auto length = static_cast<uint64_t>(text.size());
   file.write(&length, sizeof(length));
   file.write(text);
-  for (const auto* entry : ordered) file.write(entry->impl->data(), static_cast<size_t>(bytes_of(entry)));
+  for (auto i : ordered) file.write(entry_at(i).impl->data(), static_cast<size_t>(bytes_of(entry_at(i))));
   file.commit();
 }
 

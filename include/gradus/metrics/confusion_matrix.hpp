@@ -20,12 +20,12 @@ struct ClassScores {
 
 class ConfusionMatrix {
  public:
-  explicit ConfusionMatrix(int64_t classes) {
+  GRADUS_COLD explicit ConfusionMatrix(int64_t classes) {
     require<ValueError>(classes >= 1, "ConfusionMatrix: ", classes, " classes, but there must be at least 1");
     for (int64_t i = 0; i < classes; ++i) names_.push_back(std::to_string(i));
     counts_.resize(names_.size() * names_.size());
   }
-  explicit ConfusionMatrix(std::vector<std::string> class_names)
+  GRADUS_COLD explicit ConfusionMatrix(std::vector<std::string> class_names)
       : ConfusionMatrix(static_cast<int64_t>(class_names.size())) {
     names_ = std::move(class_names);
   }
@@ -47,6 +47,12 @@ class ConfusionMatrix {
       check("prediction", predicted.data()[i], i);
     }
     for (int64_t i = 0; i < predicted.numel(); ++i) ++counts_[place(labels(i), predicted.data()[i])];
+  }
+  /// Counts `count` samples of class `actual` that were predicted to be `predicted`.
+  void add(int64_t actual, int64_t predicted, int64_t count) {
+    this->count(actual, predicted);  // checks the range
+    require<ValueError>(count >= 0, "ConfusionMatrix: ", count, " samples, but must not be negative");
+    counts_[place(actual, predicted)] += count;
   }
   void reset() { std::fill(counts_.begin(), counts_.end(), 0); }
 
@@ -112,18 +118,18 @@ namespace gradus::metrics::detail::inline GRADUS_BUILD {
 inline size_t columns(std::string_view text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
-inline std::string pad_left(std::string_view text, size_t width) {
+GRADUS_COLD inline std::string pad_left(std::string_view text, size_t width) {
   return std::string(width - std::min(width, columns(text)), ' ') + std::string(text);
 }
-inline std::string pad_right(std::string_view text, size_t width) {
+GRADUS_COLD inline std::string pad_right(std::string_view text, size_t width) {
   return std::string(text) + std::string(width - std::min(width, columns(text)), ' ');
 }
-inline std::string percent(double share) {
+GRADUS_COLD inline std::string percent(double share) {
   char buffer[16];
   std::snprintf(buffer, sizeof(buffer), "%.2f", 100 * share);
   return buffer;
 }
-inline size_t name_width(const ConfusionMatrix& matrix, std::string_view at_least) {
+GRADUS_COLD inline size_t name_width(const ConfusionMatrix& matrix, std::string_view at_least) {
   auto width = columns(at_least);
   for (const auto& name : matrix.class_names()) width = std::max(width, columns(name));
   return width;
@@ -134,7 +140,7 @@ inline size_t name_width(const ConfusionMatrix& matrix, std::string_view at_leas
 namespace gradus::metrics::inline GRADUS_BUILD {
 
 /// A table for people: actual classes down, predicted ones across, counts.
-inline std::string to_string(const ConfusionMatrix& matrix) {
+GRADUS_COLD inline std::string to_string(const ConfusionMatrix& matrix) {
   auto names = detail::name_width(matrix, "actual \\ predicted");
   auto widest = std::string_view("0").size();
   for (int64_t i = 0; i < matrix.classes(); ++i) {
@@ -153,7 +159,7 @@ inline std::string to_string(const ConfusionMatrix& matrix) {
 }
 
 /// A table for people: precision, recall and F1 of each class in percent, their means, the accuracy.
-inline std::string report(const ConfusionMatrix& matrix) {
+GRADUS_COLD inline std::string report(const ConfusionMatrix& matrix) {
   auto names = detail::name_width(matrix, "macro mean");
   auto line = [&](std::string_view name, const ClassScores& scores) {
     return detail::pad_right(name, names) + detail::pad_left(detail::percent(scores.precision), 11) +

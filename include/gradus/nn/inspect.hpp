@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -137,7 +136,7 @@ template <class Model, Element... S>
 requires(sizeof...(S) > 0) Inspection inspect(Model&& model, const Tensor<S>&... samples) {
   static_assert(!std::is_const_v<std::remove_reference_t<Model>>,
                 "inspect, summary: the model must not be const, since it is in eval mode while it runs");
-  detail::ModeGuard<std::remove_reference_t<Model>> mode(model, false);
+  detail::ModeGuard mode(model, false);
   detail::RecordEverything record;
   Inspection result;
   result.model = gradus::detail::type_name<std::remove_cvref_t<Model>>();
@@ -181,36 +180,19 @@ inline std::string readable_count(int64_t number) {
 }
 
 /// A table: layer, operator, shape of the output, trained numbers, multiply-adds; totals below.
-inline std::string to_string(const Inspection& inspection) {
-  using Line = std::array<std::string, 5>;
-  std::vector<Line> lines = {{"layer", "operator", "output", "parameters", "multiply-adds"}};
+GRADUS_COLD inline std::string to_string(const Inspection& inspection) {
+  using gradus::detail::with_commas;
+  std::vector<std::vector<std::string>> lines = {{"layer", "operator", "output", "parameters", "multiply-adds"}};
   auto unless_zero = [](int64_t number, std::string text) { return number == 0 ? std::string() : text; };
   for (const auto& row : inspection.rows) {
     lines.push_back({row.layer, row.op, row.output ? to_string(*row.output) : "?",
-                     unless_zero(row.parameters, detail::with_commas(row.parameters)),
+                     unless_zero(row.parameters, with_commas(row.parameters)),
                      unless_zero(row.multiply_adds, readable_count(row.multiply_adds))});
   }
-  lines.push_back(
-      {"total", "", "", detail::with_commas(inspection.parameters), readable_count(inspection.multiply_adds)});
-  std::array<size_t, 5> widths{};
-  for (const auto& line : lines) {
-    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
+  lines.push_back({"total", "", "", with_commas(inspection.parameters), readable_count(inspection.multiply_adds)});
   auto text = inspection.model + " on ";
   for (size_t i = 0; i < inspection.inputs.size(); ++i) text += (i > 0 ? ", " : "") + to_string(inspection.inputs[i]);
-  text += '\n';
-  size_t full = 2 * (widths.size() - 1);
-  for (auto width : widths) full += width;
-  auto rule = std::string(full, '-') + '\n';
-  for (size_t n = 0; n < lines.size(); ++n) {
-    if (n < 2 || n + 1 == lines.size()) text += rule;
-    std::string line;
-    for (size_t i = 0; i < widths.size(); ++i) {
-      auto space = std::string(widths[i] - lines[n][i].size(), ' ');
-      line += (i > 0 ? "  " : "") + (i < 3 ? lines[n][i] + space : space + lines[n][i]);
-    }
-    text += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
-  }
+  text += '\n' + gradus::detail::text_table(lines, 3);
   if (inspection.unused.empty()) return text;
   text += "not used for this output:";
   for (const auto& path : inspection.unused) text += ' ' + path;

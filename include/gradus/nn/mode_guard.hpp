@@ -8,32 +8,25 @@
 
 namespace gradus::nn::detail::inline GRADUS_BUILD {
 
-/// Sets the training flags of a model's layers, and at the end of the scope sets them back as they were.
-template <class Model>
+/// Sets the training flags of a model's layers, and at the end of the scope sets them back as they were. Until then no
+/// layer may come or go.
 class ModeGuard {
  public:
-  ModeGuard(Model& model, bool training) : model_(model) {
-    visit([&](Training& flag) { before_.push_back(flag.on); });
-    gradus::train(model_, training);
+  template <class Model>
+  ModeGuard(Model& model, bool training) {
+    flags_ = gradus::detail::training_flags(model);
+    for (auto* flag : flags_) before_ += *flag ? '1' : '0';
+    gradus::train(model, training);
   }
   ~ModeGuard() {
-    size_t index = 0;
-    visit([&](Training& flag) { flag.on = before_[index++]; });
+    for (size_t i = 0; i < flags_.size(); ++i) *flags_[i] = before_[i] == '1';
   }
   ModeGuard(const ModeGuard&) = delete;
   ModeGuard& operator=(const ModeGuard&) = delete;
 
  private:
-  template <class F>
-  void visit(F&& f) {
-    gradus::detail::walk_fields("", model_, [&](const std::string&, auto& part) {
-      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Training>) f(part);
-      return true;
-    });
-  }
-
-  Model& model_;
-  std::vector<char> before_;
+  std::vector<bool*> flags_;
+  std::string before_;  // a 1 or 0 a flag
 };
 
 }  // namespace gradus::nn::detail::inline GRADUS_BUILD

@@ -21,7 +21,8 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
   template <class Model>
   explicit AdamW(Model& model, const AdamWOptions& options = {},
                  const std::vector<ParameterGroup<AdamWOptions>>& groups = {})
-      : detail::Optimizer<T, 2, AdamWOptions>("AdamW", {"exp_avg", "exp_avg_sq"}, model, options, groups) {
+      : detail::Optimizer<T, 2, AdamWOptions>("AdamW", {"exp_avg", "exp_avg_sq"}, this->tensors_of(model), options,
+                                              groups) {
     auto in_range = [](double beta) { return beta >= 0 && beta < 1; };
     for (const auto& one : this->group_options()) {
       require<ValueError>(in_range(one.beta1) && in_range(one.beta2), "AdamW: beta1 is ", one.beta1, " and beta2 ",
@@ -36,14 +37,19 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
     using S = gradus::detail::Simd<Compute<T>>;
     // Parameters may be at different steps; the corrections of the common one are computed once.
     auto common = this->slots_.front().steps + 1;
-    corrections_.clear();
-    for (size_t group = 0; group < this->group_options().size(); ++group)
-      corrections_.push_back(corrections(group, common));
+    rates_.clear();
+    roots_.clear();
+    for (size_t group = 0; group < this->group_options().size(); ++group) {
+      rates_.push_back(rate(group, common));
+      roots_.push_back(root(group, common));
+    }
     this->sweep([&](const auto& part) {
       const auto& options = this->group_options()[part.group];
-      auto [rate, root] = part.step == common ? corrections_[part.group] : corrections(part.group, part.step);
+      auto at_common = part.step == common;
+      auto rate_now = at_common ? rates_[part.group] : rate(part.group, part.step);
+      auto root_now = at_common ? roots_[part.group] : root(part.group, part.step);
       return [beta1 = S(options.beta1), beta2 = S(options.beta2), fresh1 = S(1 - options.beta1),
-              fresh2 = S(1 - options.beta2), eps = S(options.eps), minus_rate = S(-rate), root = S(root),
+              fresh2 = S(1 - options.beta2), eps = S(options.eps), minus_rate = S(-rate_now), root = S(root_now),
               keep = S(1 - this->group_lr(part.group) * options.weight_decay)](const S& p, const S& g, auto& state) {
         state[0] = fma(beta1, state[0], fresh1 * g);
         state[1] = fma(beta2, state[1], fresh2 * (g * g));
@@ -53,15 +59,15 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
   }
 
  private:
-  /// lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
-  std::pair<double, double> corrections(size_t group, int64_t t) const {
-    const auto& options = this->group_options()[group];
-    auto steps = static_cast<double>(t);
-    return {this->group_lr(group) / (1 - std::pow(options.beta1, steps)),
-            1 / std::sqrt(1 - std::pow(options.beta2, steps))};
+  // What corrects the means' start at zero, in step t.
+  double rate(size_t group, int64_t t) const {
+    return this->group_lr(group) / (1 - std::pow(this->group_options()[group].beta1, static_cast<double>(t)));
+  }
+  double root(size_t group, int64_t t) const {
+    return 1 / std::sqrt(1 - std::pow(this->group_options()[group].beta2, static_cast<double>(t)));
   }
 
-  std::vector<std::pair<double, double>> corrections_;  // of each group, at the common step
+  std::vector<double> rates_, roots_;  // of each group, at the common step
 };
 
 template <class Model>

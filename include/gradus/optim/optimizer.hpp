@@ -87,31 +87,35 @@ class Optimizer {
   }
 
  protected:
-  template <class Model>
-  Optimizer(const char* name, std::array<const char*, N> state_names, Model& model, const Options& options,
-            const std::vector<ParameterGroup<Options>>& groups)
+  GRADUS_COLD Optimizer(const char* name, std::array<const char*, N> state_names,
+                        const std::vector<gradus::detail::NamedImpl>& tensors, const Options& options,
+                        const std::vector<ParameterGroup<Options>>& groups)
       : name_(name), state_names_(state_names), lr_(options.lr), options_{options} {
-    gradus::detail::name_parts(model);
     for (const auto& group : groups) options_.push_back(group.options);
     for (const auto& one : options_)
       require<ValueError>(one.lr >= 0, name, ": the learning rate is ", one.lr, ", but must not be negative");
     require<ValueError>(groups.empty() || lr_ > 0, name,
                         ": the learning rate is 0, but with groups must be above: theirs change in proportion");
-    gradus::detail::for_each_model_tensor(model, [&](const std::string& path, auto& part) {
-      using Part = std::remove_cvref_t<decltype(part)>;
-      if constexpr (Part::trained) {
-        require<TypeError>(std::is_same_v<typename Part::value_type, T>, name, ": parameter ", path, " is of ",
-                           dtype_of<typename Part::value_type>, ", but this optimizer trains ", dtype_of<T>,
-                           "; name the type, as in optim::", name, '<', dtype_of<typename Part::value_type>, '>');
-        if constexpr (std::is_same_v<typename Part::value_type, T>) add(path, part.tensor(), groups);
-      }
-    });
+    for (const auto& [path, impl, trained] : tensors) {
+      if (!trained) continue;
+      require<TypeError>(impl->dtype == dtype_of<T>, name, ": parameter ", path, " is of ", impl->dtype,
+                         ", but this optimizer trains ", dtype_of<T>, "; name the type, as in optim::", name, '<',
+                         impl->dtype, '>');
+      add(path, Tensor<T>(impl), groups);
+    }
     require<ValueError>(!slots_.empty(), name, ": the model has no parameters to train");
     for (size_t group = 1; group < options_.size(); ++group) {
       auto in_it = [group](const auto& slot) { return slot.group == group; };
       require<ValueError>(std::any_of(slots_.begin(), slots_.end(), in_it), name, ": group ", group - 1,
                           " picks no parameter, or only what groups before it pick");
     }
+  }
+
+  /// The model's tensors, for the constructor; their errors name their places from now on.
+  template <class Model>
+  static std::vector<gradus::detail::NamedImpl> tensors_of(Model& model) {
+    gradus::detail::name_parts(model);
+    return gradus::detail::model_tensors(model);
   }
 
   const std::vector<Options>& group_options() const { return options_; }
@@ -130,8 +134,8 @@ class Optimizer {
     for (auto& slot : slots_) {
       auto gradient = slot.parameter.grad();
       if (!gradient.defined() || slot.parameter.numel() == 0) continue;
-      kept_.push_back(contiguous(gradient));
-      parts_.push_back(prepare(slot, kept_.back(), total));
+      kept_.push_back(contiguous(gradient).impl());
+      parts_.push_back(prepare(slot, reinterpret_cast<const T*>(kept_.back()->data()), total));
       total += slot.parameter.numel();
     }
     parallel_for(total, 16384, [&](int64_t first, int64_t last) {
@@ -150,7 +154,8 @@ class Optimizer {
   std::vector<Slot<T, N>> slots_;
 
  private:
-  void add(const std::string& path, const Tensor<T>& parameter, const std::vector<ParameterGroup<Options>>& groups) {
+  GRADUS_COLD void add(const std::string& path, const Tensor<T>& parameter,
+                       const std::vector<ParameterGroup<Options>>& groups) {
     require<ValueError>(parameter.is_contiguous(), name_, ": parameter ", path, " is not contiguous");
     auto group = std::find_if(groups.begin(), groups.end(),
                               [&](const auto& one) { return one.select(path, parameter.shape()); });
@@ -167,7 +172,7 @@ class Optimizer {
                         "assign to the model instead of replacing it");
   }
 
-  SweepPart<T, N> prepare(Slot<T, N>& slot, const Tensor<T>& gradient, int64_t first) {
+  SweepPart<T, N> prepare(Slot<T, N>& slot, const T* gradient, int64_t first) {
     SweepPart<T, N> part{};
     auto known = slot.parameter.impl()->storage->version() == slot.version;
     part.parameter = slot.parameter.mutable_data();
@@ -184,7 +189,7 @@ class Optimizer {
       if (!slot.state[i].defined()) slot.state[i] = zeros<C>(slot.parameter.shape());
       part.state[i] = reinterpret_cast<C*>(slot.state[i].impl()->data());
     }
-    part.gradient = gradient.data();
+    part.gradient = gradient;
     part.first = first;
     part.n = slot.parameter.numel();
     part.step = ++slot.steps;
@@ -216,7 +221,7 @@ class Optimizer {
   double lr_;
   std::vector<Options> options_;  // one a group
   std::vector<SweepPart<T, N>> parts_;
-  std::vector<Tensor<T>> kept_;  // gradients, for the time of a sweep
+  std::vector<gradus::detail::TensorRef> kept_;  // gradients, for the time of a sweep
 };
 
 }  // namespace gradus::optim::detail::inline GRADUS_BUILD

@@ -20,7 +20,7 @@ class SGD : public detail::Optimizer<T, 1, SgdOptions> {
  public:
   template <class Model>
   explicit SGD(Model& model, const SgdOptions& options = {}, const std::vector<ParameterGroup<SgdOptions>>& groups = {})
-      : detail::Optimizer<T, 1, SgdOptions>("SGD", {"momentum_buffer"}, model, options, groups) {
+      : detail::Optimizer<T, 1, SgdOptions>("SGD", {"momentum_buffer"}, this->tensors_of(model), options, groups) {
     for (const auto& one : this->group_options()) {
       require<ValueError>(one.momentum >= 0 && one.weight_decay >= 0, "SGD: momentum is ", one.momentum,
                           " and weight_decay ", one.weight_decay, ", but neither may be negative");

@@ -153,9 +153,8 @@ class Snapshot {
  public:
   Snapshot() = default;
   GRADUS_COLD explicit Snapshot(std::vector<gradus::detail::NamedImpl> tensors) : tensors_(std::move(tensors)) {
-    for (auto& [name, tensor] : tensors_) {
-      kept_.push_back(gradus::detail::allocate_impl(tensor->dtype, tensor->shape, tensor->storage->device()));
-    }
+    for (const auto& [name, impl, trained] : tensors_)
+      kept_.push_back(gradus::detail::allocate_impl(impl->dtype, impl->shape, impl->storage->device()));
     take();
   }
   void take() {

@@ -51,9 +51,11 @@ class Tally {
     if (loss.device().is_cpu()) {
       loss_.add(static_cast<double>(loss.item()), weight);
     } else {
-      waiting_.emplace_back([value = loss.detach(), weight](metrics::Mean& mean) {
-        mean.add(static_cast<double>(value.to(Device::cpu()).item()), weight);
-      });
+      waiting_.push_back(loss.detach().impl());
+      weights_.push_back(weight);
+      read_ = [](const gradus::detail::TensorRef& value) {
+        return static_cast<double>(Tensor<L>(value).to(Device::cpu()).item());
+      };
     }
     if constexpr (requires { metrics::count_correct(output, target); }) {
       if (!count_right || output.rank() != 2 || target.rank() != 1) return;
@@ -64,8 +66,9 @@ class Tally {
 
   int64_t samples() const { return samples_; }
   double loss() {
-    for (auto& read : waiting_) read(loss_);
+    for (size_t i = 0; i < waiting_.size(); ++i) loss_.add(read_(waiting_[i]), weights_[i]);
     waiting_.clear();
+    weights_.clear();
     return loss_.value();
   }
   std::optional<double> accuracy() const {
@@ -95,7 +98,9 @@ class Tally {
 
  private:
   metrics::Mean loss_;
-  std::vector<std::function<void(metrics::Mean&)>> waiting_;
+  std::vector<gradus::detail::TensorRef> waiting_;  // losses on a device
+  std::vector<double> weights_;
+  double (*read_)(const gradus::detail::TensorRef&) = nullptr;
   int64_t samples_ = 0, classified_ = 0, right_ = 0;
 };
 

@@ -51,21 +51,21 @@ class LineFile {
   int64_t size_ = 0;
 };
 
-inline std::string csv_name(const std::string& name) {
+GRADUS_COLD inline std::string csv_name(const std::string& name) {
   if (name.find_first_of(",\"\r\n") == name.npos) return name;
   std::string quoted = "\"";
   for (auto c : name) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + '"';
 }
 
-inline std::string csv_header(const std::vector<std::string>& columns) {
+GRADUS_COLD inline std::string csv_header(const std::vector<std::string>& columns) {
   std::string line = "step,epoch,seconds";
   for (const auto& name : columns) line += ',' + csv_name(name);
   return line;
 }
 
 /// An empty cell where the record lacks a column.
-inline std::string csv_line(const MetricsRecord& record, const std::vector<std::string>& columns) {
+GRADUS_COLD inline std::string csv_line(const MetricsRecord& record, const std::vector<std::string>& columns) {
   auto line = join(record.step, ',', record.epoch, ',', record.seconds);
   for (const auto& name : columns) {
     line += ',';
@@ -76,7 +76,7 @@ inline std::string csv_line(const MetricsRecord& record, const std::vector<std::
 }
 
 /// Adds the names that the record has and `columns` lacks; whether there were any.
-inline bool add_columns(std::vector<std::string>& columns, const MetricsRecord& record) {
+GRADUS_COLD inline bool add_columns(std::vector<std::string>& columns, const MetricsRecord& record) {
   auto before = columns.size();
   for (const auto& metric : record.metrics) {
     if (std::find(columns.begin(), columns.end(), metric.name) == columns.end()) columns.push_back(metric.name);
@@ -103,7 +103,7 @@ class MetricsLog {
  public:
   /// Makes the folder if need be. IoError when it or the files cannot be written, FormatError when a line of
   /// metrics.jsonl is not a record; neither changes a file.
-  explicit MetricsLog(const std::string& folder, MetricsLogOptions options = {})
+  GRADUS_COLD explicit MetricsLog(const std::string& folder, MetricsLogOptions options = {})
       : json_path_(folder + "/metrics.jsonl"), csv_path_(folder + "/metrics.csv"), options_(std::move(options)) {
     require<ValueError>(options_.resume_step.value_or(0) >= 0, "MetricsLog: resume_step is ",
                         options_.resume_step.value_or(0), ", but must not be negative");
@@ -120,7 +120,7 @@ class MetricsLog {
 
   /// Adds a record, with the seconds since the log was opened, counted on from the last one kept. ValueError for a name
   /// that is empty, taken (step, epoch, seconds) or there twice; IoError when the disk is full.
-  void write(int64_t step, int64_t epoch, std::span<const Metric> metrics) {
+  GRADUS_COLD void write(int64_t step, int64_t epoch, std::span<const Metric> metrics) {
     for (size_t i = 0; i < metrics.size(); ++i) {
       const auto& name = metrics[i].name;
       require<ValueError>(!detail::is_reserved_name(name), "MetricsLog: '", name,
@@ -152,7 +152,7 @@ class MetricsLog {
   double now() const { return options_.clock ? options_.clock() : detail::steady_seconds(); }
 
   /// Leaves the whole lines of steps that the run has done, and learns their columns and seconds.
-  void mend() {
+  GRADUS_COLD void mend() {
     auto text = io::detail::read_whole_file(json_path_);
     std::string kept;
     detail::for_each_record(json_path_, text, [&](std::string_view line, const MetricsRecord& record) {
@@ -165,7 +165,7 @@ class MetricsLog {
     if (kept != text) io::write_file(json_path_, kept);
   }
 
-  void write_table() {
+  GRADUS_COLD void write_table() {
     auto text = detail::csv_header(columns_) + '\n';
     std::error_code problem;
     if (std::filesystem::exists(json_path_, problem)) {

@@ -42,19 +42,19 @@ inline bool is_reserved_name(std::string_view name) {
 
 /// {"step":10,"epoch":1,"seconds":2.5,"loss":0.25}, without the end of the line. What JSON has no number for is text
 /// that Python's float() and JavaScript's Number() read: "NaN", "Infinity", "-Infinity".
-inline std::string to_json_line(const MetricsRecord& record) {
-  io::Json::Object members = {{"step", record.step}, {"epoch", record.epoch}, {"seconds", record.seconds}};
+GRADUS_COLD inline std::string to_json_line(const MetricsRecord& record) {
+  auto line = io::Json::object({{"step", record.step}, {"epoch", record.epoch}, {"seconds", record.seconds}});
   for (const auto& [name, value] : record.metrics) {
     auto number = std::isfinite(value) ? io::Json(value)
                                        : io::Json(std::isnan(value) ? "NaN"
                                                   : value > 0       ? "Infinity"
                                                                     : "-Infinity");
-    members.push_back({name, std::move(number)});
+    line.append(name, std::move(number));
   }
-  return to_string(io::Json(std::move(members)));
+  return to_string(line);
 }
 
-inline double read_metric(const std::string& name, const io::Json& value) {
+GRADUS_COLD inline double read_metric(const std::string& name, const io::Json& value) {
   if (value.kind() != io::Json::Kind::string) return value.as_number();
   constexpr auto infinity = std::numeric_limits<double>::infinity();
   const auto& text = value.as_string();
@@ -65,11 +65,12 @@ inline double read_metric(const std::string& name, const io::Json& value) {
   return -infinity;
 }
 
-inline MetricsRecord read_json_line(std::string_view line) {
+GRADUS_COLD inline MetricsRecord read_json_line(std::string_view line) {
   auto json = io::parse_json(line);
   MetricsRecord record{json.at("step").as_int(), json.at("epoch").as_int(), json.at("seconds").as_number(), {}};
-  for (const auto& [name, value] : json.as_object()) {
-    if (!is_reserved_name(name)) record.metrics.push_back({name, read_metric(name, value)});
+  for (size_t i = 0; i < json.keys().size(); ++i) {
+    const auto& name = json.keys()[i];
+    if (!is_reserved_name(name)) record.metrics.push_back({name, read_metric(name, json.values()[i])});
   }
   return record;
 }

@@ -37,7 +37,7 @@ inline double steady_seconds() {
 }
 
 /// "7 s", "2:05", "1:02:03"; "?" when it is not known.
-inline std::string format_duration(double seconds) {
+GRADUS_COLD inline std::string format_duration(double seconds) {
   if (!(seconds >= 0 && seconds < 1e6 * 3600)) return "?";
   auto whole = std::llround(seconds);
   char buffer[32];
@@ -52,7 +52,7 @@ inline std::string format_duration(double seconds) {
 }
 
 /// "950", "12.3k", "4.6M"
-inline std::string format_rate(double rate) {
+GRADUS_COLD inline std::string format_rate(double rate) {
   char buffer[32];
   if (rate < 999.5) {
     std::snprintf(buffer, sizeof(buffer), rate < 9.95 ? "%.1f" : "%.0f", rate);
@@ -106,7 +106,7 @@ class Progress {
     write('\r' + line(time, make_text()) + "\x1b[K");
   }
   /// The last line, with `extra` in place of the time left. Later calls do nothing.
-  void finish(const std::string& extra = "") {
+  GRADUS_COLD void finish(const std::string& extra = "") {
     if (finished_) return;
     finished_ = true;
     if (!prints_end_) return;
@@ -133,11 +133,11 @@ class Progress {
   std::string amount() const {
     return total_ < 0 ? join(done_, ' ', options_.unit) : join(done_, '/', total_, ' ', options_.unit);
   }
-  std::string rate(double seconds) const {
+  GRADUS_COLD std::string rate(double seconds) const {
     if (!(seconds > 0)) return "? " + options_.unit + "/s";
     return detail::format_rate(static_cast<double>(done_ - before_) / seconds) + ' ' + options_.unit + "/s";
   }
-  std::string line(double time, const std::string& extra) const {
+  GRADUS_COLD std::string line(double time, const std::string& extra) const {
     auto text = prefix();
     auto seconds = time - start_;
     if (total_ >= 0) {

@@ -23,7 +23,7 @@ class StateVisitor {
   explicit StateVisitor(std::vector<io::SafeTensorsEntry>& entries) : entries_(&entries) {}
   /// Reads what a file held, sorted by name.
   StateVisitor(std::string file, const std::vector<io::SafeTensorsEntry>& stored)
-      : stored_(&stored), used_(stored.size()), file_(std::move(file)) {}
+      : stored_(&stored), used_(stored.size(), '0'), file_(std::move(file)) {}
 
   /// The names that follow belong to this part.
   void enter(std::string_view part) { (prefix_ = part) += '/'; }
@@ -75,7 +75,7 @@ class StateVisitor {
   /// FormatError with everything that does not fit.
   GRADUS_COLD void apply() {
     for (size_t i = 0; i < used_.size(); ++i) {
-      if (!used_[i]) problems_ += "\n  not in the program: " + (*stored_)[i].name;
+      if (used_[i] == '0') problems_ += "\n  not in the program: " + (*stored_)[i].name;
     }
     require<FormatError>(problems_.empty(), "resume: ", file_, " does not fit this program:", problems_);
     for (auto& write : writes_) write.assign(write.target, write.stored);
@@ -134,7 +134,7 @@ class StateVisitor {
       problems_ += "\n  missing in the file: " + full_name;
       return {};
     }
-    used_[static_cast<size_t>(entry - stored_->data())] = true;
+    used_[static_cast<size_t>(entry - stored_->data())] = '1';
     const auto& there = *entry->impl;
     if (there.dtype == dtype && (shape != nullptr ? there.shape == *shape : there.shape.rank() == 1))
       return entry->impl;
@@ -146,7 +146,7 @@ class StateVisitor {
 
   std::vector<io::SafeTensorsEntry>* entries_ = nullptr;
   const std::vector<io::SafeTensorsEntry>* stored_ = nullptr;
-  std::vector<bool> used_;  // of what is stored
+  std::string used_;  // 1 where what is stored was asked for
   std::string file_, prefix_, problems_;
   std::vector<Write> writes_;
   std::vector<std::function<void()>> last_;
@@ -162,7 +162,7 @@ void visit_part(Part& part, StateVisitor& visitor) {
   } else if constexpr (requires { visitor("value", part); }) {
     visitor("value", part);
   } else {
-    for (const auto& [name, tensor] : gradus::detail::model_tensors(part)) visitor.fixed(name, tensor);
+    for (const auto& tensor : gradus::detail::model_tensors(part)) visitor.fixed(tensor.name, tensor.impl);
   }
 }
 

@@ -101,7 +101,7 @@ struct PointwiseTable {
 };
 
 template <class F, size_t I, class T, class... A>
-TensorRef gradient_by_operators(const KeptOperand* operands, const TensorRef& dy) {
+GRADUS_COLD TensorRef gradient_by_operators(const KeptOperand* operands, const TensorRef& dy) {
   auto operand = [&]<size_t J>(std::integral_constant<size_t, J>) {
     using Given = std::tuple_element_t<J, std::tuple<A...>>;
     if constexpr (J == I) return Dual<Tensor<T>>{operands[J].as_tensor<T, Given>(), Tensor<T>(dy)};
@@ -178,55 +178,62 @@ inline TensorRef run_forward(const char* name, const PointwiseTable& table, cons
   return y;
 }
 
+/// Fills a node: keeps the operands that the gradient of some wanted one reads.
+inline void keep_operands(const PointwiseTable& table, std::span<const GivenOperand> given, Edge* inputs, Shape* shapes,
+                          KeptOperand* operands) {
+  uint32_t reads = 0;
+  for (size_t k = 0; k < given.size(); ++k) {
+    inputs[k] = given[k].edge();
+    if (inputs[k].node) reads |= table.gradients[k].reads;
+  }
+  for (size_t k = 0; k < given.size(); ++k) {
+    operands[k] = given[k].number;
+    if (given[k].tensor == nullptr) continue;
+    shapes[k] = (*given[k].tensor)->shape;
+    operands[k].bytes = size_of((*given[k].tensor)->dtype);
+    if ((reads >> k & 1u) != 0) operands[k].save(*given[k].tensor);
+  }
+}
+
+/// The gradient of one operand, in the shape of dy.
+inline TensorRef pointwise_gradient(const PointwiseTable::Gradient& of, std::span<const KeptOperand> operands,
+                                    const TensorRef& dy) {
+  if (of.is_seed) return dy;
+  for (const auto& kept : operands) kept.check();
+  if (recording()) {
+    auto has_node = static_cast<bool>(dy->node);
+    for (const auto& kept : operands) has_node |= kept.tensor && kept.tensor->node;
+    if (has_node) return of.by_operators(operands.data(), dy);
+  }
+  PointwiseOperand in[max_operands];
+  in[0] = tensor_operand(*dy, dy->shape);
+  for (size_t k = 0; k < operands.size(); ++k) in[k + 1] = operands[k].operand(dy->shape);
+  auto dx = allocate_impl(dy->dtype, dy->shape, dy->storage->device());
+  run_pointwise(of.kernel, *dx, in, static_cast<int>(operands.size()) + 1);
+  return dx;
+}
+
 template <Floating T, size_t N>
 struct PointwiseNode final : NodeWithEdges<T, N> {
   const PointwiseTable& table;
   std::array<KeptOperand, N> operands;
 
-  /// Keeps the operands that the gradient of some wanted one reads.
   PointwiseNode(const char* op, const PointwiseTable& what, const GivenOperand* given)
       : NodeWithEdges<T, N>(op), table(what) {
-    uint32_t reads = 0;
-    for (size_t k = 0; k < N; ++k) {
-      this->inputs[k] = given[k].edge();
-      if (this->inputs[k].node) reads |= table.gradients[k].reads;
-    }
-    for (size_t k = 0; k < N; ++k) {
-      operands[k] = given[k].number;
-      if (given[k].tensor == nullptr) continue;
-      this->shapes[k] = (*given[k].tensor)->shape;
-      operands[k].bytes = size_of((*given[k].tensor)->dtype);
-      if ((reads >> k & 1u) != 0) operands[k].save(*given[k].tensor);
-    }
+    keep_operands(table, {given, N}, this->inputs.data(), this->shapes.data(), operands.data());
   }
 
   void run_backward(BackwardWalk& walk) override {
     for (size_t k = 0; k < N; ++k) {
       if (!this->inputs[k].node || !this->inputs[k].node->wanted) continue;
-      walk.deliver(this->inputs[k],
-                   sum_to(Tensor<T>(gradient_of(table.gradients[k], this->gradient)), this->shapes[k]).impl());
+      walk.deliver(
+          this->inputs[k],
+          sum_to(Tensor<T>(pointwise_gradient(table.gradients[k], operands, this->gradient)), this->shapes[k]).impl());
     }
   }
   void release() override {
     operands = {};
     this->inputs = {};
-  }
-
- private:
-  TensorRef gradient_of(const PointwiseTable::Gradient& of, const TensorRef& dy) const {
-    if (of.is_seed) return dy;
-    for (const auto& kept : operands) kept.check();
-    if (recording()) {
-      auto has_node = static_cast<bool>(dy->node);
-      for (const auto& kept : operands) has_node |= kept.tensor && kept.tensor->node;
-      if (has_node) return of.by_operators(operands.data(), dy);
-    }
-    PointwiseOperand in[N + 1];
-    in[0] = tensor_operand(*dy, dy->shape);
-    for (size_t k = 0; k < N; ++k) in[k + 1] = operands[k].operand(dy->shape);
-    auto dx = allocate_impl(dy->dtype, dy->shape, dy->storage->device());
-    run_pointwise(of.kernel, *dx, in, static_cast<int>(N) + 1);
-    return dx;
   }
 };
 
