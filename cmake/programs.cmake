@@ -44,9 +44,13 @@ function(gradus_add_test_program name prefix serial)
   add_executable(test_${name} ${ARGN})
   target_link_libraries(test_${name} PRIVATE gradus_test_support)
   gradus_compile_in_batches(test_${name})
+  set(environment "")
+  if(GRADUS_SANITIZE MATCHES "thread")
+    set(environment ENVIRONMENT TSAN_OPTIONS=die_after_fork=0)  # children start threads of their own
+  endif()
   # The names of cases start with their folder, so that `ctest -R '^ops/'` runs one folder's.
   catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
-                       PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${gradus_catch_skip})
+                       PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${environment} ${gradus_catch_skip})
 endfunction()
 
 # gradus_add_check(<name> <command>...): a test that is not a case of a test program. It is skipped when it ends with 77.

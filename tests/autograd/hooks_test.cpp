@@ -26,7 +26,7 @@ TEST_CASE("hooks: see the whole gradient of a leaf, or of a result that several 
   CHECK(x.grad().to_vector() == std::vector<double>{10, 20, 30});
 }
 
-TEST_CASE("hooks: what they return goes on, one after the other; collected gradients do not pass again") {
+TEST_CASE("hooks: what they return goes on, one after the other, and collected gradients do not pass again") {
   auto x = watched_leaf();
   register_hook(x, [](const Tensor<double>& gradient) { return gradient * 10.0; });
   auto second = register_hook(x, [](const Tensor<double>& gradient) { return gradient + 1.0; });

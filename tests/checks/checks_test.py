@@ -13,6 +13,7 @@ import docs  # noqa: E402
 import header_rules  # noqa: E402
 import make as site  # noqa: E402
 import run as compile_fail  # noqa: E402
+import test_names  # noqa: E402
 import umbrella  # noqa: E402
 
 
@@ -192,6 +193,24 @@ class CompileFail(unittest.TestCase):
     def test_cases(self):
         text = "#ifdef GRADUS_FAIL_one  // expect: a text | another\n#endif\n#ifdef GRADUS_FAIL_two\n#endif\n"
         self.assertEqual(compile_fail.CASE.findall(text), [("one", "a text | another"), ("two", "")])
+
+
+class TestNames(InTree):
+    def found(self, text):
+        self.write("tests/core/a_test.cpp", text)
+        return [problem.split(":")[1] for problem in test_names.problems(self.root)]
+
+    def test_what_ctest_takes_apart_is_found_and_the_rest_passes(self):
+        good = 'TEST_CASE("a: 1, (2) and \'3\'", "[tag]") {}\n'
+        self.assertEqual(self.found(good), [])
+        for name in ["from [0, 1)", "one; two", "up to 1]", 'say \\"no\\"']:
+            self.assertEqual(self.found(good + f'TEST_CASE("{name}") {{}}\n'), ["2"], name)
+        self.assertEqual(self.found('TEMPLATE_TEST_CASE("a; b", "", float) {}\n'), ["1"])
+
+    def test_a_name_that_is_there_twice_is_found(self):
+        self.assertEqual(len(self.found('TEST_CASE("a") {}\nTEST_CASE("a") {}\n')), 1)
+        self.write("tests/tensor/b_test.cpp", 'TEST_CASE("a") {}\n')
+        self.assertEqual(len(self.found('TEST_CASE("a") {}\n')), 0)
 
 
 if __name__ == "__main__":

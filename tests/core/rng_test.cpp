@@ -41,7 +41,7 @@ TEST_CASE("rng: reserved stretches never share words") {
   CHECK(generator.offset() == 0);
 }
 
-TEST_CASE("rng: uniform numbers fill [0, 1) evenly") {
+TEST_CASE("rng: uniform numbers fill 0 to 1 evenly") {
   RandomStream stream{42, 0};
   constexpr int64_t n = 100000;
   double sum = 0, squares = 0;

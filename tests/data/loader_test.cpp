@@ -201,7 +201,7 @@ TEST_CASE("loader: two loops over one loader do not mix") {
   CHECK(std::get<0>(*second).to_vector() == std::vector<int64_t>{0, 1});
 }
 
-TEST_CASE("loader: random transforms follow from the seed, not from threads; the caller's generator stays") {
+TEST_CASE("loader: random transforms follow from the seed, not from threads, and the caller's generator stays") {
   auto noise = [](int prefetch, int64_t epoch) {
     data::Loader loader(data::map(Counting{20}, [](int64_t) { return rand<float>({3}); }),
                         {.batch_size = 4, .seed = 3, .prefetch = prefetch});

@@ -56,7 +56,7 @@ TEST_CASE("plot: a line goes from corner to corner of its area, and the legend s
   CHECK(flat.count >= 3 * (right - left) - 20);  // of even thickness
 }
 
-TEST_CASE("plot: lines break where a point is not finite; single points are dots") {
+TEST_CASE("plot: lines break where a point is not finite, and single points are dots") {
   io::Plot plot;
   plot.add("", {0, 1, 2, 3, 4, 5}, {1, 1, NAN, 1, HUGE_VAL, 1}).add("", {0, 5}, {0, 2});
   auto canvas = plot.draw();

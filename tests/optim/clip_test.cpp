@@ -39,7 +39,7 @@ TEST_CASE("clip_grad_norm: all gradients by one factor, and the norm before it")
   CHECK(!model.unused.grad().defined());
 }
 
-TEST_CASE("clip_grad_norm: the same bits at any number of threads; gradients that are not dense") {
+TEST_CASE("clip_grad_norm: the same bits at any number of threads, also from gradients that are not dense") {
   auto before = num_threads();
   auto run = [](int threads) {
     set_num_threads(threads);

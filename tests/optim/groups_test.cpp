@@ -51,7 +51,7 @@ TEST_CASE("groups: each parameter is trained as by an optimizer with its group's
   CHECK(numbers(with_first.right.weight) != numbers(with_second.right.weight));
 }
 
-TEST_CASE("groups: the first that picks a parameter has it; biases without weight decay") {
+TEST_CASE("groups: the first that picks a parameter has it, and biases go without weight decay") {
   manual_seed(4);
   Towers model;
   auto plain = model;

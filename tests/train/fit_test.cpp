@@ -106,7 +106,7 @@ TEST_CASE("fit: without a schedule the rate is its user's") {
   CHECK(training.adam.lr() == 0.005);
 }
 
-TEST_CASE("fit: without validation; a record as a line") {
+TEST_CASE("fit: without validation, and a record as a line") {
   FitRun training;
   auto history = training::fit(training.model, training.train, class_loss, training.adam,
                                {.epochs = 2, .progress = {.show = training::Show::never}});

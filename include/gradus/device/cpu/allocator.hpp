@@ -19,6 +19,13 @@
 #include <sys/mman.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#define GRADUS_DETAIL_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)  // clang's way to say it
+#define GRADUS_DETAIL_ADDRESS_SANITIZER
+#endif
+#endif
+#if defined(GRADUS_DETAIL_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -72,7 +79,7 @@ class GRADUS_SHARED CachingAllocator {
     if (bytes > max_bytes) out_of_memory(bytes);
     auto index = size_class(bytes);
     auto* block = take(index);
-#if defined(__SANITIZE_ADDRESS__)  // what the size class adds is no one's to touch
+#if defined(GRADUS_DETAIL_ADDRESS_SANITIZER)  // what the size class adds is no one's to touch
     ASAN_POISON_MEMORY_REGION(static_cast<char*>(block) + bytes, class_bytes(index) - bytes);
 #endif
     return hand_out(block, index, bytes);
@@ -82,7 +89,7 @@ class GRADUS_SHARED CachingAllocator {
   void deallocate(void* block, size_t bytes) noexcept {
     auto index = size_class(bytes);
     in_use_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(GRADUS_DETAIL_ADDRESS_SANITIZER)
     to_system(block, index);  // no caching: the sanitizer is to see every stale access
 #else
     auto& local = cache();
@@ -100,7 +107,7 @@ class GRADUS_SHARED CachingAllocator {
   /// The same for what a kernel needs for itself. Chance decides which threads are at work at once, so what one thread
   /// of a parallel loop holds is there for each of them: a loop that ran once takes nothing from the system again.
   void* allocate_scratch(size_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(GRADUS_DETAIL_ADDRESS_SANITIZER)
     return allocate(bytes);
 #else
     if (bytes > max_bytes) out_of_memory(bytes);
@@ -122,7 +129,7 @@ class GRADUS_SHARED CachingAllocator {
 #endif
   }
   void deallocate_scratch(void* block, size_t bytes) noexcept {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(GRADUS_DETAIL_ADDRESS_SANITIZER)
     deallocate(block, bytes);
 #else
     auto index = size_class(bytes);
