@@ -72,6 +72,7 @@ Step make_step(const std::string& workload, const std::string& stem) {
   if (workload == "deep_mlp")
     return training<float>(models::Mlp<float>({28, 300, 300, 300, 300, 300, 1}), stem, squares);
   if (workload == "resnet9") return training<int64_t>(models::ResNet9<float>(3, 10, 32), stem, classes);
+  if (workload == "lstm") return training<float>(models::LstmForecaster<float>(16, 14), stem, squares);
   if (workload == "tiny_mlp") return training<float>(models::Mlp<float>({4, 8, 1}), stem, squares);
   if (workload == "add_4x4") return add_with_gradient(stem);
   throw ValueError("compare: there is no workload '" + workload + "'");

@@ -108,6 +108,16 @@ class ResNet(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+class LstmForecaster(nn.Module):
+    def __init__(self, n_in, horizon, hidden=128, layers=2):
+        super().__init__()
+        self.lstm = nn.LSTM(n_in, hidden, layers, batch_first=True)
+        self.output = nn.Linear(hidden, horizon)
+
+    def forward(self, x):
+        return self.output(self.lstm(x)[1][0][-1])
+
+
 class Add(nn.Module):
     """Has no weights: its two operands are the batch."""
 
@@ -126,6 +136,8 @@ WORKLOADS = {
     "deep_mlp": (lambda: Mlp(28, 300, 300, 300, 300, 300, 1), numbers(100, 28), F.mse_loss, 40),
     "lenet": (LeNet, classes(128, 1, 28, 28), F.cross_entropy, 6),
     "resnet9": (lambda: ResNet9(32), classes(64, 3, 32, 32), F.cross_entropy, 2),
+    "lstm": (lambda: LstmForecaster(16, 14),
+             lambda g: (torch.randn(64, 90, 16, generator=g), torch.randn(64, 14, generator=g)), F.mse_loss, 8),
     "tiny_mlp": (lambda: Mlp(4, 8, 1), numbers(1, 4), F.mse_loss, 500),
     "add_4x4": (Add, lambda g: (torch.randn(4, 4, generator=g), torch.randn(4, 4, generator=g)), None, 1000),
 }
