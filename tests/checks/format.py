@@ -79,7 +79,7 @@ def main():
         if options.fix:
             (root / name).write_bytes(text)
         print(f"{name} {'was formatted' if options.fix else 'is not formatted; `./run format` mends it'}")
-    print(f"{len(names)} files, {problems} not formatted ({program})")
+    print(f"{len(names)} files, {problems} {'were formatted' if options.fix else 'not formatted'} ({program})")
     return 1 if not names or (problems and not options.fix) else 0
 
 

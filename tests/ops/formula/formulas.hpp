@@ -1,14 +1,12 @@
-// Every pointwise formula of the library, for tests that hold for all of them. formula_list_test.cpp names those
-// that are missing here.
+// Every pointwise formula of the library, for tests that hold for all of them. CMake finds them in the headers and
+// writes generated/formula_list.hpp: the headers, and a line GRADUS_TEST_FORMULA(name, operands) for each.
 #pragma once
 
-#include "gradus/ops/loss/bce_with_logits.hpp"
-#include "gradus/ops/loss/mse_loss.hpp"
-#include "gradus/ops/norm/channel_blocks.hpp"
-#include "gradus/ops/pointwise.hpp"
-#include "gradus/ops/pointwise/gelu.hpp"
-#include "gradus/ops/pointwise/relu.hpp"
-#include "gradus/ops/pointwise/silu.hpp"
+#include <string_view>
+
+#define GRADUS_TEST_FORMULA_HEADERS
+#include "generated/formula_list.hpp"
+#undef GRADUS_TEST_FORMULA_HEADERS
 
 namespace gradus::test {
 
@@ -21,49 +19,24 @@ struct FormulaSignature {
   int conditions = 0;  ///< how many of the operands, the first ones, are bool
 };
 
+/// What a formula is for, where that is more or other than floating types.
+constexpr FormulaSignature signature_of(std::string_view name, int operands) {
+  for (auto numeric : {"add", "subtract", "multiply", "divide", "negate", "abs", "maximum", "minimum", "less",
+                       "less_equal", "greater", "greater_equal", "equal", "not_equal"}) {
+    if (name == numeric) return {operands, FormulaDomain::numeric};
+  }
+  if (name == "where") return {operands, FormulaDomain::numeric, 1};
+  if (name.starts_with("logical_")) return {operands, FormulaDomain::logical, operands};
+  return {operands};
+}
+
 /// Calls visit.operator()<FormulaSignature>(formula) for each.
 template <class Visit>
 void for_each_formula(Visit&& visit) {
-  namespace f = gradus::detail;
-  constexpr FormulaSignature unary{}, binary{2}, numeric_unary{1, FormulaDomain::numeric},
-      numeric_binary{2, FormulaDomain::numeric};
-  visit.template operator()<numeric_binary>(f::add_formula);
-  visit.template operator()<numeric_binary>(f::subtract_formula);
-  visit.template operator()<numeric_binary>(f::multiply_formula);
-  visit.template operator()<numeric_binary>(f::divide_formula);
-  visit.template operator()<numeric_unary>(f::negate_formula);
-  visit.template operator()<numeric_unary>(f::abs_formula);
-  visit.template operator()<numeric_binary>(f::maximum_formula);
-  visit.template operator()<numeric_binary>(f::minimum_formula);
-  visit.template operator()<numeric_binary>(f::less_formula);
-  visit.template operator()<numeric_binary>(f::less_equal_formula);
-  visit.template operator()<numeric_binary>(f::greater_formula);
-  visit.template operator()<numeric_binary>(f::greater_equal_formula);
-  visit.template operator()<numeric_binary>(f::equal_formula);
-  visit.template operator()<numeric_binary>(f::not_equal_formula);
-  visit.template operator()<FormulaSignature{2, FormulaDomain::logical, 2}>(f::logical_and_formula);
-  visit.template operator()<FormulaSignature{2, FormulaDomain::logical, 2}>(f::logical_or_formula);
-  visit.template operator()<FormulaSignature{1, FormulaDomain::logical, 1}>(f::logical_not_formula);
-  visit.template operator()<FormulaSignature{3, FormulaDomain::numeric, 1}>(f::where_formula);
-  visit.template operator()<unary>(f::erf_formula);
-  visit.template operator()<unary>(f::exp_formula);
-  visit.template operator()<unary>(f::expm1_formula);
-  visit.template operator()<unary>(f::floor_formula);
-  visit.template operator()<unary>(f::gelu_formula);
-  visit.template operator()<unary>(f::gelu_tanh_formula);
-  visit.template operator()<unary>(f::log_formula);
-  visit.template operator()<unary>(f::log1p_formula);
-  visit.template operator()<binary>(f::pow_formula);
-  visit.template operator()<unary>(f::relu_formula);
-  visit.template operator()<unary>(f::sigmoid_formula);
-  visit.template operator()<unary>(f::silu_formula);
-  visit.template operator()<FormulaSignature{3}>(f::scale_shift_formula);
-  visit.template operator()<binary>(f::squared_error_formula);
-  visit.template operator()<FormulaSignature{3}>(f::bce_with_logits_formula);
-  visit.template operator()<unary>(f::sqrt_formula);
-  visit.template operator()<unary>(f::tanh_formula);
-  visit.template operator()<unary>(f::sin_formula);
-  visit.template operator()<unary>(f::cos_formula);
+#define GRADUS_TEST_FORMULA(name, operands) \
+  visit.template operator()<signature_of(#name, operands)>(gradus::detail::name##_formula);
+#include "generated/formula_list.hpp"
+#undef GRADUS_TEST_FORMULA
 }
 
 }  // namespace gradus::test
