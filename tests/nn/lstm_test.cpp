@@ -152,5 +152,5 @@ TEST_CASE("what LSTM refuses") {
       [&] {
         lstm(zeros<float>({4, 2, 3}), {.h = zeros<float>({2, 5})});
       },
-      "LSTM: the state h is (2, 5), but must be (layers * directions, n, hidden) = (1, 2, 5)");
+      "LSTM: the state h is (2, 5), but must be (layers * directions, n, size) = (1, 2, 5)");
 }

@@ -47,6 +47,7 @@ inline void watch_output(const char* op, const TensorRef& y) {
   if (auto* watch = anomaly_watch(); watch != nullptr) [[unlikely]]
     watch->check_output(op, *y);
 }
+
 /// Tells the watch which layer computes now.
 class WatchedLayer {
  public:

@@ -10,7 +10,7 @@ namespace gradus::io::inline GRADUS_BUILD {
 struct JsonLimits {
   int depth = 64;               ///< arrays and objects within each other
   int64_t bytes = 100'000'000;  ///< of text
-  int64_t values = 4'000'000;   ///< bounds the memory: a value takes up to 150 bytes more than its text
+  int64_t values = 4'000'000;   ///< bounds the memory: a value takes up to 300 bytes, with what its list has in reserve
 };
 
 }  // namespace gradus::io::inline GRADUS_BUILD

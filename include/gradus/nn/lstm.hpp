@@ -2,7 +2,7 @@
 
 #include "gradus/nn/init.hpp"
 #include "gradus/nn/layer_path.hpp"
-#include "gradus/ops/dropout.hpp"
+#include "gradus/nn/recurrent.hpp"
 #include "gradus/ops/recurrent/lstm.hpp"
 
 namespace gradus::nn::inline GRADUS_BUILD {
@@ -71,10 +71,7 @@ struct LSTM {
 
   LSTM(int64_t inputs, int64_t hidden_size, const LstmOptions& lstm_options = {})
       : options(lstm_options), in(inputs), hidden(hidden_size) {
-    require<ValueError>(in >= 0 && hidden >= 1 && options.layers >= 1, "LSTM: ", in, " inputs, ", hidden,
-                        " hidden and ", options.layers, " layers, but there must be at least one of the last two");
-    require<ValueError>(options.dropout >= 0 && options.dropout < 1, "LSTM: dropout is ", options.dropout,
-                        ", but must be in [0, 1)");
+    detail::check_recurrent("LSTM", in, hidden, options.layers, options.dropout);
     require<ValueError>(options.projection >= 0 && options.projection < hidden, "LSTM: a projection to ",
                         options.projection, " of ", hidden, " hidden, but it must be smaller");
     for (int64_t layer = 0; layer < options.layers; ++layer) {
@@ -106,8 +103,7 @@ struct LSTM {
   static void visit(Self& self, Visitor& visitor) {
     for (size_t k = 0; k < self.cells.size(); ++k) {
       auto& cell = self.cells[k];
-      auto layer = static_cast<int64_t>(k) / self.directions(), direction = static_cast<int64_t>(k) % self.directions();
-      auto ending = join("_l", layer, direction == 1 ? "_reverse" : "");
+      auto ending = detail::cell_ending(k, self.directions());
       visitor("weight_ih" + ending, cell.weight_ih);
       visitor("weight_hh" + ending, cell.weight_hh);
       visitor("bias_ih" + ending, cell.bias_ih);
@@ -118,33 +114,22 @@ struct LSTM {
   }
 
   LstmResult<T> run(const Tensor<T>& x, const LstmState<T>& state, const Tensor<int64_t>& lengths) const {
-    require<ShapeError>(x.rank() == 3, "LSTM: input is ", x.shape(), ", but must be ",
-                        options.batch_first ? "(n, steps, in)" : "(steps, n, in)");
-    auto y = options.batch_first ? transpose(x, 0, 1) : x;  // (steps, n, in)
-    auto n = y.size(1), count = std::ssize(cells);
-    auto check = [&](const char* name, const Tensor<T>& part, int64_t size) {
-      require<ShapeError>(!part.defined() || part.shape() == Shape{count, n, size}, "LSTM: ", name, " is ",
-                          part.defined() ? part.shape() : Shape(), ", but must be (layers * directions, n, ",
-                          size == hidden ? "hidden" : "out", ") = ", Shape{count, n, size});
-    };
-    check("the state h", state.h, out());
-    check("the state c", state.c, hidden);
     std::vector<Tensor<T>> last_states, last_cells;
-    for (int64_t k = 0; k < count;) {
-      if (k > 0) y = dropout(y, options.dropout, training.on);
-      std::vector<Tensor<T>> sides;
-      for (int64_t direction = 0; direction < directions(); ++direction, ++k) {
-        auto h0 = state.h.defined() ? select(state.h, 0, k) : zeros<T>({n, out()});
-        auto c0 = state.c.defined() ? select(state.c, 0, k) : zeros<T>({n, hidden});
-        auto [side, h, c] = lstm(y, h0, c0, cells[static_cast<size_t>(k)].parameters(),
-                                 {.reverse = direction == 1, .lengths = lengths});
-        sides.push_back(side);
-        last_states.push_back(h);
-        last_cells.push_back(c);
-      }
-      y = sides.size() == 1 ? sides[0] : cat(sides, 2);
-    }
-    return {options.batch_first ? transpose(y, 0, 1) : y, stack(last_states), stack(last_cells)};
+    auto count = std::ssize(cells);
+    auto y = detail::run_layers(
+        "LSTM", x, options.batch_first, count, directions(),
+        [&](int64_t k, const Tensor<T>& input, bool reverse) {
+          auto n = input.size(1);
+          auto h0 = detail::start_of("LSTM", "h", state.h, k, count, n, out());
+          auto c0 = detail::start_of("LSTM", "c", state.c, k, count, n, hidden);
+          auto [states, h, c] =
+              lstm(input, h0, c0, cells[static_cast<size_t>(k)].parameters(), {.reverse = reverse, .lengths = lengths});
+          last_states.push_back(h);
+          last_cells.push_back(c);
+          return states;
+        },
+        [&](const Tensor<T>& states) { return dropout(states, options.dropout, training.on); });
+    return {y, stack(last_states), stack(last_cells)};
   }
 };
 

@@ -50,7 +50,7 @@ Tensor<T> flat(const std::array<Tensor<T>, 3>& outputs) {
   return cat(parts);
 }
 
-auto lstm_of(LstmDirection direction) {
+auto lstm_of(SequenceOptions direction) {
   return [direction]<class T>(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0, const Tensor<T>& w_ih,
                               const Tensor<T>& w_hh, const Tensor<T>& b_ih, const Tensor<T>& b_hh) {
     return flat(lstm(x, h0, c0, LstmParameters<T>{w_ih, w_hh, b_ih, b_hh, {}}, direction));

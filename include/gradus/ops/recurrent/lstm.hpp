@@ -7,6 +7,7 @@
 #include "gradus/ops/pointwise/where.hpp"
 #include "gradus/ops/product/linear.hpp"
 #include "gradus/ops/recurrent/lstm_kernel.hpp"
+#include "gradus/ops/recurrent/sequence_options.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/view/slice.hpp"
 #include "gradus/tensor/creation.hpp"
@@ -23,11 +24,6 @@ struct LstmParameters {
   Tensor<T> weight_hr;         ///< (out, hidden): a projection; without it out is hidden
 };
 
-struct LstmDirection {
-  bool reverse = false;          ///< from the last step to the first
-  Tensor<int64_t> lengths = {};  ///< (n,): how many steps of each sequence count; undefined: all
-};
-
 }  // namespace gradus::inline GRADUS_BUILD
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -36,18 +32,12 @@ template <Floating T>
 using LstmTensors = std::array<Tensor<T>, 8>;  // x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr
 
 template <Floating T>
-LstmShape lstm_shape(const LstmTensors<T>& in, const LstmDirection& direction) {
+SequenceShape lstm_shape(const LstmTensors<T>& in, const SequenceOptions& direction) {
   const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
-  require<ShapeError>(x.rank() == 3 && x.size(0) >= 1, "lstm: input is ", x.shape(),
-                      ", but must be (steps, n, in) with at least one step");
-  require<ShapeError>(w_ih.rank() == 2 && w_ih.size(0) % 4 == 0 && w_ih.size(1) == x.size(2), "lstm: input is ",
-                      x.shape(), " and weight_ih ", w_ih.shape(), ", but that must be (4 hidden, ", x.size(2), ")");
-  auto width = w_ih.size(0), hidden = width / 4, n = x.size(1);
+  auto width = check_sequence("lstm", 4, x, w_ih), hidden = width / 4, n = x.size(1);
   auto out = w_hr.defined() && w_hr.rank() == 2 ? w_hr.size(0) : hidden;
   auto check = [&](const char* name, const Tensor<T>& part, const Shape& wanted) {
-    require<ShapeError>(!part.defined() || part.shape() == wanted, "lstm: ", name, " is ",
-                        part.defined() ? part.shape() : Shape(), ", but must be ", wanted, " beside weight_ih ",
-                        w_ih.shape(), " and input ", x.shape());
+    check_sequence_part("lstm", name, part, wanted, x, w_ih);
   };
   require<ShapeError>(w_hh.defined() && h0.defined() && c0.defined(), "lstm: weight_hh, h0 and c0 must be given");
   check("weight_hr", w_hr, {out, hidden});
@@ -56,27 +46,8 @@ LstmShape lstm_shape(const LstmTensors<T>& in, const LstmDirection& direction) {
   check("bias_hh", b_hh, {width});
   check("h0", h0, {n, out});
   check("c0", c0, {n, hidden});
-  const auto& lengths = direction.lengths;
-  if (lengths.defined()) {
-    require<ShapeError>(lengths.shape() == Shape{n}, "lstm: lengths are ", lengths.shape(), ", but must be (", n, ",)");
-    for (int64_t i = 0; i < n; ++i)
-      require<ValueError>(lengths(i) >= 0 && lengths(i) <= x.size(0), "lstm: length ", lengths(i), " of sequence ", i,
-                          ", but there are ", x.size(0), " steps");
-  }
-  return {x.size(0), n, x.size(2), hidden, out, direction.reverse, lengths.defined() ? lengths.data() : nullptr};
-}
-
-template <Floating T>
-T* writable(Tensor<T>& tensor) {
-  return tensor.defined() ? reinterpret_cast<T*>(tensor.impl()->data()) : nullptr;
-}
-template <Floating T>
-const T* readable(const Tensor<T>& tensor) {
-  return tensor.defined() ? tensor.data() : nullptr;
-}
-template <Floating T>
-Tensor<T> dense_or_undefined(const Tensor<T>& tensor) {
-  return tensor.defined() ? contiguous(tensor.detach()) : tensor;
+  const auto* lengths = check_lengths("lstm", direction.lengths, x.size(0), n);
+  return {x.size(0), n, x.size(2), hidden, out, direction.reverse, lengths};
 }
 
 /// The sum of both biases, or the one there is.
@@ -89,7 +60,7 @@ Tensor<T> lstm_bias(const Tensor<T>& b_ih, const Tensor<T>& b_hh) {
 /// The gradients in ordinary operators, which can be differentiated again: the definition, step by step.
 template <Floating T>
 LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, const LstmTensors<T>& in,
-                                          const LstmDirection& direction, const LstmShape& s) {
+                                          const SequenceOptions& direction, const SequenceShape& s) {
   const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
   auto gate = [&](const Tensor<T>& all, int64_t k) { return slice(all, 1, k * s.hidden, (k + 1) * s.hidden); };
   auto runs = [&](int64_t t) {  // (n, 1)
@@ -139,18 +110,10 @@ LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, c
   return {stack(dx), dh, dc, dw_ih, dw_hh, db, db, dw_hr};
 }
 
-}  // namespace gradus::detail::inline GRADUS_BUILD
-
-namespace gradus::inline GRADUS_BUILD {
-
-/// One layer of a long short-term memory (Hochreiter and Schmidhuber, 1997) over whole sequences: x (steps, n, in),
-/// first state h0 (n, out) and cell c0 (n, hidden) -> states of all steps (steps, n, out), the last state (n, out), the
-/// last cell (n, hidden). A sequence that is shorter than `steps` keeps its state from its end on, and its states there
-/// are 0. As torch.nn.LSTM with one layer and direction.
 template <Floating T>
-std::array<Tensor<T>, 3> lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
-                              const LstmParameters<T>& parameters, const LstmDirection& direction = {}) {
-  using namespace detail;
+std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
+                                  const LstmParameters<T>& parameters, const SequenceOptions& given) {
+  auto direction = given.own();
   const auto& p = parameters;
   LstmTensors<T> in = {x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr};
   auto s = lstm_shape(in, direction);
@@ -170,11 +133,7 @@ std::array<Tensor<T>, 3> lstm(const Tensor<T>& x, const Tensor<T>& h0, const Ten
   auto y = direction.lengths.defined() ? states.clone() : states;
   auto h = select(states, 0, last).clone(), c = select(cells, 0, last).clone();
   auto kept_states = saved(states.detach()), kept_ready = projects ? saved(ready) : kept_states;  // y is an output
-  for (int64_t t = 0; s.lengths != nullptr && t < s.steps; ++t) {
-    for (int64_t row = 0; row < s.batch; ++row) {
-      if (!s.runs(t, row)) std::fill_n(writable(y) + (t * s.batch + row) * s.out, s.out, T(0));
-    }
-  }
+  clear_ended(s, writable(y));
   std::array<Saved<T>, 8> kept;
   std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
   auto gradient = [kept, direction, gates, cells, kept_ready, kept_states, weights_of](
@@ -201,6 +160,20 @@ std::array<Tensor<T>, 3> lstm(const Tensor<T>& x, const Tensor<T>& h0, const Ten
   return differentiable("lstm", std::array<Tensor<T>, 3>{y, h, c},
                         inputs(x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr),
                         std::move(gradient));
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// One layer of a long short-term memory (Hochreiter and Schmidhuber, 1997) over whole sequences: x (steps, n, in),
+/// first state h0 (n, out) and cell c0 (n, hidden) -> states of all steps (steps, n, out), the last state (n, out), the
+/// last cell (n, hidden). A sequence that is shorter than `steps` keeps its state from its end on, and its states there
+/// are 0. As torch.nn.LSTM with one layer and direction.
+template <Floating T>
+std::array<Tensor<T>, 3> lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
+                              const LstmParameters<T>& parameters, const SequenceOptions& direction = {}) {
+  return detail::run_lstm(x, h0, c0, parameters, direction);
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -1,23 +1,9 @@
 // One LSTM over a sequence on the CPU: the products of all steps in one, then a product and a fused pass a step.
 #pragma once
 
-#include "gradus/device/cpu/allocator.hpp"
-#include "gradus/device/cpu/gemm.hpp"
-#include "gradus/device/cpu/simd_math.hpp"
-#include "gradus/device/cpu/simd_rows.hpp"
+#include "gradus/ops/recurrent/sequence.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-
-/// Sizes, and how the sequence is gone through.
-struct LstmShape {
-  int64_t steps, batch, in, hidden, out;  ///< out: hidden, or the size of the projection
-  bool reverse = false;
-  const int64_t* lengths = nullptr;  ///< of each sequence; null: all are `steps` long
-
-  /// The place in memory of what is computed as number k.
-  int64_t at(int64_t k) const { return reverse ? steps - 1 - k : k; }
-  bool runs(int64_t t, int64_t row) const { return lengths == nullptr || t < lengths[row]; }
-};
 
 /// What an LSTM has as parameters; biases and projection may be null.
 template <class T>
@@ -36,15 +22,6 @@ struct LstmTrace {
   T* ready;   ///< (steps, batch, hidden): o tanh(cell), before the projection
   T* states;  ///< (steps, batch, out); without a projection it is `ready`
 };
-
-template <class T>
-MatrixView<T> rows_view(const T* data, int64_t rows, int64_t columns) {
-  return {data, rows, columns, columns, 1};
-}
-template <class T>
-MatrixView<T> transposed_view(const T* data, int64_t rows, int64_t columns) {  // of a (rows, columns) in memory
-  return {data, columns, rows, 1, columns};
-}
 
 /// Gates of one row from what the products left in their place; then the new cell and what it shows.
 template <class T>
@@ -89,7 +66,7 @@ void lstm_row_gradient(const T* gates, const T* cell_before, const T* cell, cons
 }
 
 template <class T>
-void lstm_forward(const LstmShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
+void lstm_forward(const SequenceShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
                   const LstmTrace<T>& trace) {
   auto width = 4 * s.hidden;
   gemm(rows_view(x, s.steps * s.batch, s.in), transposed_view(w.input, width, s.in), trace.gates, width,
@@ -107,11 +84,8 @@ void lstm_forward(const LstmShape& s, const T* x, const T* h0, const T* c0, cons
     });
     if (w.projection != nullptr)
       gemm(rows_view(ready, s.batch, s.hidden), transposed_view(w.projection, s.out, s.hidden), states, s.out);
-    for (int64_t row = 0; row < s.batch; ++row) {  // a sequence that has ended keeps what it had
-      if (s.runs(t, row)) continue;
-      std::copy_n(state + row * s.out, s.out, states + row * s.out);
-      std::copy_n(cell + row * s.hidden, s.hidden, cells + row * s.hidden);
-    }
+    keep_ended(s, t, state, states, s.out);
+    keep_ended(s, t, cell, cells, s.hidden);
   }
 }
 
@@ -123,34 +97,23 @@ struct LstmGradients {
 
 /// dy (steps, batch, out), dh (batch, out) and dc (batch, hidden) may be null.
 template <class T>
-void lstm_backward(const LstmShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
+void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
                    const LstmTrace<const T>& trace, const T* dy, const T* dh, const T* dc, const LstmGradients<T>& to) {
-  using C = Compute<T>;
   auto width = 4 * s.hidden, states = s.batch * s.out, cells = s.batch * s.hidden;
   Scratch<T> d_gates(s.steps * s.batch * width), d_state(states), d_cell(cells), d_ready(cells);
   Scratch<T> d_states(w.projection != nullptr ? s.steps * states : 0);
-  auto start = [](const T* from, T* into, int64_t count) {
-    if (from != nullptr) std::copy_n(from, count, into);
-    else std::fill_n(into, count, T(0));
-  };
-  start(dh, d_state.data(), states);
-  start(dc, d_cell.data(), cells);
+  copy_or_clear(dh, d_state.data(), states);
+  copy_or_clear(dc, d_cell.data(), cells);
   for (auto k = s.steps - 1; k >= 0; --k) {
     auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
     auto* cell = k == 0 ? c0 : trace.cells + before * cells;
     auto* gates = d_gates.data() + t * s.batch * width;
-    if (dy != nullptr) {
-      for (int64_t row = 0; row < s.batch; ++row) {
-        if (!s.runs(t, row)) continue;
-        for (auto i = row * s.out; i < (row + 1) * s.out; ++i)
-          d_state.data()[i] = static_cast<T>(static_cast<C>(d_state.data()[i]) + static_cast<C>(dy[t * states + i]));
-      }
-    }
+    add_shown_gradient(s, t, dy, d_state.data());
     auto* shown = d_state.data();
     if (w.projection != nullptr) {
       for (int64_t row = 0; row < s.batch; ++row) {
         auto* into = d_states.data() + t * states + row * s.out;
-        start(s.runs(t, row) ? d_state.data() + row * s.out : nullptr, into, s.out);
+        copy_or_clear<T>(s.runs(t, row) ? d_state.data() + row * s.out : nullptr, into, s.out);
       }
       gemm(rows_view<T>(d_state.data(), s.batch, s.out), rows_view(w.projection, s.out, s.hidden), d_ready.data(),
            s.hidden);
@@ -178,25 +141,11 @@ void lstm_backward(const LstmShape& s, const T* x, const T* h0, const T* c0, con
   if (to.x != nullptr) gemm(rows_view<T>(d_gates.data(), rows, width), rows_view(w.input, width, s.in), to.x, s.in);
   if (to.input != nullptr)
     gemm(transposed_view<T>(d_gates.data(), rows, width), rows_view(x, rows, s.in), to.input, s.in);
-  if (to.recurrent != nullptr) {
-    auto first = s.at(0), rest = (s.steps - 1) * s.batch;  // the first step saw h0, the others the state before them
-    auto* later = d_gates.data() + (s.reverse ? 0 : s.batch * width);
-    auto* earlier = trace.states + (s.reverse ? states : 0);
-    gemm(transposed_view<T>(d_gates.data() + first * s.batch * width, s.batch, width), rows_view(h0, s.batch, s.out),
-         to.recurrent, s.out);
-    gemm(transposed_view<T>(later, rest, width), rows_view<T>(earlier, rest, s.out), to.recurrent, s.out,
-         {.accumulate = true});
-  }
+  if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, d_gates.data(), width, h0, trace.states, to.recurrent);
   if (to.projection != nullptr)
     gemm(transposed_view<T>(d_states.data(), rows, s.out), rows_view<T>(trace.ready, rows, s.hidden), to.projection,
          s.hidden);
-  if (to.bias == nullptr) return;
-  Scratch<C> sums(width);
-  std::fill_n(sums.data(), width, C(0));
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t j = 0; j < width; ++j) sums.data()[j] += static_cast<C>(d_gates.data()[row * width + j]);
-  }
-  for (int64_t j = 0; j < width; ++j) to.bias[j] = static_cast<T>(sums.data()[j]);
+  if (to.bias != nullptr) column_sums<T>(d_gates.data(), rows, width, to.bias);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

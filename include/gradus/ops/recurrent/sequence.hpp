@@ -1,0 +1,93 @@
+// What recurrent layers over sequences have in common on the CPU.
+#pragma once
+
+#include "gradus/device/cpu/allocator.hpp"
+#include "gradus/device/cpu/gemm.hpp"
+#include "gradus/device/cpu/simd_math.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Sizes, and how the sequence is gone through.
+struct SequenceShape {
+  int64_t steps, batch, in, hidden, out;  ///< out: hidden, or the size of the projection
+  bool reverse = false;
+  const int64_t* lengths = nullptr;  ///< of each sequence; null: all are `steps` long
+
+  /// The place in memory of what is computed as number k.
+  int64_t at(int64_t k) const { return reverse ? steps - 1 - k : k; }
+  bool runs(int64_t t, int64_t row) const { return lengths == nullptr || t < lengths[row]; }
+};
+
+template <class T>
+MatrixView<T> rows_view(const T* data, int64_t rows, int64_t columns) {
+  return {data, rows, columns, columns, 1};
+}
+template <class T>
+MatrixView<T> transposed_view(const T* data, int64_t rows, int64_t columns) {  // of a (rows, columns) in memory
+  return {data, columns, rows, 1, columns};
+}
+
+/// A copy, or zeros where there is nothing to copy.
+template <class T>
+void copy_or_clear(const T* from, T* to, int64_t count) {
+  if (from != nullptr) std::copy_n(from, count, to);
+  else std::fill_n(to, count, T(0));
+}
+
+/// A sequence that has ended keeps what it had: rows of `now`, `width` wide, that do not run in step t, from `before`.
+template <class T>
+void keep_ended(const SequenceShape& s, int64_t t, const T* before, T* now, int64_t width) {
+  if (s.lengths == nullptr) return;
+  for (int64_t row = 0; row < s.batch; ++row) {
+    if (!s.runs(t, row)) std::copy_n(before + row * width, width, now + row * width);
+  }
+}
+
+/// Zeros among the states (steps, batch, out) of sequences that have ended.
+template <class T>
+void clear_ended(const SequenceShape& s, T* states) {
+  for (int64_t t = 0; s.lengths != nullptr && t < s.steps; ++t) {
+    for (int64_t row = 0; row < s.batch; ++row) {
+      if (!s.runs(t, row)) std::fill_n(states + (t * s.batch + row) * s.out, s.out, T(0));
+    }
+  }
+}
+
+/// Adds step t of dy (steps, batch, out), which may be null, to the gradient of the states that run.
+template <class T>
+void add_shown_gradient(const SequenceShape& s, int64_t t, const T* dy, T* d_state) {
+  using C = Compute<T>;
+  if (dy == nullptr) return;
+  for (int64_t row = 0; row < s.batch; ++row) {
+    if (!s.runs(t, row)) continue;
+    for (auto i = row * s.out; i < (row + 1) * s.out; ++i)
+      d_state[i] = static_cast<T>(static_cast<C>(d_state[i]) + static_cast<C>(dy[t * s.batch * s.out + i]));
+  }
+}
+
+/// The gradient of the recurrent weight (width, out) from those of the gates (steps, batch, width): the first step saw
+/// h0, the others the state before them.
+template <class T>
+void recurrent_weight_gradient(const SequenceShape& s, const T* d_gates, int64_t width, const T* h0, const T* states,
+                               T* to) {
+  auto rest = (s.steps - 1) * s.batch;
+  auto* later = d_gates + (s.reverse ? 0 : s.batch * width);
+  auto* earlier = states + (s.reverse ? s.batch * s.out : 0);
+  gemm(transposed_view(d_gates + s.at(0) * s.batch * width, s.batch, width), rows_view(h0, s.batch, s.out), to, s.out);
+  gemm(transposed_view(later, rest, width), rows_view(earlier, rest, s.out), to, s.out, {.accumulate = true});
+}
+
+/// to[j] = the sum of column j.
+template <class T>
+void column_sums(const T* from, int64_t rows, int64_t width, T* to) {
+  using C = Compute<T>;
+  Scratch<C> sums(width);
+  std::fill_n(sums.data(), width, C(0));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t j = 0; j < width; ++j) sums.data()[j] += static_cast<C>(from[row * width + j]);
+  }
+  for (int64_t j = 0; j < width; ++j) to[j] = static_cast<T>(sums.data()[j]);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

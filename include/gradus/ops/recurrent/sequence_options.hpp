@@ -1,0 +1,64 @@
+// What recurrent operators check and say alike.
+#pragma once
+
+#include "gradus/ops/view/reshape.hpp"
+#include "gradus/tensor/creation.hpp"
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// How a recurrent operator goes through its sequences.
+struct SequenceOptions {
+  bool reverse = false;          ///< from the last step to the first
+  Tensor<int64_t> lengths = {};  ///< (n,): how many steps of each sequence count; undefined: all
+
+  /// Internal: the same with lengths that nobody else can change.
+  SequenceOptions own() const { return {reverse, lengths.defined() ? lengths.clone() : lengths}; }
+};
+
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// x must be (steps, n, in) and weight_ih (gates * hidden, in); returns gates * hidden.
+template <Floating T>
+int64_t check_sequence(const char* op, int64_t gates, const Tensor<T>& x, const Tensor<T>& weight_ih) {
+  require<ShapeError>(x.rank() == 3 && x.size(0) >= 1, op, ": input is ", x.shape(),
+                      ", but must be (steps, n, in) with at least one step");
+  require<ShapeError>(weight_ih.rank() == 2 && weight_ih.size(0) % gates == 0 && weight_ih.size(1) == x.size(2), op,
+                      ": input is ", x.shape(), " and weight_ih ", weight_ih.shape(), ", but that must be (", gates,
+                      " hidden, ", x.size(2), ")");
+  return weight_ih.size(0);
+}
+
+template <Floating T>
+void check_sequence_part(const char* op, const char* name, const Tensor<T>& part, const Shape& wanted,
+                         const Tensor<T>& x, const Tensor<T>& weight_ih) {
+  require<ShapeError>(!part.defined() || part.shape() == wanted, op, ": ", name, " is ",
+                      part.defined() ? part.shape() : Shape(), ", but must be ", wanted, " beside weight_ih ",
+                      weight_ih.shape(), " and input ", x.shape());
+}
+
+/// The lengths in memory, or null.
+inline const int64_t* check_lengths(const char* op, const Tensor<int64_t>& lengths, int64_t steps, int64_t n) {
+  if (!lengths.defined()) return nullptr;
+  require<ShapeError>(lengths.shape() == Shape{n}, op, ": lengths are ", lengths.shape(), ", but must be (", n, ",)");
+  for (int64_t i = 0; i < n; ++i)
+    require<ValueError>(lengths(i) >= 0 && lengths(i) <= steps, op, ": length ", lengths(i), " of sequence ", i,
+                        ", but there are ", steps, " steps");
+  return lengths.data();
+}
+
+template <Floating T>
+T* writable(Tensor<T>& tensor) {
+  return tensor.defined() ? reinterpret_cast<T*>(tensor.impl()->data()) : nullptr;
+}
+template <Floating T>
+const T* readable(const Tensor<T>& tensor) {
+  return tensor.defined() ? tensor.data() : nullptr;
+}
+template <Floating T>
+Tensor<T> dense_or_undefined(const Tensor<T>& tensor) {
+  return tensor.defined() ? contiguous(tensor.detach()) : tensor;
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

@@ -1,0 +1,110 @@
+#include "gradus/ops/recurrent/gru.hpp"
+
+#include "tests/support/catch.hpp"
+#include "tests/support/check_error.hpp"
+#include "tests/support/operator_check.hpp"
+
+/* golden
+def flat(y, h):
+    return torch.cat([y.flatten(), h.flatten()])
+def run(x, h0, *weights, reverse=False):
+    x = x.flip(0) if reverse else x
+    y, h = torch.gru(x, h0[None], weights, len(weights) == 4, 1, 0.0, False, False, False)
+    return flat(y.flip(0) if reverse else y, h)
+def parameters(n_in, hidden, bias=True):
+    weights = [randn(3 * hidden, n_in), randn(3 * hidden, hidden)]
+    return weights + ([randn(3 * hidden), randn(3 * hidden)] if bias else [])
+def packed(lengths):
+    def f(x, h0, *weights):  # both directions; h0 (2, n, hidden)
+        p = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+        order, back = p.sorted_indices, p.unsorted_indices
+        data, h = torch.gru(p.data, p.batch_sizes, h0[:, order], weights, True, 1, 0.0, False, True)
+        y = torch.nn.utils.rnn.PackedSequence(data, p.batch_sizes, order, back)
+        y = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=x.shape[0])[0]
+        return flat(y, h[:, back])
+    return f
+case("gru", run, randn(4, 2, 3), randn(2, 5), *parameters(3, 5))
+case("gru", run, randn(1, 1, 1), randn(1, 1), *parameters(1, 1))
+case("gru", run, randn(3, 4, 6), randn(4, 17), *parameters(6, 17))
+case("gru", run, randn(2, 0, 3), randn(0, 4), *parameters(3, 4))
+case("reverse", lambda *a: run(*a, reverse=True), randn(4, 2, 3), randn(2, 5), *parameters(3, 5))
+case("without bias", run, randn(3, 2, 3), randn(2, 4), *parameters(3, 4, bias=False))
+case("lengths", packed([2, 5, 1]), randn(5, 3, 3), randn(2, 3, 4), *(parameters(3, 4) + parameters(3, 4)))
+*/
+
+using namespace gradus;
+
+namespace {
+
+template <class T>
+Tensor<T> flat_gru(const std::array<Tensor<T>, 2>& outputs) {
+  return cat(
+      std::vector<Tensor<T>>{reshape(outputs[0], {outputs[0].numel()}), reshape(outputs[1], {outputs[1].numel()})});
+}
+
+auto gru_of(SequenceOptions options) {
+  return [options]<class T>(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& w_ih, const Tensor<T>& w_hh,
+                            const Tensor<T>& b_ih, const Tensor<T>& b_hh) {
+    return flat_gru(gru(x, h0, GruParameters<T>{w_ih, w_hh, b_ih, b_hh}, options));
+  };
+}
+
+/// Both directions over sequences of these lengths.
+auto packed_gru(const Tensor<int64_t>& lengths) {
+  return [lengths]<class T>(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& a, const Tensor<T>& b,
+                            const Tensor<T>& c, const Tensor<T>& d, const Tensor<T>& e, const Tensor<T>& f,
+                            const Tensor<T>& g, const Tensor<T>& h) {
+    auto forth = gru(x, select(h0, 0, 0), GruParameters<T>{a, b, c, d}, {.lengths = lengths});
+    auto back = gru(x, select(h0, 0, 1), GruParameters<T>{e, f, g, h}, {.reverse = true, .lengths = lengths});
+    return flat_gru<T>(
+        {cat(std::vector<Tensor<T>>{forth[0], back[0]}, 2), stack(std::vector<Tensor<T>>{forth[1], back[1]})});
+  };
+}
+
+}  // namespace
+
+TEST_CASE("gru") {
+  manual_seed(1);
+  auto r = [](const Shape& shape) { return randn<double>(shape); };
+  test::check_operator("gru", gru_of({}),
+                       {.double_tolerance = 1e-11,
+                        .float_tolerance = 2e-5,
+                        .bf16_tolerance = 0.3,
+                        .large = {r({5, 40, 24}), r({40, 33}), r({99, 24}), r({99, 33}), r({99}), r({99})}});
+  test::check_operator<double, float>("reverse", gru_of({.reverse = true}),
+                                      {.double_tolerance = 1e-11, .float_tolerance = 2e-5});
+  test::check_operator<double, float>("lengths", packed_gru(tensor<int64_t>({2, 5, 1})),
+                                      {.double_tolerance = 1e-11, .float_tolerance = 2e-5});
+  test::check_operator<double, float>(
+      "without bias",
+      []<class T>(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& w_ih, const Tensor<T>& w_hh) {
+        return flat_gru(gru(x, h0, GruParameters<T>{w_ih, w_hh, {}, {}}));
+      },
+      {.double_tolerance = 1e-11, .float_tolerance = 2e-5});
+}
+
+TEST_CASE("what gru refuses") {
+  auto x = zeros<float>({4, 2, 3}), state = zeros<float>({2, 5});
+  GruParameters<float> good{zeros<float>({15, 3}), zeros<float>({15, 5}), {}, {}};
+  test::check_error<ShapeError>(
+      [&] {
+        gru(zeros<float>({4, 3}), state, good);
+      },
+      "gru: input is (4, 3), but must be (steps, n, in) with at least one step");
+  test::check_error<ShapeError>(
+      [&] {
+        gru(zeros<float>({4, 2, 7}), state, good);
+      },
+      "gru: input is (4, 2, 7) and weight_ih (15, 3), but that must be (3 hidden, 7)");
+  test::check_error<ShapeError>(
+      [&] {
+        gru(x, zeros<float>({2, 4}), good);
+      },
+      "gru: h0 is (2, 4), but must be (2, 5) beside weight_ih (15, 3) and input (4, 2, 3)");
+  test::check_error<ShapeError>([&] { gru(x, Tensor<float>(), good); }, "gru: weight_hh and h0 must be given");
+  test::check_error<ValueError>(
+      [&] {
+        gru(x, state, good, {.lengths = tensor<int64_t>({1, 5})});
+      },
+      "gru: length 5 of sequence 1, but there are 4 steps");
+}
