@@ -3,25 +3,14 @@
 #include "gradus/nn/linear.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
 #include "gradus/optim/adamw.hpp"
+#include "tests/nn/named_shapes.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
+#include "tests/support/compare.hpp"
 
 using namespace gradus;
 
 namespace {
-
-std::vector<std::string> gru_names(const nn::GRU<float>& gru) {
-  std::vector<std::string> names;
-  for (const auto& part : detail::model_tensors(gru)) names.push_back(part.name + ' ' + to_string(part.impl->shape));
-  return names;
-}
-
-double gru_difference(const Tensor<float>& a, const Tensor<float>& b) {
-  auto x = a.to_vector(), y = b.to_vector();
-  double most = x.size() == y.size() ? 0 : 1;
-  for (size_t i = 0; i < x.size(); ++i) most = std::max<double>(most, std::abs(x[i] - y[i]));
-  return most;
-}
 
 struct Counter {
   nn::GRU<float> gru{1, 12, {.batch_first = true}};
@@ -35,9 +24,10 @@ struct Counter {
 }  // namespace
 
 TEST_CASE("GRU: parameters have PyTorch's names and shapes") {
-  CHECK(gru_names(nn::GRU<float>(3, 5)) == std::vector<std::string>{"weight_ih_l0 (15, 3)", "weight_hh_l0 (15, 5)",
-                                                                    "bias_ih_l0 (15,)", "bias_hh_l0 (15,)"});
-  CHECK(gru_names(nn::GRU<float>(3, 5, {.layers = 2, .bias = false, .bidirectional = true})) ==
+  CHECK(test::named_shapes(nn::GRU<float>(3, 5)) == std::vector<std::string>{"weight_ih_l0 (15, 3)",
+                                                                             "weight_hh_l0 (15, 5)", "bias_ih_l0 (15,)",
+                                                                             "bias_hh_l0 (15,)"});
+  CHECK(test::named_shapes(nn::GRU<float>(3, 5, {.layers = 2, .bias = false, .bidirectional = true})) ==
         std::vector<std::string>{"weight_ih_l0 (15, 3)", "weight_hh_l0 (15, 5)", "weight_ih_l0_reverse (15, 3)",
                                  "weight_hh_l0_reverse (15, 5)", "weight_ih_l1 (15, 10)", "weight_hh_l1 (15, 5)",
                                  "weight_ih_l1_reverse (15, 10)", "weight_hh_l1_reverse (15, 5)"});
@@ -51,10 +41,10 @@ TEST_CASE("GRU: one step at a time gives what the whole sequence gives") {
   Tensor<float> state;
   for (int64_t t = 0; t < 6; ++t) {
     auto [y, h] = gru(slice(x, 0, t, t + 1), state);
-    CHECK(gru_difference(select(y, 0, 0), select(whole.y, 0, t)) < 1e-6);
+    CHECK(test::mismatch(select(y, 0, 0), select(whole.y, 0, t), {.relative = 1e-6}) == "");
     state = h;
   }
-  CHECK(gru_difference(state, whole.h) < 1e-6);
+  CHECK(test::mismatch(state, whole.h, {.relative = 1e-6}) == "");
 }
 
 TEST_CASE("GRU: layers read the ones before, in both directions, up to each sequence's end") {

@@ -4,25 +4,14 @@
 #include "gradus/nn/summary.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
 #include "gradus/optim/adamw.hpp"
+#include "tests/nn/named_shapes.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
+#include "tests/support/compare.hpp"
 
 using namespace gradus;
 
 namespace {
-
-std::vector<std::string> names_of(const nn::LSTM<float>& lstm) {
-  std::vector<std::string> names;
-  for (const auto& part : detail::model_tensors(lstm)) names.push_back(part.name + ' ' + to_string(part.impl->shape));
-  return names;
-}
-
-double differ(const Tensor<float>& a, const Tensor<float>& b) {
-  auto x = a.to_vector(), y = b.to_vector();
-  double most = x.size() == y.size() ? 0 : 1;
-  for (size_t i = 0; i < x.size(); ++i) most = std::max<double>(most, std::abs(x[i] - y[i]));
-  return most;
-}
 
 struct Forecaster {
   nn::LSTM<float> lstm{3, 8, {.layers = 2, .batch_first = true}};
@@ -37,14 +26,16 @@ struct Forecaster {
 }  // namespace
 
 TEST_CASE("LSTM: parameters have PyTorch's names and shapes") {
-  CHECK(names_of(nn::LSTM<float>(3, 5)) == std::vector<std::string>{"weight_ih_l0 (20, 3)", "weight_hh_l0 (20, 5)",
-                                                                    "bias_ih_l0 (20,)", "bias_hh_l0 (20,)"});
-  CHECK(names_of(nn::LSTM<float>(3, 5, {.layers = 2, .bias = false, .bidirectional = true, .projection = 2})) ==
-        std::vector<std::string>{"weight_ih_l0 (20, 3)", "weight_hh_l0 (20, 2)", "weight_hr_l0 (2, 5)",
-                                 "weight_ih_l0_reverse (20, 3)", "weight_hh_l0_reverse (20, 2)",
-                                 "weight_hr_l0_reverse (2, 5)", "weight_ih_l1 (20, 4)", "weight_hh_l1 (20, 2)",
-                                 "weight_hr_l1 (2, 5)", "weight_ih_l1_reverse (20, 4)", "weight_hh_l1_reverse (20, 2)",
-                                 "weight_hr_l1_reverse (2, 5)"});
+  CHECK(test::named_shapes(nn::LSTM<float>(3, 5)) == std::vector<std::string>{"weight_ih_l0 (20, 3)",
+                                                                              "weight_hh_l0 (20, 5)",
+                                                                              "bias_ih_l0 (20,)", "bias_hh_l0 (20,)"});
+  CHECK(
+      test::named_shapes(nn::LSTM<float>(3, 5, {.layers = 2, .bias = false, .bidirectional = true, .projection = 2})) ==
+      std::vector<std::string>{"weight_ih_l0 (20, 3)", "weight_hh_l0 (20, 2)", "weight_hr_l0 (2, 5)",
+                               "weight_ih_l0_reverse (20, 3)", "weight_hh_l0_reverse (20, 2)",
+                               "weight_hr_l0_reverse (2, 5)", "weight_ih_l1 (20, 4)", "weight_hh_l1 (20, 2)",
+                               "weight_hr_l1 (2, 5)", "weight_ih_l1_reverse (20, 4)", "weight_hh_l1_reverse (20, 2)",
+                               "weight_hr_l1_reverse (2, 5)"});
   manual_seed(1);
   nn::LSTM<float> lstm(3, 16);
   for (const auto& parameter : parameters(lstm)) {
@@ -73,11 +64,11 @@ TEST_CASE("LSTM: one step at a time gives what the whole sequence gives") {
   nn::LstmState<float> state;
   for (int64_t t = 0; t < 6; ++t) {
     auto [y, h, c] = lstm(slice(x, 0, t, t + 1), state);
-    CHECK(differ(select(y, 0, 0), select(whole.y, 0, t)) < 1e-6);
+    CHECK(test::mismatch(select(y, 0, 0), select(whole.y, 0, t), {.relative = 1e-6}) == "");
     state = {h, c};
   }
-  CHECK(differ(state.h, whole.h) < 1e-6);
-  CHECK(differ(state.c, whole.c) < 1e-6);
+  CHECK(test::mismatch(state.h, whole.h, {.relative = 1e-6}) == "");
+  CHECK(test::mismatch(state.c, whole.c, {.relative = 1e-6}) == "");
 }
 
 TEST_CASE("LSTM: layers read the ones before, in both directions") {

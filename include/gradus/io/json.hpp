@@ -68,8 +68,9 @@ class Json {
 
   /// The member of an object, or null when it has none of that name.
   const Json* find(std::string_view key) const {
-    for (size_t i = 0; i < keys().size(); ++i) {
-      if (keys_[i] == key) return &elements_[i];
+    const auto& names = keys();
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (names[i] == key) return &elements_[i];
     }
     return nullptr;
   }

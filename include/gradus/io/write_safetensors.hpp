@@ -49,7 +49,7 @@ GRADUS_COLD inline void write_safetensors(const std::string& path, const std::ve
     }
   }
 
-  Json header;
+  auto header = Json::object();
   if (!metadata.empty()) {
     Json texts;
     for (const auto& [key, value] : metadata) texts.append(key, value);
@@ -66,7 +66,7 @@ GRADUS_COLD inline void write_safetensors(const std::string& path, const std::ve
                                             {"data_offsets", Json::array({offset, offset + bytes_of(entry)})}}));
     offset += bytes_of(entry);
   }
-  auto text = header.is_null() ? "{}" : to_string(header);
+  auto text = to_string(header);
   text.append((8 - text.size() % 8) % 8, ' ');
   require<ValueError>(text.size() <= detail::max_safetensors_header, "write_safetensors: the names take ", text.size(),
                       " bytes, but at most ", detail::max_safetensors_header, " are allowed");

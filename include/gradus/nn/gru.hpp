@@ -1,6 +1,5 @@
 #pragma once
 
-#include "gradus/nn/init.hpp"
 #include "gradus/nn/layer_path.hpp"
 #include "gradus/nn/recurrent.hpp"
 #include "gradus/ops/recurrent/gru.hpp"
@@ -26,21 +25,12 @@ struct GruResult {
 
 namespace gradus::nn::detail::inline GRADUS_BUILD {
 
-/// The parameters of one layer in one direction.
 template <Floating T>
-struct GruCell {
-  Parameter<T> weight_ih, weight_hh, bias_ih, bias_hh;
-
-  GruCell(int64_t in, int64_t hidden, bool bias) {
-    auto made = [hidden](const Shape& shape) { return Parameter<T>(init::fan_in_uniform<T>(shape, hidden)); };
-    weight_ih = made({3 * hidden, in});
-    weight_hh = made({3 * hidden, hidden});
-    if (bias) bias_ih = made({3 * hidden});
-    if (bias) bias_hh = made({3 * hidden});
-  }
+struct GruCell : RecurrentCell<T> {
+  using RecurrentCell<T>::RecurrentCell;
 
   GruParameters<T> parameters() const {
-    return {weight_ih.tensor(), weight_hh.tensor(), bias_ih.tensor(), bias_hh.tensor()};
+    return {this->weight_ih.tensor(), this->weight_hh.tensor(), this->bias_ih.tensor(), this->bias_hh.tensor()};
   }
 };
 
@@ -62,7 +52,7 @@ struct GRU {
       : options(gru_options), in(inputs), hidden(hidden_size) {
     detail::check_recurrent("GRU", in, hidden, options.layers, options.dropout);
     for (int64_t k = 0; k < options.layers * directions(); ++k)
-      cells.emplace_back(k < directions() ? in : directions() * hidden, hidden, options.bias);
+      cells.emplace_back(3, k < directions() ? in : directions() * hidden, hidden, hidden, options.bias);
   }
 
   int64_t directions() const { return options.bidirectional ? 2 : 1; }
@@ -88,24 +78,11 @@ struct GRU {
 
   template <class Visitor>
   void visit_fields(Visitor&& visitor) {
-    visit(*this, visitor);
+    detail::visit_cells(*this, visitor);
   }
   template <class Visitor>
   void visit_fields(Visitor&& visitor) const {
-    visit(*this, visitor);
-  }
-
- private:
-  template <class Self, class Visitor>
-  static void visit(Self& self, Visitor& visitor) {
-    for (size_t k = 0; k < self.cells.size(); ++k) {
-      auto ending = detail::cell_ending(k, self.directions());
-      visitor("weight_ih" + ending, self.cells[k].weight_ih);
-      visitor("weight_hh" + ending, self.cells[k].weight_hh);
-      visitor("bias_ih" + ending, self.cells[k].bias_ih);
-      visitor("bias_hh" + ending, self.cells[k].bias_hh);
-    }
-    visitor(std::string_view("training"), self.training);
+    detail::visit_cells(*this, visitor);
   }
 };
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include "gradus/nn/init.hpp"
 #include "gradus/nn/layer_path.hpp"
 #include "gradus/nn/recurrent.hpp"
 #include "gradus/ops/recurrent/lstm.hpp"
@@ -36,22 +35,13 @@ struct LstmState {
 
 namespace gradus::nn::detail::inline GRADUS_BUILD {
 
-/// The parameters of one layer in one direction.
 template <Floating T>
-struct LstmCell {
-  Parameter<T> weight_ih, weight_hh, bias_ih, bias_hh, weight_hr;
-
-  LstmCell(int64_t in, int64_t hidden, int64_t out, bool bias, bool projects) {
-    auto made = [hidden](const Shape& shape) { return Parameter<T>(init::fan_in_uniform<T>(shape, hidden)); };
-    weight_ih = made({4 * hidden, in});
-    weight_hh = made({4 * hidden, out});
-    if (bias) bias_ih = made({4 * hidden});
-    if (bias) bias_hh = made({4 * hidden});
-    if (projects) weight_hr = made({out, hidden});
-  }
+struct LstmCell : RecurrentCell<T> {
+  using RecurrentCell<T>::RecurrentCell;
 
   LstmParameters<T> parameters() const {
-    return {weight_ih.tensor(), weight_hh.tensor(), bias_ih.tensor(), bias_hh.tensor(), weight_hr.tensor()};
+    return {this->weight_ih.tensor(), this->weight_hh.tensor(), this->bias_ih.tensor(), this->bias_hh.tensor(),
+            this->weight_hr.tensor()};
   }
 };
 
@@ -76,7 +66,7 @@ struct LSTM {
                         options.projection, " of ", hidden, " hidden, but it must be smaller");
     for (int64_t layer = 0; layer < options.layers; ++layer) {
       for (int64_t direction = 0; direction < directions(); ++direction)
-        cells.emplace_back(layer == 0 ? in : directions() * out(), hidden, out(), options.bias, options.projection > 0);
+        cells.emplace_back(4, layer == 0 ? in : directions() * out(), hidden, out(), options.bias);
     }
   }
 
@@ -91,28 +81,14 @@ struct LSTM {
 
   template <class Visitor>
   void visit_fields(Visitor&& visitor) {
-    visit(*this, visitor);
+    detail::visit_cells(*this, visitor);
   }
   template <class Visitor>
   void visit_fields(Visitor&& visitor) const {
-    visit(*this, visitor);
+    detail::visit_cells(*this, visitor);
   }
 
  private:
-  template <class Self, class Visitor>
-  static void visit(Self& self, Visitor& visitor) {
-    for (size_t k = 0; k < self.cells.size(); ++k) {
-      auto& cell = self.cells[k];
-      auto ending = detail::cell_ending(k, self.directions());
-      visitor("weight_ih" + ending, cell.weight_ih);
-      visitor("weight_hh" + ending, cell.weight_hh);
-      visitor("bias_ih" + ending, cell.bias_ih);
-      visitor("bias_hh" + ending, cell.bias_hh);
-      visitor("weight_hr" + ending, cell.weight_hr);
-    }
-    visitor(std::string_view("training"), self.training);
-  }
-
   LstmResult<T> run(const Tensor<T>& x, const LstmState<T>& state, const Tensor<int64_t>& lengths) const {
     std::vector<Tensor<T>> last_states, last_cells;
     auto count = std::ssize(cells);

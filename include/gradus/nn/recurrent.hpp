@@ -1,6 +1,8 @@
 // What recurrent layers of several layers and directions have in common.
 #pragma once
 
+#include "gradus/autograd/parameter.hpp"
+#include "gradus/nn/init.hpp"
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/indexing/stack.hpp"
@@ -9,10 +11,37 @@
 
 namespace gradus::nn::detail::inline GRADUS_BUILD {
 
+/// The parameters of one layer in one direction; `gates` matrices each. States are projected when out is not hidden.
+template <Floating T>
+struct RecurrentCell {
+  Parameter<T> weight_ih, weight_hh, bias_ih, bias_hh, weight_hr;
+  GRADUS_FIELDS(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+
+  RecurrentCell(int64_t gates, int64_t in, int64_t hidden, int64_t out, bool bias) {
+    auto made = [hidden](const Shape& shape) { return Parameter<T>(init::fan_in_uniform<T>(shape, hidden)); };
+    weight_ih = made({gates * hidden, in});
+    weight_hh = made({gates * hidden, out});
+    if (bias) bias_ih = made({gates * hidden});
+    if (bias) bias_hh = made({gates * hidden});
+    if (out != hidden) weight_hr = made({out, hidden});
+  }
+};
+
 /// "_l1_reverse": what stands behind the names of cell k's parameters.
 inline std::string cell_ending(size_t k, int64_t directions) {
   auto number = static_cast<int64_t>(k);
   return join("_l", number / directions, number % directions == 1 ? "_reverse" : "");
+}
+
+/// The fields of a layer with cells, under PyTorch's names.
+template <class Layer, class Visitor>
+void visit_cells(Layer& layer, Visitor& visitor) {
+  for (size_t k = 0; k < layer.cells.size(); ++k) {
+    auto ending = cell_ending(k, layer.directions());
+    layer.cells[k].visit_fields(
+        [&](std::string_view name, auto& parameter) { visitor(join(name, ending), parameter); });
+  }
+  visitor(std::string_view("training"), layer.training);
 }
 
 /// Runs layers one after the other, in one or two directions each: run(k, x (steps, n, in), reverse) -> states of cell

@@ -20,13 +20,8 @@ inline std::string words_of(std::string name) {
 /// "92.20 %" for shares, four digits for other numbers.
 inline std::string figure_text(std::string_view name, double value) {
   auto share = name.ends_with("accuracy") && value >= 0 && value <= 1;
-  char buffer[32];
-  std::snprintf(buffer, sizeof(buffer),
-                share                   ? "%.2f %%"
-                : std::abs(value) < 1e4 ? "%.4g"
-                                        : "%.0f",
-                share ? 100 * value : value);
-  return buffer;
+  if (share) return fixed(100 * value, 2) + " %";
+  return std::abs(value) < 1e4 ? general(value, 4) : fixed(value, 0);
 }
 
 /// A chart for what stands behind the first '_' of the metrics' names: train_loss and test_loss are two curves of one.
@@ -87,7 +82,9 @@ inline Report report_of_run(const std::string& folder) {
   std::error_code problem;
   if (std::filesystem::exists(metrics, problem)) report.charts = detail::charts_of(read_metrics(metrics));
   std::vector<std::string> pictures;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+  std::filesystem::directory_iterator entries(folder, problem);
+  if (problem) io::detail::fail_io("read", folder, problem.value());
+  for (const auto& entry : entries) {
     if (entry.path().extension() == ".png") pictures.push_back(entry.path().string());
   }
   std::sort(pictures.begin(), pictures.end());

@@ -95,7 +95,7 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
                                  const SequenceOptions& given) {
   auto direction = given.own();
   GruTensors<T> in = {x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
-  auto s = gru_shape(in, direction);
+  auto s = gru_shape(in, direction);  // points to direction's lengths
   auto gates = Tensor<T>::empty({s.steps, s.batch, 3 * s.hidden}),
        inner = Tensor<T>::empty({s.steps, s.batch, s.hidden}), states = Tensor<T>::empty({s.steps, s.batch, s.hidden});
   GruTensors<T> dense;
@@ -110,21 +110,24 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
   clear_ended(s, writable(y));
   std::array<Saved<T>, 6> kept;
   std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
-  auto gradient = [kept, direction, gates, inner, kept_states, weights_of](const std::array<Tensor<T>, 2>& dys,
-                                                                           const std::array<bool, 6>& wanted) {
+  auto gradient = [kept, direction, s, gates, inner, kept_states, weights_of](const std::array<Tensor<T>, 2>& dys,
+                                                                              const std::array<bool, 6>& wanted) {
     GruTensors<T> of, to;
     std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
-    auto shape = gru_shape(of, direction);
-    if (grad_enabled()) return std::tuple_cat(gru_gradient_by_operators(dys, of, direction, shape));
+    if (grad_enabled()) return std::tuple_cat(gru_gradient_by_operators(dys, of, direction, s));
     for (size_t i = 0; i < of.size(); ++i) {
       of[i] = dense_or_undefined(of[i]);
-      if (wanted[i]) to[i] = Tensor<T>::empty(of[i].shape());
+      if (wanted[i] && i < 4) to[i] = Tensor<T>::empty(of[i].shape());
     }
+    auto from_input = Tensor<T>::empty({s.steps * s.batch, 3 * s.hidden}),
+         from_state = Tensor<T>::empty(from_input.shape());
     auto dy = dense_or_undefined(dys[0]), dh = dense_or_undefined(dys[1]);
-    gru_backward<T>(
-        shape, of[0].data(), of[1].data(), weights_of(of), {gates.data(), inner.data(), kept_states().data()},
-        readable(dy), readable(dh),
-        {writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]), writable(to[4]), writable(to[5])});
+    gru_backward<T>(s, of[0].data(), of[1].data(), weights_of(of), {gates.data(), inner.data(), kept_states().data()},
+                    readable(dy), readable(dh),
+                    {writable(from_input), writable(from_state), writable(to[0]), writable(to[1]), writable(to[2]),
+                     writable(to[3])});
+    if (wanted[4]) to[4] = sum(from_input, 0);
+    if (wanted[5]) to[5] = sum(from_state, 0);
     return std::tuple_cat(to);
   };
   return differentiable("gru", std::array<Tensor<T>, 2>{y, h},

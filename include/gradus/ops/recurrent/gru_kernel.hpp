@@ -87,10 +87,11 @@ void gru_forward(const SequenceShape& s, const T* x, const T* h0, const GruWeigh
   }
 }
 
-/// Gradients that the backward pass fills; null where none is wanted.
+/// Gradients that the backward pass fills; null where none is wanted, but for the two products'.
 template <class T>
 struct GruGradients {
-  T *x, *h0, *input, *recurrent, *input_bias, *recurrent_bias;
+  T *from_input, *from_state;  ///< of the products with input and state: (steps, batch, 3 hidden)
+  T *x, *h0, *input, *recurrent;
 };
 
 /// dy (steps, batch, hidden) and dh (batch, hidden) may be null.
@@ -98,7 +99,7 @@ template <class T>
 void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeights<T>& w,
                   const GruTrace<const T>& trace, const T* dy, const T* dh, const GruGradients<T>& to) {
   auto width = 3 * s.hidden, states = s.batch * s.hidden, rows = s.steps * s.batch;
-  Scratch<T> d_input(rows * width), d_recurrent(rows * width), d_state(states);
+  Scratch<T> d_state(states);
   copy_or_clear(dh, d_state.data(), states);
   for (auto k = s.steps - 1; k >= 0; --k) {
     auto t = s.at(k);
@@ -107,24 +108,21 @@ void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeig
     for_rows(s.batch, 8 * s.hidden, [&](int64_t row) {
       auto place = (t * s.batch + row) * width;
       if (!s.runs(t, row)) {
-        copy_or_clear<T>(nullptr, d_input.data() + place, width);
-        copy_or_clear<T>(nullptr, d_recurrent.data() + place, width);
+        copy_or_clear<T>(nullptr, to.from_input + place, width);
+        copy_or_clear<T>(nullptr, to.from_state + place, width);
         return;
       }
       gru_row_gradient(trace.gates + place, trace.inner + (t * s.batch + row) * s.hidden, before + row * s.hidden,
-                       d_state.data() + row * s.hidden, d_input.data() + place, d_recurrent.data() + place, s.hidden);
+                       d_state.data() + row * s.hidden, to.from_input + place, to.from_state + place, s.hidden);
     });
-    gemm(rows_view<T>(d_recurrent.data() + t * s.batch * width, s.batch, width),
-         rows_view(w.recurrent, width, s.hidden), d_state.data(), s.hidden, {.accumulate = true});
+    gemm(rows_view<T>(to.from_state + t * s.batch * width, s.batch, width), rows_view(w.recurrent, width, s.hidden),
+         d_state.data(), s.hidden, {.accumulate = true});
   }
   if (to.h0 != nullptr) std::copy_n(d_state.data(), states, to.h0);
-  if (to.x != nullptr) gemm(rows_view<T>(d_input.data(), rows, width), rows_view(w.input, width, s.in), to.x, s.in);
+  if (to.x != nullptr) gemm(rows_view<T>(to.from_input, rows, width), rows_view(w.input, width, s.in), to.x, s.in);
   if (to.input != nullptr)
-    gemm(transposed_view<T>(d_input.data(), rows, width), rows_view(x, rows, s.in), to.input, s.in);
-  if (to.recurrent != nullptr)
-    recurrent_weight_gradient<T>(s, d_recurrent.data(), width, h0, trace.states, to.recurrent);
-  if (to.input_bias != nullptr) column_sums<T>(d_input.data(), rows, width, to.input_bias);
-  if (to.recurrent_bias != nullptr) column_sums<T>(d_recurrent.data(), rows, width, to.recurrent_bias);
+    gemm(transposed_view<T>(to.from_input, rows, width), rows_view(x, rows, s.in), to.input, s.in);
+  if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, to.from_state, width, h0, trace.states, to.recurrent);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -116,7 +116,7 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
   auto direction = given.own();
   const auto& p = parameters;
   LstmTensors<T> in = {x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr};
-  auto s = lstm_shape(in, direction);
+  auto s = lstm_shape(in, direction);  // points to direction's lengths
   auto projects = p.weight_hr.defined();
   auto gates = Tensor<T>::empty({s.steps, s.batch, 4 * s.hidden}),
        cells = Tensor<T>::empty({s.steps, s.batch, s.hidden}), ready = Tensor<T>::empty({s.steps, s.batch, s.hidden});
@@ -136,25 +136,24 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
   clear_ended(s, writable(y));
   std::array<Saved<T>, 8> kept;
   std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
-  auto gradient = [kept, direction, gates, cells, kept_ready, kept_states, weights_of](
+  auto gradient = [kept, direction, s, gates, cells, kept_ready, kept_states, weights_of](
                       const std::array<Tensor<T>, 3>& dys, const std::array<bool, 8>& wanted) {
     LstmTensors<T> of, to;
     std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
-    auto shape = lstm_shape(of, direction);  // its pointer to the lengths must be of now
-    if (grad_enabled()) return std::tuple_cat(lstm_gradient_by_operators(dys, of, direction, shape));
+    if (grad_enabled()) return std::tuple_cat(lstm_gradient_by_operators(dys, of, direction, s));
     for (size_t i = 0; i < of.size(); ++i) {
       of[i] = dense_or_undefined(of[i]);
-      if (wanted[i] && i != 6) to[i] = Tensor<T>::empty(of[i].shape());
+      if (wanted[i] && i != 5 && i != 6) to[i] = Tensor<T>::empty(of[i].shape());
     }
-    if (wanted[6] && !wanted[5]) to[5] = Tensor<T>::empty(of[6].shape());
+    auto d_gates = Tensor<T>::empty({s.steps * s.batch, 4 * s.hidden});
     std::array<Tensor<T>, 3> dense_dys;
     std::transform(dys.begin(), dys.end(), dense_dys.begin(), [](const auto& dy) { return dense_or_undefined(dy); });
-    lstm_backward<T>(shape, of[0].data(), of[1].data(), of[2].data(), weights_of(of, Tensor<T>()),
+    lstm_backward<T>(s, of[0].data(), of[1].data(), of[2].data(), weights_of(of, Tensor<T>()),
                      {gates.data(), cells.data(), kept_ready().data(), kept_states().data()}, readable(dense_dys[0]),
                      readable(dense_dys[1]), readable(dense_dys[2]),
-                     {writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]), writable(to[4]),
-                      writable(to[5]), writable(to[7])});
-    if (wanted[6]) to[6] = to[5];
+                     {writable(d_gates), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]),
+                      writable(to[4]), writable(to[7])});
+    if (wanted[5] || wanted[6]) to[5] = to[6] = sum(d_gates, 0);
     return std::tuple_cat(to);
   };
   return differentiable("lstm", std::array<Tensor<T>, 3>{y, h, c},

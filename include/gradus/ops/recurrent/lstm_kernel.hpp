@@ -89,10 +89,10 @@ void lstm_forward(const SequenceShape& s, const T* x, const T* h0, const T* c0, 
   }
 }
 
-/// Gradients that the backward pass fills; null where none is wanted.
+/// Gradients that the backward pass fills; null where none is wanted, but for the gates'.
 template <class T>
 struct LstmGradients {
-  T *x, *h0, *c0, *input, *recurrent, *bias, *projection;
+  T *gates, *x, *h0, *c0, *input, *recurrent, *projection;
 };
 
 /// dy (steps, batch, out), dh (batch, out) and dc (batch, hidden) may be null.
@@ -100,14 +100,14 @@ template <class T>
 void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
                    const LstmTrace<const T>& trace, const T* dy, const T* dh, const T* dc, const LstmGradients<T>& to) {
   auto width = 4 * s.hidden, states = s.batch * s.out, cells = s.batch * s.hidden;
-  Scratch<T> d_gates(s.steps * s.batch * width), d_state(states), d_cell(cells), d_ready(cells);
+  Scratch<T> d_state(states), d_cell(cells), d_ready(cells);
   Scratch<T> d_states(w.projection != nullptr ? s.steps * states : 0);
   copy_or_clear(dh, d_state.data(), states);
   copy_or_clear(dc, d_cell.data(), cells);
   for (auto k = s.steps - 1; k >= 0; --k) {
     auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
     auto* cell = k == 0 ? c0 : trace.cells + before * cells;
-    auto* gates = d_gates.data() + t * s.batch * width;
+    auto* gates = to.gates + t * s.batch * width;
     add_shown_gradient(s, t, dy, d_state.data());
     auto* shown = d_state.data();
     if (w.projection != nullptr) {
@@ -138,14 +138,12 @@ void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0,
   if (to.h0 != nullptr) std::copy_n(d_state.data(), states, to.h0);
   if (to.c0 != nullptr) std::copy_n(d_cell.data(), cells, to.c0);
   auto rows = s.steps * s.batch;
-  if (to.x != nullptr) gemm(rows_view<T>(d_gates.data(), rows, width), rows_view(w.input, width, s.in), to.x, s.in);
-  if (to.input != nullptr)
-    gemm(transposed_view<T>(d_gates.data(), rows, width), rows_view(x, rows, s.in), to.input, s.in);
-  if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, d_gates.data(), width, h0, trace.states, to.recurrent);
+  if (to.x != nullptr) gemm(rows_view<T>(to.gates, rows, width), rows_view(w.input, width, s.in), to.x, s.in);
+  if (to.input != nullptr) gemm(transposed_view<T>(to.gates, rows, width), rows_view(x, rows, s.in), to.input, s.in);
+  if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, to.gates, width, h0, trace.states, to.recurrent);
   if (to.projection != nullptr)
     gemm(transposed_view<T>(d_states.data(), rows, s.out), rows_view<T>(trace.ready, rows, s.hidden), to.projection,
          s.hidden);
-  if (to.bias != nullptr) column_sums<T>(d_gates.data(), rows, width, to.bias);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

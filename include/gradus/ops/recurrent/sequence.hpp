@@ -78,16 +78,4 @@ void recurrent_weight_gradient(const SequenceShape& s, const T* d_gates, int64_t
   gemm(transposed_view(later, rest, width), rows_view(earlier, rest, s.out), to, s.out, {.accumulate = true});
 }
 
-/// to[j] = the sum of column j.
-template <class T>
-void column_sums(const T* from, int64_t rows, int64_t width, T* to) {
-  using C = Compute<T>;
-  Scratch<C> sums(width);
-  std::fill_n(sums.data(), width, C(0));
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t j = 0; j < width; ++j) sums.data()[j] += static_cast<C>(from[row * width + j]);
-  }
-  for (int64_t j = 0; j < width; ++j) to[j] = static_cast<T>(sums.data()[j]);
-}
-
 }  // namespace gradus::detail::inline GRADUS_BUILD
