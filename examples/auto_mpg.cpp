@@ -18,6 +18,7 @@
 #include "gradus/ops/pointwise/comparison.hpp"
 #include "gradus/ops/reduction/mean.hpp"
 #include "gradus/optim/adamw.hpp"
+#include "gradus/train/arguments.hpp"
 #include "gradus/train/loop.hpp"
 
 using namespace gradus;
@@ -108,18 +109,12 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return training::run_program("auto_mpg", help, argc, argv, [](training::Arguments& given) {
     Options options;
-    for (int i = 1; i < argc; ++i) {
-      std::string argument = argv[i];
-      if (argument == "--quick") options.epochs = 20;
-      else if (argument == "--data" && i + 1 < argc) options.data = argv[++i];
-      else if (argument == "--out" && i + 1 < argc) options.out = argv[++i];
-      else return (argument == "--help" ? std::cout : std::cerr) << help, argument == "--help" ? 0 : 2;
-    }
+    given.read("--data", options.data);
+    given.read("--out", options.out);
+    if (given.flag("--quick")) options.epochs = 20;
+    given.finish();
     return run(options);
-  } catch (const std::exception& error) {
-    std::cerr << "auto_mpg: " << error.what() << '\n';
-    return 1;
-  }
+  });
 }

@@ -125,6 +125,7 @@
 #include "gradus/tensor/eigen.hpp"
 #include "gradus/tensor/print.hpp"
 #include "gradus/tensor/tensor.hpp"
+#include "gradus/train/arguments.hpp"
 #include "gradus/train/chart.hpp"
 #include "gradus/train/checkpoint.hpp"
 #include "gradus/train/confusion_json.hpp"
