@@ -60,6 +60,8 @@
 #include "gradus/nn/sequential.hpp"
 #include "gradus/nn/stateless.hpp"
 #include "gradus/nn/summary.hpp"
+#include "gradus/ops/attention/attention.hpp"
+#include "gradus/ops/attention/attention_problem.hpp"
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/formula/pointwise.hpp"
 #include "gradus/ops/indexing/cat.hpp"

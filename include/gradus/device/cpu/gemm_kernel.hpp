@@ -25,9 +25,9 @@ struct GemmTile {
 };
 
 /// c (rows, width) of a scratch tile with leading dimension ld, (+)= a panel (depth, tile rows) b panel (depth, width
-/// rounded up to whole registers). `Registers` columns registers are in use.
+/// rounded up to whole registers), whose rows lie b_stride apart. `Registers` columns registers are in use.
 template <class C, int Registers>
-inline void gemm_tile(int64_t depth, const C* a, const C* b, C* c, int64_t ld, bool accumulate) {
+inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld, bool accumulate) {
   using namespace Eigen::internal;
   using Tile = GemmTile<C>;
   using P = typename Tile::P;
@@ -50,7 +50,7 @@ inline void gemm_tile(int64_t depth, const C* a, const C* b, C* c, int64_t ld, b
       for (int j = 0; j < Registers; ++j) sums[i][j] = pmadd<P>(row, columns[j], sums[i][j]);
     }
     a += Tile::rows;
-    b += Registers * Tile::lanes;
+    b += b_stride;
   }
   GRADUS_UNROLL
   for (int i = 0; i < Tile::rows; ++i) {
@@ -66,15 +66,21 @@ constexpr int column_registers(int64_t width) {
 }
 
 template <class C>
-inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, C* c, int64_t ld, bool accumulate) {
+inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld,
+                      bool accumulate) {
   switch (registers) {
     case 1:
-      return gemm_tile<C, 1>(depth, a, b, c, ld, accumulate);
+      return gemm_tile<C, 1>(depth, a, b, b_stride, c, ld, accumulate);
     case 2:
-      return gemm_tile<C, 2>(depth, a, b, c, ld, accumulate);
+      return gemm_tile<C, 2>(depth, a, b, b_stride, c, ld, accumulate);
     default:
-      return gemm_tile<C, 3>(depth, a, b, c, ld, accumulate);
+      return gemm_tile<C, 3>(depth, a, b, b_stride, c, ld, accumulate);
   }
+}
+/// The same with a packed panel of B, whose rows lie side by side.
+template <class C>
+inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, C* c, int64_t ld, bool accumulate) {
+  gemm_tile(registers, depth, a, b, registers * GemmTile<C>::lanes, c, ld, accumulate);
 }
 
 /// Lanes of a where the lane's number has the bit D clear, and of b, moved up by D, elsewhere; `High`: lanes of a,
@@ -103,24 +109,28 @@ GRADUS_INLINE void transpose_registers(P (&row)[N]) {
   }
 }
 
-/// A square of `lanes` rows, read from `rows[i] + offset` and written transposed; only the first `count` of its
-/// columns are written.
-template <class C>
+/// N numbers anywhere in memory.
+template <class C, int N>
+struct VectorOf {
+  typedef C type __attribute__((vector_size(N * sizeof(C)), aligned(alignof(C)), may_alias));
+};
+
+/// A square of N rows, read from `rows[i] + offset` and written transposed; only the first `count` of its columns are
+/// written.
+template <class C, int N = GemmTile<C>::lanes>
 inline void transpose_rows(const C* const* rows, int64_t offset, C* to, int64_t to_ld, int64_t count) {
-  using namespace Eigen::internal;
-  using P = typename GemmTile<C>::P;
-  constexpr int lanes = GemmTile<C>::lanes;
-  P block[lanes];
+  using V = typename VectorOf<C, N>::type;
+  V block[N];
   GRADUS_UNROLL
-  for (int i = 0; i < lanes; ++i) block[i] = ploadu<P>(rows[i] + offset);
-  transpose_registers<lanes / 2>(block);
-  if (count == lanes) {
+  for (int i = 0; i < N; ++i) block[i] = *reinterpret_cast<const V*>(rows[i] + offset);
+  transpose_registers<N / 2>(block);
+  if (count == N) {
     GRADUS_UNROLL
-    for (int i = 0; i < lanes; ++i) pstoreu(to + i * to_ld, block[i]);
+    for (int i = 0; i < N; ++i) *reinterpret_cast<V*>(to + i * to_ld) = block[i];
   } else {
     GRADUS_UNROLL
-    for (int i = 0; i < lanes; ++i) {
-      if (i < count) pstoreu(to + i * to_ld, block[i]);
+    for (int i = 0; i < N; ++i) {
+      if (i < count) *reinterpret_cast<V*>(to + i * to_ld) = block[i];
     }
   }
 }
@@ -163,6 +173,18 @@ inline void write_row(const C* from, int64_t n, C bias, const T* biases, bool ac
   }
 }
 
+/// to[k * to_ld + j] = from[j * j_stride + k] for j < N, k < depth.
+template <int N, class C>
+inline void transpose_strip(const C* from, int64_t j_stride, int64_t depth, C* to, int64_t to_ld) {
+  const C* rows[N];
+  for (int64_t i = 0; i < N; ++i) rows[i] = from + i * j_stride;
+  int64_t k = 0;
+  for (; k + N <= depth; k += N) transpose_rows<C, N>(rows, k, to + k * to_ld, to_ld, N);
+  for (; k < depth; ++k) {
+    for (int64_t i = 0; i < N; ++i) to[k * to_ld + i] = rows[i][k];
+  }
+}
+
 /// to[k * to_ld + j] = element (j, k) for j < width, k < depth, zeros for width <= j < padded. Element (j, k) is
 /// from[j * j_stride + k * k_stride]; T is converted to C. This packs A and B alike.
 template <class C, class T>
@@ -179,14 +201,11 @@ inline void pack_panel(const T* from, int64_t j_stride, int64_t k_stride, int64_
   int64_t j = 0;
   if constexpr (std::is_same_v<C, T>) {
     if (k_stride == 1) {
-      for (; j + lanes <= width; j += lanes) {
-        const C* rows[lanes];
-        for (int64_t i = 0; i < lanes; ++i) rows[i] = from + (j + i) * j_stride;
-        int64_t k = 0;
-        for (; k + lanes <= depth; k += lanes) transpose_rows(rows, k, to + k * to_ld + j, to_ld, lanes);
-        for (; k < depth; ++k) {
-          for (int64_t i = j; i < j + lanes; ++i) to[k * to_ld + i] = from[i * j_stride + k];
-        }
+      for (; j + lanes <= width; j += lanes)
+        transpose_strip<lanes>(from + j * j_stride, j_stride, depth, to + j, to_ld);
+      constexpr int rows = GemmTile<C>::rows;  // a panel of A may be narrower than a register
+      if constexpr (rows < lanes) {
+        for (; j + rows <= width; j += rows) transpose_strip<rows>(from + j * j_stride, j_stride, depth, to + j, to_ld);
       }
     }
   }
