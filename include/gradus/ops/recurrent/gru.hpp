@@ -139,9 +139,9 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
 namespace gradus::inline GRADUS_BUILD {
 
 /// One layer of gated recurrent units (Cho et al., 2014) over whole sequences: x (steps, n, in), first state h0 (n,
-/// hidden)
-/// -> states of all steps (steps, n, hidden), the last state (n, hidden). A sequence that is shorter than `steps` keeps
-/// its state from its end on, and its states there are 0. As torch.nn.GRU with one layer and direction.
+/// hidden) -> states of all steps (steps, n, hidden), the last state (n, hidden). A sequence that is shorter than
+/// `steps` keeps its state from its end on, and its states there are 0. As torch.nn.GRU with one layer and direction. A
+/// step gives the same bits within a sequence and on its own, and whatever else is in the batch.
 template <Floating T>
 std::array<Tensor<T>, 2> gru(const Tensor<T>& x, const Tensor<T>& h0, const GruParameters<T>& parameters,
                              const SequenceOptions& options = {}) {

@@ -1,4 +1,4 @@
-// One GRU over a sequence on the CPU: the products with the input in one, then a product and a fused pass a step.
+// One GRU over a sequence on the CPU: two products and a fused pass a step.
 #pragma once
 
 #include "gradus/ops/recurrent/sequence.hpp"
@@ -22,21 +22,24 @@ struct GruTrace {
   T* states;  ///< (steps, batch, hidden)
 };
 
-/// Gates of one row from the two products; then the new state. `gates` holds the product with the input.
+/// Gates of one row from the sums of its products, each with its biases; then the new state.
 template <class T>
-void gru_row(T* gates, const T* recurrent, const T* before, T* inner, T* state, int64_t hidden) {
+void gru_row(const Compute<T>* from_input, const Compute<T>* from_state, const Compute<T>* input_bias,
+             const Compute<T>* state_bias, const T* before, T* gates, T* inner, T* state, int64_t hidden) {
   using C = Compute<T>;
   Simd<C> one(C(1));
   for (int64_t j = 0; j < hidden; j += simd_lanes) {
     auto count = std::min<int64_t>(simd_lanes, hidden - j);
-    auto* at = gates + j;
-    auto r = sigmoid(load_some<C>(at, count) + load_some<C>(recurrent + j, count));
-    auto z = sigmoid(load_some<C>(at + hidden, count) + load_some<C>(recurrent + hidden + j, count));
-    auto q = load_some<C>(recurrent + 2 * hidden + j, count);
-    auto n = tanh(fma(r, q, load_some<C>(at + 2 * hidden, count)));
-    store_some(r, at, count);
-    store_some(z, at + hidden, count);
-    store_some(n, at + 2 * hidden, count);
+    auto sum = [&](const C* sums, const C* bias, int64_t gate) {
+      return load_some<C>(sums + gate * hidden + j, count) + load_some<C>(bias + gate * hidden + j, count);
+    };
+    auto r = sigmoid(sum(from_input, input_bias, 0) + sum(from_state, state_bias, 0));
+    auto z = sigmoid(sum(from_input, input_bias, 1) + sum(from_state, state_bias, 1));
+    auto q = sum(from_state, state_bias, 2);
+    auto n = tanh(fma(r, q, sum(from_input, input_bias, 2)));
+    store_some(r, gates + j, count);
+    store_some(z, gates + hidden + j, count);
+    store_some(n, gates + 2 * hidden + j, count);
     store_some(q, inner + j, count);
     store_some(fma(z, load_some<C>(before + j, count), (one - z) * n), state + j, count);
   }
@@ -44,7 +47,7 @@ void gru_row(T* gates, const T* recurrent, const T* before, T* inner, T* state, 
 
 /// From the gradient of one row's state to those of both products, and what goes straight on to the state before.
 template <class T>
-void gru_row_gradient(const T* gates, const T* inner, const T* before, T* d_state, T* d_input, T* d_recurrent,
+void gru_row_gradient(const T* gates, const T* inner, const T* before, Compute<T>* d_state, T* d_input, T* d_recurrent,
                       int64_t hidden) {
   using C = Compute<T>;
   Simd<C> one(C(1));
@@ -68,23 +71,30 @@ void gru_row_gradient(const T* gates, const T* inner, const T* before, T* d_stat
 
 template <class T>
 void gru_forward(const SequenceShape& s, const T* x, const T* h0, const GruWeights<T>& w, const GruTrace<T>& trace) {
+  using C = Compute<T>;
   auto width = 3 * s.hidden;
-  gemm(rows_view(x, s.steps * s.batch, s.in), transposed_view(w.input, width, s.in), trace.gates, width,
-       {.column_bias = w.input_bias});
-  Scratch<T> recurrent(s.batch * width);
-  for (int64_t k = 0; k < s.steps; ++k) {
-    auto t = s.at(k);
-    auto* before = k == 0 ? h0 : trace.states + s.at(k - 1) * s.batch * s.hidden;
-    auto *gates = trace.gates + t * s.batch * width, *inner = trace.inner + t * s.batch * s.hidden,
-         *states = trace.states + t * s.batch * s.hidden;
-    gemm(rows_view(before, s.batch, s.hidden), transposed_view(w.recurrent, width, s.hidden), recurrent.data(), width,
-         {.column_bias = w.recurrent_bias});
-    for_rows(s.batch, 8 * s.hidden, [&](int64_t row) {
-      gru_row(gates + row * width, recurrent.data() + row * width, before + row * s.hidden, inner + row * s.hidden,
-              states + row * s.hidden, s.hidden);
-    });
-    keep_ended(s, t, before, states, s.hidden);
-  }
+  StepProduct<C> product_with_input(transposed_view(w.input, width, s.in)),
+      product_with_state(transposed_view(w.recurrent, width, s.hidden));
+  Scratch<C> input_bias(width), state_bias(width);
+  convert_or_clear(w.input_bias, input_bias.data(), width);
+  convert_or_clear(w.recurrent_bias, state_bias.data(), width);
+  for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
+    Scratch<C> from_input(product_with_input.size(count)), from_state(product_with_state.size(count));
+    for (int64_t k = 0; k < s.steps; ++k) {
+      auto t = s.at(k);
+      auto* before = k == 0 ? h0 : trace.states + s.at(k - 1) * s.batch * s.hidden;
+      auto *gates = trace.gates + t * s.batch * width, *inner = trace.inner + t * s.batch * s.hidden,
+           *states = trace.states + t * s.batch * s.hidden;
+      product_with_input(x + (t * s.batch + first) * s.in, count, from_input.data(), false);
+      product_with_state(before + first * s.hidden, count, from_state.data(), false);
+      for_rows(count, 8 * s.hidden, [&](int64_t i) {
+        auto row = first + i, at = row * s.hidden, sum = i * product_with_input.width();
+        gru_row(from_input.data() + sum, from_state.data() + sum, input_bias.data(), state_bias.data(), before + at,
+                gates + row * width, inner + at, states + at, s.hidden);
+      });
+      keep_ended(s, t, {first, count}, before, states, s.hidden);
+    }
+  });
 }
 
 /// Gradients that the backward pass fills; null where none is wanted, but for the two products'.
@@ -98,27 +108,34 @@ struct GruGradients {
 template <class T>
 void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeights<T>& w,
                   const GruTrace<const T>& trace, const T* dy, const T* dh, const GruGradients<T>& to) {
+  using C = Compute<T>;
   auto width = 3 * s.hidden, states = s.batch * s.hidden, rows = s.steps * s.batch;
-  Scratch<T> d_state(states);
-  copy_or_clear(dh, d_state.data(), states);
-  for (auto k = s.steps - 1; k >= 0; --k) {
-    auto t = s.at(k);
-    auto* before = k == 0 ? h0 : trace.states + s.at(k - 1) * states;
-    add_shown_gradient(s, t, dy, d_state.data());
-    for_rows(s.batch, 8 * s.hidden, [&](int64_t row) {
-      auto place = (t * s.batch + row) * width;
-      if (!s.runs(t, row)) {
-        copy_or_clear<T>(nullptr, to.from_input + place, width);
-        copy_or_clear<T>(nullptr, to.from_state + place, width);
-        return;
-      }
-      gru_row_gradient(trace.gates + place, trace.inner + (t * s.batch + row) * s.hidden, before + row * s.hidden,
-                       d_state.data() + row * s.hidden, to.from_input + place, to.from_state + place, s.hidden);
-    });
-    gemm(rows_view<T>(to.from_state + t * s.batch * width, s.batch, width), rows_view(w.recurrent, width, s.hidden),
-         d_state.data(), s.hidden, {.accumulate = true});
-  }
-  if (to.h0 != nullptr) std::copy_n(d_state.data(), states, to.h0);
+  Scratch<C> d_state(states);
+  convert_or_clear(dh, d_state.data(), states);
+  StepProduct<C> to_state(rows_view(w.recurrent, width, s.hidden));
+  for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
+    SequenceGroup group{first, count};
+    Scratch<C> sums(to_state.size(count));
+    auto* d_group = d_state.data() + first * s.hidden;
+    for (auto k = s.steps - 1; k >= 0; --k) {
+      auto t = s.at(k);
+      auto* before = k == 0 ? h0 : trace.states + s.at(k - 1) * states;
+      add_shown_gradient(s, t, group, dy, d_group);
+      for_rows(count, 8 * s.hidden, [&](int64_t i) {
+        auto row = first + i, place = (t * s.batch + row) * width;
+        if (!s.runs(t, row)) {
+          std::fill_n(to.from_input + place, width, T(0));
+          std::fill_n(to.from_state + place, width, T(0));
+          return;
+        }
+        gru_row_gradient(trace.gates + place, trace.inner + t * states + row * s.hidden, before + row * s.hidden,
+                         d_group + i * s.hidden, to.from_input + place, to.from_state + place, s.hidden);
+      });
+      to_state(to.from_state + (t * s.batch + first) * width, count, sums.data(), false);
+      take_state_gradient(s, t, group, sums.data(), to_state.width(), true, d_group);
+    }
+  });
+  if (to.h0 != nullptr) convert(d_state.data(), states, to.h0);
   if (to.x != nullptr) gemm(rows_view<T>(to.from_input, rows, width), rows_view(w.input, width, s.in), to.x, s.in);
   if (to.input != nullptr)
     gemm(transposed_view<T>(to.from_input, rows, width), rows_view(x, rows, s.in), to.input, s.in);

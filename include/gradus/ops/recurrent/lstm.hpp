@@ -50,13 +50,6 @@ SequenceShape lstm_shape(const LstmTensors<T>& in, const SequenceOptions& direct
   return {x.size(0), n, x.size(2), hidden, out, direction.reverse, lengths};
 }
 
-/// The sum of both biases, or the one there is.
-template <Floating T>
-Tensor<T> lstm_bias(const Tensor<T>& b_ih, const Tensor<T>& b_hh) {
-  if (!b_ih.defined() || !b_hh.defined()) return dense_or_undefined(b_ih.defined() ? b_ih : b_hh);
-  return b_ih.detach() + b_hh.detach();
-}
-
 /// The gradients in ordinary operators, which can be differentiated again: the definition, step by step.
 template <Floating T>
 LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, const LstmTensors<T>& in,
@@ -121,13 +114,12 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
   auto gates = Tensor<T>::empty({s.steps, s.batch, 4 * s.hidden}),
        cells = Tensor<T>::empty({s.steps, s.batch, s.hidden}), ready = Tensor<T>::empty({s.steps, s.batch, s.hidden});
   auto states = projects ? Tensor<T>::empty({s.steps, s.batch, s.out}) : ready;
-  auto bias = lstm_bias(p.bias_ih, p.bias_hh);
   LstmTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
-  auto weights_of = [](const LstmTensors<T>& of, const Tensor<T>& both) {
-    return LstmWeights<T>{of[3].data(), of[4].data(), readable(both), readable(of[7])};
+  auto weights_of = [](const LstmTensors<T>& of) {
+    return LstmWeights<T>{of[3].data(), of[4].data(), readable(of[5]), readable(of[6]), readable(of[7])};
   };
-  lstm_forward<T>(s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense, bias),
+  lstm_forward<T>(s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
                   {writable(gates), writable(cells), writable(ready), writable(states)});
   auto last = s.at(s.steps - 1);
   auto y = direction.lengths.defined() ? states.clone() : states;
@@ -148,7 +140,7 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
     auto d_gates = Tensor<T>::empty({s.steps * s.batch, 4 * s.hidden});
     std::array<Tensor<T>, 3> dense_dys;
     std::transform(dys.begin(), dys.end(), dense_dys.begin(), [](const auto& dy) { return dense_or_undefined(dy); });
-    lstm_backward<T>(s, of[0].data(), of[1].data(), of[2].data(), weights_of(of, Tensor<T>()),
+    lstm_backward<T>(s, of[0].data(), of[1].data(), of[2].data(), weights_of(of),
                      {gates.data(), cells.data(), kept_ready().data(), kept_states().data()}, readable(dense_dys[0]),
                      readable(dense_dys[1]), readable(dense_dys[2]),
                      {writable(d_gates), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]),
@@ -168,7 +160,8 @@ namespace gradus::inline GRADUS_BUILD {
 /// One layer of a long short-term memory (Hochreiter and Schmidhuber, 1997) over whole sequences: x (steps, n, in),
 /// first state h0 (n, out) and cell c0 (n, hidden) -> states of all steps (steps, n, out), the last state (n, out), the
 /// last cell (n, hidden). A sequence that is shorter than `steps` keeps its state from its end on, and its states there
-/// are 0. As torch.nn.LSTM with one layer and direction.
+/// are 0. As torch.nn.LSTM with one layer and direction. A step gives the same bits within a sequence and on its own,
+/// and whatever else is in the batch.
 template <Floating T>
 std::array<Tensor<T>, 3> lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
                               const LstmParameters<T>& parameters, const SequenceOptions& direction = {}) {

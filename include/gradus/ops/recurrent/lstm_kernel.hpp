@@ -1,4 +1,4 @@
-// One LSTM over a sequence on the CPU: the products of all steps in one, then a product and a fused pass a step.
+// One LSTM over a sequence on the CPU: a product for the four gates and a fused pass a step.
 #pragma once
 
 #include "gradus/ops/recurrent/sequence.hpp"
@@ -8,10 +8,10 @@ namespace gradus::detail::inline GRADUS_BUILD {
 /// What an LSTM has as parameters; biases and projection may be null.
 template <class T>
 struct LstmWeights {
-  const T* input;       ///< (4 hidden, in): gates in the order i, f, g, o
-  const T* recurrent;   ///< (4 hidden, out)
-  const T* bias;        ///< (4 hidden,)
-  const T* projection;  ///< (out, hidden)
+  const T* input;                        ///< (4 hidden, in): gates in the order i, f, g, o
+  const T* recurrent;                    ///< (4 hidden, out)
+  const T *input_bias, *recurrent_bias;  ///< (4 hidden,)
+  const T* projection;                   ///< (out, hidden)
 };
 
 /// What the forward pass leaves for the backward one.
@@ -23,20 +23,22 @@ struct LstmTrace {
   T* states;  ///< (steps, batch, out); without a projection it is `ready`
 };
 
-/// Gates of one row from what the products left in their place; then the new cell and what it shows.
+/// Gates of one row from the sums of its products; then the new cell and what it shows.
 template <class T>
-void lstm_row(T* gates, const T* cell_before, T* cell, T* ready, int64_t hidden) {
+void lstm_row(const Compute<T>* sums, const Compute<T>* bias, const T* cell_before, T* gates, T* cell, T* ready,
+              int64_t hidden) {
   using C = Compute<T>;
   for (int64_t j = 0; j < hidden; j += simd_lanes) {
     auto count = std::min<int64_t>(simd_lanes, hidden - j);
-    auto* at = gates + j;
-    auto i = sigmoid(load_some<C>(at, count)), f = sigmoid(load_some<C>(at + hidden, count));
-    auto g = tanh(load_some<C>(at + 2 * hidden, count)), o = sigmoid(load_some<C>(at + 3 * hidden, count));
+    auto sum = [&](int64_t gate) {
+      return load_some<C>(sums + gate * hidden + j, count) + load_some<C>(bias + gate * hidden + j, count);
+    };
+    auto i = sigmoid(sum(0)), f = sigmoid(sum(1)), g = tanh(sum(2)), o = sigmoid(sum(3));
     auto c = fma(f, load_some<C>(cell_before + j, count), i * g);
-    store_some(i, at, count);
-    store_some(f, at + hidden, count);
-    store_some(g, at + 2 * hidden, count);
-    store_some(o, at + 3 * hidden, count);
+    store_some(i, gates + j, count);
+    store_some(f, gates + hidden + j, count);
+    store_some(g, gates + 2 * hidden + j, count);
+    store_some(o, gates + 3 * hidden + j, count);
     store_some(c, cell + j, count);
     store_some(o * tanh(c), ready + j, count);
   }
@@ -45,8 +47,8 @@ void lstm_row(T* gates, const T* cell_before, T* cell, T* ready, int64_t hidden)
 /// From the gradients of one row's `ready` and cell to those of its gates (before their functions) and of the cell
 /// before.
 template <class T>
-void lstm_row_gradient(const T* gates, const T* cell_before, const T* cell, const T* d_ready, T* d_cell, T* d_gates,
-                       int64_t hidden) {
+void lstm_row_gradient(const T* gates, const T* cell_before, const T* cell, const Compute<T>* d_ready,
+                       Compute<T>* d_cell, T* d_gates, int64_t hidden) {
   using C = Compute<T>;
   Simd<C> one(C(1));
   for (int64_t j = 0; j < hidden; j += simd_lanes) {
@@ -68,25 +70,39 @@ void lstm_row_gradient(const T* gates, const T* cell_before, const T* cell, cons
 template <class T>
 void lstm_forward(const SequenceShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
                   const LstmTrace<T>& trace) {
+  using C = Compute<T>;
   auto width = 4 * s.hidden;
-  gemm(rows_view(x, s.steps * s.batch, s.in), transposed_view(w.input, width, s.in), trace.gates, width,
-       {.column_bias = w.bias});
-  for (int64_t k = 0; k < s.steps; ++k) {
-    auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
-    auto* state = k == 0 ? h0 : trace.states + before * s.batch * s.out;
-    auto* cell = k == 0 ? c0 : trace.cells + before * s.batch * s.hidden;
-    auto *gates = trace.gates + t * s.batch * width, *cells = trace.cells + t * s.batch * s.hidden,
-         *ready = trace.ready + t * s.batch * s.hidden, *states = trace.states + t * s.batch * s.out;
-    gemm(rows_view(state, s.batch, s.out), transposed_view(w.recurrent, width, s.out), gates, width,
-         {.accumulate = true});
-    for_rows(s.batch, 8 * s.hidden, [&](int64_t row) {
-      lstm_row(gates + row * width, cell + row * s.hidden, cells + row * s.hidden, ready + row * s.hidden, s.hidden);
-    });
-    if (w.projection != nullptr)
-      gemm(rows_view(ready, s.batch, s.hidden), transposed_view(w.projection, s.out, s.hidden), states, s.out);
-    keep_ended(s, t, state, states, s.out);
-    keep_ended(s, t, cell, cells, s.hidden);
-  }
+  StepProduct<C> from_input(transposed_view(w.input, width, s.in)),
+      from_state(transposed_view(w.recurrent, width, s.out)),
+      projection(transposed_view(w.projection, w.projection != nullptr ? s.out : 0, s.hidden));
+  Scratch<C> bias(width);
+  add_biases(w.input_bias, w.recurrent_bias, width, bias.data());
+  for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
+    SequenceGroup group{first, count};
+    Scratch<C> sums(from_input.size(count)), shown(projection.size(count));
+    for (int64_t k = 0; k < s.steps; ++k) {
+      auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
+      auto* state = k == 0 ? h0 : trace.states + before * s.batch * s.out;
+      auto* cell = k == 0 ? c0 : trace.cells + before * s.batch * s.hidden;
+      auto *gates = trace.gates + t * s.batch * width, *cells = trace.cells + t * s.batch * s.hidden,
+           *ready = trace.ready + t * s.batch * s.hidden, *states = trace.states + t * s.batch * s.out;
+      from_input(x + (t * s.batch + first) * s.in, count, sums.data(), false);
+      from_state(state + first * s.out, count, sums.data(), true);
+      for_rows(count, 8 * s.hidden, [&](int64_t i) {
+        auto row = first + i, at = row * s.hidden;
+        lstm_row(sums.data() + i * from_input.width(), bias.data(), cell + at, gates + row * width, cells + at,
+                 ready + at, s.hidden);
+      });
+      if (w.projection != nullptr) {
+        projection(ready + first * s.hidden, count, shown.data(), false);
+        for (int64_t i = 0; i < count; ++i)
+          write_row(shown.data() + i * projection.width(), s.out, C(0), static_cast<const T*>(nullptr), false,
+                    states + (first + i) * s.out);
+      }
+      keep_ended(s, t, group, state, states, s.out);
+      keep_ended(s, t, group, cell, cells, s.hidden);
+    }
+  });
 }
 
 /// Gradients that the backward pass fills; null where none is wanted, but for the gates'.
@@ -99,45 +115,46 @@ struct LstmGradients {
 template <class T>
 void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0, const LstmWeights<T>& w,
                    const LstmTrace<const T>& trace, const T* dy, const T* dh, const T* dc, const LstmGradients<T>& to) {
-  auto width = 4 * s.hidden, states = s.batch * s.out, cells = s.batch * s.hidden;
-  Scratch<T> d_state(states), d_cell(cells), d_ready(cells);
-  Scratch<T> d_states(w.projection != nullptr ? s.steps * states : 0);
-  copy_or_clear(dh, d_state.data(), states);
-  copy_or_clear(dc, d_cell.data(), cells);
-  for (auto k = s.steps - 1; k >= 0; --k) {
-    auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
-    auto* cell = k == 0 ? c0 : trace.cells + before * cells;
-    auto* gates = to.gates + t * s.batch * width;
-    add_shown_gradient(s, t, dy, d_state.data());
-    auto* shown = d_state.data();
-    if (w.projection != nullptr) {
-      for (int64_t row = 0; row < s.batch; ++row) {
-        auto* into = d_states.data() + t * states + row * s.out;
-        copy_or_clear<T>(s.runs(t, row) ? d_state.data() + row * s.out : nullptr, into, s.out);
+  using C = Compute<T>;
+  auto width = 4 * s.hidden, states = s.batch * s.out, cells = s.batch * s.hidden, rows = s.steps * s.batch;
+  auto projects = w.projection != nullptr;
+  Scratch<C> d_state(states), d_cell(cells);
+  Scratch<T> d_states(projects ? rows * s.out : 0);  // of the states that run
+  convert_or_clear(dh, d_state.data(), states);
+  convert_or_clear(dc, d_cell.data(), cells);
+  StepProduct<C> to_state(rows_view(w.recurrent, width, s.out)),
+      to_ready(rows_view(w.projection, projects ? s.out : 0, s.hidden));
+  for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
+    SequenceGroup group{first, count};
+    Scratch<C> sums(to_state.size(count)), d_ready(projects ? to_ready.size(count) : 0);
+    auto* d_group = d_state.data() + first * s.out;
+    for (auto k = s.steps - 1; k >= 0; --k) {
+      auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
+      auto* cell = k == 0 ? c0 : trace.cells + before * cells;
+      auto* d_gates = to.gates + (t * s.batch + first) * width;
+      add_shown_gradient(s, t, group, dy, d_group);
+      auto* shown = d_group;
+      auto shown_width = s.out;
+      if (projects) {
+        auto* d_projected = d_states.data() + t * states + first * s.out;
+        for (int64_t i = 0; i < count * s.out; ++i)
+          d_projected[i] = s.runs(t, first + i / s.out) ? static_cast<T>(d_group[i]) : T(0);
+        to_ready(d_projected, count, d_ready.data(), false);
+        shown = d_ready.data();
+        shown_width = to_ready.width();
       }
-      gemm(rows_view<T>(d_state.data(), s.batch, s.out), rows_view(w.projection, s.out, s.hidden), d_ready.data(),
-           s.hidden);
-      shown = d_ready.data();
+      for_rows(count, 8 * s.hidden, [&](int64_t i) {
+        auto row = first + i, at = row * s.hidden;
+        if (!s.runs(t, row)) return std::fill_n(d_gates + i * width, width, T(0)), void();
+        lstm_row_gradient(trace.gates + (t * s.batch + row) * width, cell + at, trace.cells + t * cells + at,
+                          shown + i * shown_width, d_cell.data() + at, d_gates + i * width, s.hidden);
+      });
+      to_state(d_gates, count, sums.data(), false);
+      take_state_gradient(s, t, group, sums.data(), to_state.width(), false, d_group);
     }
-    for_rows(s.batch, 8 * s.hidden, [&](int64_t row) {
-      auto* d_row = gates + row * width;
-      if (!s.runs(t, row)) return std::fill_n(d_row, width, T(0)), void();
-      lstm_row_gradient(trace.gates + (t * s.batch + row) * width, cell + row * s.hidden,
-                        trace.cells + t * cells + row * s.hidden, shown + row * s.hidden,
-                        d_cell.data() + row * s.hidden, d_row, s.hidden);
-    });
-    // What an ended sequence only passed on goes on to the step before; the others' gradient goes through the gates.
-    if (s.lengths != nullptr) {
-      for (int64_t row = 0; row < s.batch; ++row) {
-        if (s.runs(t, row)) std::fill_n(d_state.data() + row * s.out, s.out, T(0));
-      }
-    }
-    gemm(rows_view<T>(gates, s.batch, width), rows_view(w.recurrent, width, s.out), d_state.data(), s.out,
-         {.accumulate = s.lengths != nullptr});
-  }
-  if (to.h0 != nullptr) std::copy_n(d_state.data(), states, to.h0);
-  if (to.c0 != nullptr) std::copy_n(d_cell.data(), cells, to.c0);
-  auto rows = s.steps * s.batch;
+  });
+  if (to.h0 != nullptr) convert(d_state.data(), states, to.h0);
+  if (to.c0 != nullptr) convert(d_cell.data(), cells, to.c0);
   if (to.x != nullptr) gemm(rows_view<T>(to.gates, rows, width), rows_view(w.input, width, s.in), to.x, s.in);
   if (to.input != nullptr) gemm(transposed_view<T>(to.gates, rows, width), rows_view(x, rows, s.in), to.input, s.in);
   if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, to.gates, width, h0, trace.states, to.recurrent);

@@ -1,10 +1,9 @@
 // What recurrent layers over sequences have in common on the CPU.
 #pragma once
 
-#include "gradus/device/cpu/allocator.hpp"
-#include "gradus/device/cpu/gemm.hpp"
 #include "gradus/device/cpu/simd_math.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
+#include "gradus/ops/recurrent/step_product.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -28,18 +27,28 @@ MatrixView<T> transposed_view(const T* data, int64_t rows, int64_t columns) {  /
   return {data, columns, rows, 1, columns};
 }
 
-/// A copy, or zeros where there is nothing to copy.
+/// to[i] = from[i], converted.
+template <class From, class To>
+void convert(const From* from, int64_t count, To* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
+}
+/// The same in the type that is computed in, or zeros where there is nothing to convert.
 template <class T>
-void copy_or_clear(const T* from, T* to, int64_t count) {
-  if (from != nullptr) std::copy_n(from, count, to);
-  else std::fill_n(to, count, T(0));
+void convert_or_clear(const T* from, Compute<T>* to, int64_t count) {
+  if (from != nullptr) convert(from, count, to);
+  else std::fill_n(to, count, Compute<T>(0));
 }
 
-/// A sequence that has ended keeps what it had: rows of `now`, `width` wide, that do not run in step t, from `before`.
+/// Some of a batch's sequences.
+struct SequenceGroup {
+  int64_t first, count;
+};
+
+/// A sequence that has ended keeps what it had: rows of `now` (batch, width) that do not run in step t, from `before`.
 template <class T>
-void keep_ended(const SequenceShape& s, int64_t t, const T* before, T* now, int64_t width) {
+void keep_ended(const SequenceShape& s, int64_t t, const SequenceGroup& group, const T* before, T* now, int64_t width) {
   if (s.lengths == nullptr) return;
-  for (int64_t row = 0; row < s.batch; ++row) {
+  for (auto row = group.first; row < group.first + group.count; ++row) {
     if (!s.runs(t, row)) std::copy_n(before + row * width, width, now + row * width);
   }
 }
@@ -54,16 +63,35 @@ void clear_ended(const SequenceShape& s, T* states) {
   }
 }
 
-/// Adds step t of dy (steps, batch, out), which may be null, to the gradient of the states that run.
+/// Adds step t of dy (steps, batch, out), which may be null, to the gradient of the group's states that run.
 template <class T>
-void add_shown_gradient(const SequenceShape& s, int64_t t, const T* dy, T* d_state) {
-  using C = Compute<T>;
+void add_shown_gradient(const SequenceShape& s, int64_t t, const SequenceGroup& group, const T* dy,
+                        Compute<T>* d_state) {
   if (dy == nullptr) return;
-  for (int64_t row = 0; row < s.batch; ++row) {
-    if (!s.runs(t, row)) continue;
-    for (auto i = row * s.out; i < (row + 1) * s.out; ++i)
-      d_state[i] = static_cast<T>(static_cast<C>(d_state[i]) + static_cast<C>(dy[t * s.batch * s.out + i]));
+  for (int64_t i = 0; i < group.count; ++i) {
+    if (!s.runs(t, group.first + i)) continue;
+    auto* from = dy + (t * s.batch + group.first + i) * s.out;
+    for (int64_t j = 0; j < s.out; ++j) d_state[i * s.out + j] += static_cast<Compute<T>>(from[j]);
   }
+}
+
+/// The gradient of the states before a step: for those that ran it is in `sums` (count, ld), which is set or, with
+/// `add`, added; the others only passed theirs on.
+template <class C>
+void take_state_gradient(const SequenceShape& s, int64_t t, const SequenceGroup& group, const C* sums, int64_t ld,
+                         bool add, C* d_state) {
+  for (int64_t i = 0; i < group.count; ++i) {
+    if (!s.runs(t, group.first + i)) continue;
+    auto* to = d_state + i * s.out;
+    for (int64_t j = 0; j < s.out; ++j) to[j] = add ? to[j] + sums[i * ld + j] : sums[i * ld + j];
+  }
+}
+
+/// Biases in the type that is computed in, added up; each may be null.
+template <class T>
+void add_biases(const T* a, const T* b, int64_t count, Compute<T>* to) {
+  convert_or_clear(a, to, count);
+  for (int64_t i = 0; b != nullptr && i < count; ++i) to[i] += static_cast<Compute<T>>(b[i]);
 }
 
 /// The gradient of the recurrent weight (width, out) from those of the gates (steps, batch, width): the first step saw
