@@ -19,27 +19,27 @@ namespace {
 using Step = std::function<float(int64_t)>;  // number of the step -> loss
 
 /// Batches that are used in turn.
-template <Element Label>
+template <Element Label, Element Input = float>
 struct Batches {
-  std::vector<Tensor<float>> inputs;
+  std::vector<Tensor<Input>> inputs;
   std::vector<Tensor<Label>> targets;
 
   explicit Batches(const std::string& path) {
     auto file = io::SafeTensors::read(path);
     for (int i = 0; i < static_cast<int>(file.names().size()) / 2; ++i) {
-      inputs.push_back(file.get<float>("x" + std::to_string(i)));
+      inputs.push_back(file.get<Input>("x" + std::to_string(i)));
       targets.push_back(file.get<Label>("y" + std::to_string(i)));
     }
   }
   size_t at(int64_t step) const { return static_cast<size_t>(step) % inputs.size(); }
 };
 
-template <Element Label, class Model, class Loss>
+template <Element Label, Element Input = float, class Model, class Loss>
 Step training(Model made, const std::string& stem, Loss loss_of) {
   auto model = std::make_shared<Model>(std::move(made));
   io::load(stem + ".weights.safetensors", *model);
   auto adam = std::make_shared<optim::AdamW<float>>(*model, optim::AdamWOptions{.lr = 1e-4});
-  auto batches = std::make_shared<Batches<Label>>(stem + ".batches.safetensors");
+  auto batches = std::make_shared<Batches<Label, Input>>(stem + ".batches.safetensors");
   return [=](int64_t step) {
     auto i = batches->at(step);
     auto loss = loss_of((*model)(batches->inputs[i]), batches->targets[i]);
@@ -67,12 +67,19 @@ Step add_with_gradient(const std::string& stem) {
 Step make_step(const std::string& workload, const std::string& stem) {
   auto classes = [](const Tensor<float>& y, const Tensor<int64_t>& labels) { return cross_entropy(y, labels); };
   auto squares = [](const Tensor<float>& y, const Tensor<float>& target) { return mse_loss(y, target); };
+  auto tokens = [](const Tensor<float>& y, const Tensor<int64_t>& labels) {
+    return cross_entropy(flatten(y, 0, 1), flatten(labels, 0));
+  };
   if (workload == "lenet") return training<int64_t>(models::LeNet<float>(), stem, classes);
   if (workload == "mlp") return training<int64_t>(models::Mlp<float>({784, 512, 512, 10}), stem, classes);
   if (workload == "deep_mlp")
     return training<float>(models::Mlp<float>({28, 300, 300, 300, 300, 300, 1}), stem, squares);
   if (workload == "resnet9") return training<int64_t>(models::ResNet9<float>(3, 10, 32), stem, classes);
   if (workload == "lstm") return training<float>(models::LstmForecaster<float>(16, 14), stem, squares);
+  if (workload == "gpt") {
+    models::GptOptions options{.vocabulary = 4096, .context = 256, .layers = 6, .heads = 6, .width = 384, .dropout = 0};
+    return training<int64_t, int64_t>(models::Gpt<float>(options), stem, tokens);
+  }
   if (workload == "tiny_mlp") return training<float>(models::Mlp<float>({4, 8, 1}), stem, squares);
   if (workload == "add_4x4") return add_with_gradient(stem);
   throw ValueError("compare: there is no workload '" + workload + "'");

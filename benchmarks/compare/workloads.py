@@ -118,6 +118,122 @@ class LstmForecaster(nn.Module):
         return self.output(self.lstm(x)[1][0][-1])
 
 
+class GptAttention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.c_attn, self.c_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.c_attn(x).chunk(3, -1))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.c_proj(y.transpose(1, 2).flatten(2))
+
+
+class GptMlp(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.c_fc, self.c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class GptBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.ln_1, self.attn = nn.LayerNorm(width), GptAttention(width, heads)
+        self.ln_2, self.mlp = nn.LayerNorm(width), GptMlp(width)
+
+    def forward(self, x):
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Gpt(nn.Module):
+    """GPT-2's shape, without dropout."""
+
+    def __init__(self, vocabulary, context, layers, heads, width):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
+        self.h = nn.ModuleList(GptBlock(width, heads) for _ in range(layers))
+        self.ln_f = nn.LayerNorm(width)
+        for p in self.parameters():
+            if p.dim() > 1:
+                nn.init.normal_(p, std=0.02)
+
+    def forward(self, ids):
+        x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
+        for block in self.h:
+            x = block(x)
+        return F.linear(self.ln_f(x), self.wte.weight)
+
+
+class LlamaAttention(nn.Module):
+    def __init__(self, width, heads, kv_heads):
+        super().__init__()
+        d = width // heads
+        self.heads, self.kv_heads = heads, kv_heads
+        self.q_proj, self.k_proj = nn.Linear(width, width, False), nn.Linear(width, kv_heads * d, False)
+        self.v_proj, self.o_proj = nn.Linear(width, kv_heads * d, False), nn.Linear(width, width, False)
+
+    def forward(self, x):
+        q = self.q_proj(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        k = self.k_proj(x).unflatten(2, (self.kv_heads, -1)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(2, (self.kv_heads, -1)).transpose(1, 2)
+        d = q.shape[3]
+        t, i = torch.arange(q.shape[2]).to(x.dtype), torch.arange(0, d, 2).to(x.dtype)
+        angles = torch.outer(t, 10000.0 ** (-i / d)).repeat(1, 2)
+
+        def turned(y):
+            return y * angles.cos() + torch.cat([-y[..., d // 2 :], y[..., : d // 2]], -1) * angles.sin()
+
+        y = F.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=True, enable_gqa=True)
+        return self.o_proj(y.transpose(1, 2).flatten(2))
+
+
+class LlamaMlp(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.gate_proj, self.up_proj = nn.Linear(width, hidden, False), nn.Linear(width, hidden, False)
+        self.down_proj = nn.Linear(hidden, width, False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class LlamaLayer(nn.Module):
+    def __init__(self, width, heads, kv_heads, hidden):
+        super().__init__()
+        self.self_attn, self.mlp = LlamaAttention(width, heads, kv_heads), LlamaMlp(width, hidden)
+        self.input_layernorm = nn.RMSNorm(width, eps=1e-5)
+        self.post_attention_layernorm = nn.RMSNorm(width, eps=1e-5)
+
+    def forward(self, x):
+        x = x + self.self_attn(self.input_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Llama(nn.Module):
+    def __init__(self, vocabulary, layers, heads, kv_heads, width, hidden):
+        super().__init__()
+        self.model = nn.Module()
+        self.model.embed_tokens = nn.Embedding(vocabulary, width)
+        self.model.layers = nn.ModuleList(LlamaLayer(width, heads, kv_heads, hidden) for _ in range(layers))
+        self.model.norm = nn.RMSNorm(width, eps=1e-5)
+        self.lm_head = nn.Linear(width, vocabulary, False)
+
+    def forward(self, ids):
+        x = self.model.embed_tokens(ids)
+        for layer in self.model.layers:
+            x = layer(x)
+        return self.lm_head(self.model.norm(x))
+
+
+def token_loss(logits, labels):
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+
 class Add(nn.Module):
     """Has no weights: its two operands are the batch."""
 
@@ -138,6 +254,9 @@ WORKLOADS = {
     "resnet9": (lambda: ResNet9(32), classes(64, 3, 32, 32), F.cross_entropy, 2),
     "lstm": (lambda: LstmForecaster(16, 14),
              lambda g: (torch.randn(64, 90, 16, generator=g), torch.randn(64, 14, generator=g)), F.mse_loss, 8),
+    "gpt": (lambda: Gpt(4096, 256, 6, 6, 384),
+            lambda g: (torch.randint(4096, (8, 256), generator=g), torch.randint(4096, (8, 256), generator=g)),
+            token_loss, 1),
     "tiny_mlp": (lambda: Mlp(4, 8, 1), numbers(1, 4), F.mse_loss, 500),
     "add_4x4": (Add, lambda g: (torch.randn(4, 4, generator=g), torch.randn(4, 4, generator=g)), None, 1000),
 }

@@ -129,6 +129,35 @@ def make(name, source):
             put(f"direction{i}", directions[k])
             put(f"second{i}", second[k])
 
+    def hashed_uniform(seed, shape):
+        """As tests/support/hashed.hpp, like the two that follow: numbers that need not be stored."""
+        mask = np.uint64(0xffffffff)
+        i = np.arange(int(np.prod(shape)), dtype=np.uint64)
+        h = (i * np.uint64(2654435761) + np.uint64(seed * 0x9e3779b9 & 0xffffffff)) & mask
+        h = ((h ^ h >> np.uint64(16)) * np.uint64(0x85ebca6b)) & mask
+        h = ((h ^ h >> np.uint64(13)) * np.uint64(0xc2b2ae35)) & mask
+        return (((h ^ h >> np.uint64(16)) >> np.uint64(8)).astype(np.float64) * 2.0**-24).reshape(shape)
+
+    def hashed(seed, shape, low, high, dtype=torch.float64):
+        return torch.from_numpy((low + (high - low) * hashed_uniform(seed, shape)).astype(np.float32)).to(dtype)
+
+    def fill_hashed(model, dtype=torch.float64):
+        model = model.to(dtype)
+        with torch.no_grad():
+            for seed, (name, p) in enumerate(model.named_parameters(), 1):
+                bound = 1 / np.sqrt(p.numel() / p.shape[0]) if p.dim() > 1 else 0.25
+                middle = 1.0 if p.dim() == 1 and name.endswith("weight") else 0.0
+                p.copy_(hashed(seed, tuple(p.shape), middle - bound, middle + bound, dtype))
+        return model
+
+    def workloads():
+        """The networks of benchmarks/compare."""
+        sys.dont_write_bytecode = True
+        sys.path.insert(0, str(golden_folder.parent.parent / "benchmarks" / "compare"))
+        import workloads
+        torch.set_num_threads(1)
+        return workloads
+
     def gradients(y, inputs, dy):
         if not y.requires_grad:
             return [torch.zeros_like(x) for x in inputs]
@@ -137,7 +166,8 @@ def make(name, source):
 
     names = dict(torch=torch, F=torch.nn.functional, np=np, inf=float("inf"), nan=float("nan"), randn=randn,
                  uniform=uniform, distinct=distinct, integers=integers, booleans=booleans, values=values,
-                 special=special, special_pairs=special_pairs, case=case)
+                 special=special, special_pairs=special_pairs, case=case, hashed_uniform=hashed_uniform,
+                 hashed=hashed, fill_hashed=fill_hashed, workloads=workloads)
     exec(compile(source, f"golden block of {name}_test.cpp", "exec"), names)
     # One metadata entry only: the order of several would differ from run to run.
     metadata = {"golden": json.dumps({"block": digest(source), "groups": sorted(counts)}, sort_keys=True)}

@@ -6,8 +6,8 @@
 #include "gradus/models/resnet9.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/ops/pointwise/tanh.hpp"
-#include "tests/models/hashed.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/hashed.hpp"
 
 using namespace gradus;
 

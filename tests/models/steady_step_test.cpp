@@ -5,8 +5,8 @@
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/optim/sgd.hpp"
-#include "tests/models/hashed.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/hashed.hpp"
 
 using namespace gradus;
 

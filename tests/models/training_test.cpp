@@ -5,37 +5,16 @@
 #include "gradus/models/resnet9.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
-#include "tests/models/hashed.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/hashed.hpp"
 #include "tests/support/operator_check.hpp"
 
 /* golden
-# The networks are those of benchmarks/compare; the numbers are those of tests/models/hashed.hpp.
-import __main__, sys
-sys.dont_write_bytecode = True
-sys.path.insert(0, str(__main__.golden_folder.parent.parent / "benchmarks" / "compare"))
-import workloads
-torch.set_num_threads(1)
-
-def hashed_uniform(seed, shape):
-    mask = np.uint64(0xffffffff)
-    i = np.arange(int(np.prod(shape)), dtype=np.uint64)
-    h = (i * np.uint64(2654435761) + np.uint64(seed * 0x9e3779b9 & 0xffffffff)) & mask
-    h = ((h ^ h >> np.uint64(16)) * np.uint64(0x85ebca6b)) & mask
-    h = ((h ^ h >> np.uint64(13)) * np.uint64(0xc2b2ae35)) & mask
-    return (((h ^ h >> np.uint64(16)) >> np.uint64(8)).astype(np.float64) * 2.0**-24).reshape(shape)
-
-def hashed(seed, shape, low, high, dtype):
-    return torch.from_numpy((low + (high - low) * hashed_uniform(seed, shape)).astype(np.float32)).to(dtype)
+workloads = workloads()
 
 def losses(model, image, classes, batch, lr, steps, dtype):
-    model = model.to(dtype)
-    with torch.no_grad():
-        for seed, (name, p) in enumerate(model.named_parameters(), 1):
-            bound = 1 / np.sqrt(p.numel() / p.shape[0]) if p.dim() > 1 else 0.25
-            middle = 1.0 if p.dim() == 1 and name.endswith("weight") else 0.0
-            p.copy_(hashed(seed, tuple(p.shape), middle - bound, middle + bound, dtype))
+    model = fill_hashed(model, dtype)
     adam = torch.optim.AdamW(model.parameters(), lr=lr)
     found = []
     for step in range(steps):

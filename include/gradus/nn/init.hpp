@@ -15,15 +15,28 @@ Tensor<T> fan_in_uniform(const Shape& shape, int64_t fan_in) {
   return rand<T>(shape, -bound, bound);
 }
 
+/// Normal with mean 0 and this standard deviation.
+template <Floating T>
+Tensor<T> normal(const Shape& shape, double deviation) {
+  auto x = randn<T>(shape);
+  for (auto& value : x.mutable_span())
+    value = static_cast<T>(static_cast<Compute<T>>(value) * static_cast<Compute<T>>(deviation));
+  return x;
+}
+
 /// Normal with variance 2 / fan: for layers followed by relu (He et al., 2015). fan is the number of inputs that one
 /// output sees, or of outputs that one input reaches (PyTorch's kaiming_normal_ with fan_in or fan_out).
 template <Floating T>
 Tensor<T> he_normal(const Shape& shape, int64_t fan) {
-  auto x = randn<T>(shape);
-  auto scale = std::sqrt(2.0 / static_cast<double>(fan));
-  for (auto& value : x.mutable_span())
-    value = static_cast<T>(static_cast<Compute<T>>(value) * static_cast<Compute<T>>(scale));
-  return x;
+  return normal<T>(shape, std::sqrt(2.0 / static_cast<double>(fan)));
+}
+
+/// Uniform with variance 2 / (fan_in + fan_out): keeps the size of values and of gradients (Glorot and Bengio, 2010).
+/// PyTorch's xavier_uniform_.
+template <Floating T>
+Tensor<T> xavier_uniform(const Shape& shape, int64_t fan_in, int64_t fan_out) {
+  auto bound = std::sqrt(6.0 / static_cast<double>(fan_in + fan_out));
+  return rand<T>(shape, -bound, bound);
 }
 
 }  // namespace gradus::nn::init::inline GRADUS_BUILD

@@ -1,0 +1,103 @@
+#pragma once
+
+#include "gradus/ops/norm/layer_norm.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// 1 / sqrt(mean of squares + eps) of one row.
+template <class T>
+Compute<T> row_inverse_rms(const T* row, int64_t n, double eps) {
+  using C = Compute<T>;
+  Simd<C> squares(C(0));
+  for_each_register(row, n, C(0),
+                    [&](int64_t, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA { squares = fma(v, v, squares); });
+  auto sum = fold_lanes(squares, [](C a, C b) { return a + b; });
+  return C(1) / std::sqrt(sum / static_cast<C>(n) + static_cast<C>(eps));
+}
+
+/// dx of one row; adds dy times the normalised row to the sums for the weight, unless these are null.
+template <class T, class C = Compute<T>>
+void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw) {
+  Simd<C> inverse(inverse_rms), scaled(C(0));
+  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
+    auto normal = load_some<C>(x + i, count) * inverse;
+    if (dw != nullptr) fma(v, normal, Simd<C>::load(dw + i)).store(dw + i);
+    scaled = fma(v * parameter_lanes(weight, i, count, C(1)), normal, scaled);
+  });
+  Simd<C> slope(fold_lanes(scaled, [](C a, C b) { return a + b; }) / static_cast<C>(n));
+  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
+    auto normal = load_some<C>(x + i, count) * inverse;
+    store_some((v * parameter_lanes(weight, i, count, C(1)) - normal * slope) * inverse, dx + i, count);
+  });
+}
+
+/// Gradients of x and weight in one pass over the rows.
+template <Floating T>
+std::tuple<Tensor<T>, Tensor<T>> rms_norm_gradient(const Tensor<T>& dy_in, const Tensor<T>& x,
+                                                   const Tensor<T>& weight_in, const Tensor<Compute<T>>& inverses,
+                                                   bool weight_wanted) {
+  using C = Compute<T>;
+  auto dy = contiguous(dy_in);
+  auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
+  auto rows = inverses.size(0), width = x.size(-1);
+  auto dx = Tensor<T>::empty(x.shape(), x.device()), dw = Tensor<T>::empty({width}, x.device());
+  auto* to = reinterpret_cast<T*>(dx.impl()->data());
+  auto* weights = weight.defined() ? weight.data() : nullptr;
+  auto parts = std::clamp<int64_t>(rows * width / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(rows, 1)));
+  ParameterSums<C> sums(parts, weight_wanted ? width : 0);
+  parallel_chunks(parts, [&](int64_t part) {
+    sums.clear(part);
+    for (auto row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
+      rms_norm_row_gradient(dy.data() + row * width, x.data() + row * width, weights, inverses.data()[row], width,
+                            to + row * width, weight_wanted ? sums.weight(part) : nullptr);
+    }
+  });
+  if (!weight_wanted) return {dx, Tensor<T>()};
+  sums.add_parts(sums.weight(0), reinterpret_cast<T*>(dw.impl()->data()), width);
+  return {dx, dw};
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+/// x / sqrt(mean of squares + eps) * weight over the last axis (Zhang and Sennrich, 2019). weight has its size, or is
+/// undefined; the result has x's shape. As torch.nn.functional.rms_norm over one axis.
+template <Floating T>
+Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double eps = 1e-6) {
+  using C = Compute<T>;
+  require<ShapeError>(x_in.rank() >= 1, "rms_norm: a scalar has no axis");
+  auto width = x_in.size(-1), rows = width == 0 ? 0 : x_in.numel() / width;
+  require<ShapeError>(!weight.defined() || weight.shape() == Shape{width}, "rms_norm: input is ", x_in.shape(),
+                      " and weight ", weight.defined() ? weight.shape() : Shape(),
+                      ", but weight must have the size of the input's last axis");
+  auto x = contiguous(x_in);
+  auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
+  auto inverses = Tensor<C>::empty({rows}, x.device());
+  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto* to = reinterpret_cast<T*>(y.impl()->data());
+  auto* of_rows = reinterpret_cast<C*>(inverses.impl()->data());
+  auto* weights = weight.defined() ? dense_weight.data() : nullptr;
+  detail::for_rows(rows, width, [&](int64_t row) {
+    auto* from = x.data() + row * width;
+    of_rows[row] = detail::row_inverse_rms(from, width, eps);
+    detail::Simd<C> inverse(of_rows[row]);
+    detail::for_each_register(
+        from, width, C(0), [&](int64_t i, const detail::Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
+          store_some(v * inverse * detail::parameter_lanes(weights, i, count, C(1)), to + row * width + i, count);
+        });
+  });
+  return differentiable(
+      "rms_norm", y, inputs(x, weight),
+      [x = saved(x), weight = saved(weight), inverses, eps](const Tensor<T>& dy, const std::array<bool, 2>& wanted) {
+        if (!grad_enabled()) return detail::rms_norm_gradient(dy, x(), weight(), inverses, wanted[1]);
+        auto inverse = 1.0 / sqrt(mean(x() * x(), -1, true) + eps);
+        auto normal = x() * inverse;
+        auto g = weight().defined() ? dy * weight() : dy;
+        auto dx = inverse * (g - normal * mean(g * normal, -1, true));
+        auto dw = weight().defined() ? sum_to(dy * normal, weight().shape()) : Tensor<T>();
+        return std::tuple(dx, dw);
+      });
+}
+
+}  // namespace gradus::inline GRADUS_BUILD
