@@ -79,14 +79,18 @@ void gru_forward(const SequenceShape& s, const T* x, const T* h0, const GruWeigh
   convert_or_clear(w.input_bias, input_bias.data(), width);
   convert_or_clear(w.recurrent_bias, state_bias.data(), width);
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
-    Scratch<C> from_input(product_with_input.size(count)), from_state(product_with_state.size(count));
+    StepRows<C> inputs(count, s.in), states_before(count, s.hidden);
+    Scratch<C> from_input(inputs.padded() * product_with_input.width()),
+        from_state(inputs.padded() * product_with_input.width());
     for (int64_t k = 0; k < s.steps; ++k) {
       auto t = s.at(k);
       auto* before = k == 0 ? h0 : trace.states + s.at(k - 1) * s.batch * s.hidden;
       auto *gates = trace.gates + t * s.batch * width, *inner = trace.inner + t * s.batch * s.hidden,
            *states = trace.states + t * s.batch * s.hidden;
-      product_with_input(x + (t * s.batch + first) * s.in, count, from_input.data(), false);
-      product_with_state(before + first * s.hidden, count, from_state.data(), false);
+      inputs.pack(x + (t * s.batch + first) * s.in);
+      product_with_input(inputs, from_input.data());
+      states_before.pack(before + first * s.hidden);
+      product_with_state(states_before, from_state.data());
       for_rows(count, 8 * s.hidden, [&](int64_t i) {
         auto row = first + i, at = row * s.hidden, sum = i * product_with_input.width();
         gru_row(from_input.data() + sum, from_state.data() + sum, input_bias.data(), state_bias.data(), before + at,
@@ -109,13 +113,15 @@ template <class T>
 void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeights<T>& w,
                   const GruTrace<const T>& trace, const T* dy, const T* dh, const GruGradients<T>& to) {
   using C = Compute<T>;
-  auto width = 3 * s.hidden, states = s.batch * s.hidden, rows = s.steps * s.batch;
+  auto width = 3 * s.hidden, states = s.batch * s.hidden;
   Scratch<C> d_state(states);
   convert_or_clear(dh, d_state.data(), states);
-  StepProduct<C> to_state(rows_view(w.recurrent, width, s.hidden));
+  StepProduct<C> to_state(rows_view(w.recurrent, width, s.hidden)),
+      to_input(rows_view(w.input, width, to.x != nullptr ? s.in : 0));
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    Scratch<C> sums(to_state.size(count));
+    StepRows<C> gates(count, width);
+    Scratch<C> sums(gates.padded() * std::max(to_state.width(), to_input.width()));
     auto* d_group = d_state.data() + first * s.hidden;
     for (auto k = s.steps - 1; k >= 0; --k) {
       auto t = s.at(k);
@@ -131,15 +137,18 @@ void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeig
         gru_row_gradient(trace.gates + place, trace.inner + t * states + row * s.hidden, before + row * s.hidden,
                          d_group + i * s.hidden, to.from_input + place, to.from_state + place, s.hidden);
       });
-      to_state(to.from_state + (t * s.batch + first) * width, count, sums.data(), false);
+      gates.pack(to.from_state + (t * s.batch + first) * width);
+      to_state(gates, sums.data());
       take_state_gradient(s, t, group, sums.data(), to_state.width(), true, d_group);
+      if (to.x == nullptr) continue;
+      gates.pack(to.from_input + (t * s.batch + first) * width);
+      to_input(gates, sums.data());
+      write_rows(sums.data(), to_input.width(), count, s.in, to.x + (t * s.batch + first) * s.in);
     }
   });
   if (to.h0 != nullptr) convert(d_state.data(), states, to.h0);
-  if (to.x != nullptr) gemm(rows_view<T>(to.from_input, rows, width), rows_view(w.input, width, s.in), to.x, s.in);
-  if (to.input != nullptr)
-    gemm(transposed_view<T>(to.from_input, rows, width), rows_view(x, rows, s.in), to.input, s.in);
-  if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, to.from_state, width, h0, trace.states, to.recurrent);
+  sequence_weight_gradients<T>(s, to.from_input, width, x, h0, trace.states, to.input, nullptr);
+  sequence_weight_gradients<T>(s, to.from_state, width, x, h0, trace.states, nullptr, to.recurrent);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -79,25 +79,28 @@ void lstm_forward(const SequenceShape& s, const T* x, const T* h0, const T* c0, 
   add_biases(w.input_bias, w.recurrent_bias, width, bias.data());
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    Scratch<C> sums(from_input.size(count)), shown(projection.size(count));
+    StepRows<C> inputs(count, s.in), states_before(count, s.out),
+        to_project(count, w.projection != nullptr ? s.hidden : 0);
+    Scratch<C> sums(inputs.padded() * from_input.width()), projected(inputs.padded() * projection.width());
     for (int64_t k = 0; k < s.steps; ++k) {
       auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
       auto* state = k == 0 ? h0 : trace.states + before * s.batch * s.out;
       auto* cell = k == 0 ? c0 : trace.cells + before * s.batch * s.hidden;
       auto *gates = trace.gates + t * s.batch * width, *cells = trace.cells + t * s.batch * s.hidden,
            *ready = trace.ready + t * s.batch * s.hidden, *states = trace.states + t * s.batch * s.out;
-      from_input(x + (t * s.batch + first) * s.in, count, sums.data(), false);
-      from_state(state + first * s.out, count, sums.data(), true);
+      inputs.pack(x + (t * s.batch + first) * s.in);
+      from_input(inputs, sums.data());
+      states_before.pack(state + first * s.out);
+      from_state(states_before, sums.data(), true);
       for_rows(count, 8 * s.hidden, [&](int64_t i) {
         auto row = first + i, at = row * s.hidden;
         lstm_row(sums.data() + i * from_input.width(), bias.data(), cell + at, gates + row * width, cells + at,
                  ready + at, s.hidden);
       });
       if (w.projection != nullptr) {
-        projection(ready + first * s.hidden, count, shown.data(), false);
-        for (int64_t i = 0; i < count; ++i)
-          write_row(shown.data() + i * projection.width(), s.out, C(0), static_cast<const T*>(nullptr), false,
-                    states + (first + i) * s.out);
+        to_project.pack(ready + first * s.hidden);
+        projection(to_project, projected.data());
+        write_rows(projected.data(), projection.width(), count, s.out, states + first * s.out);
       }
       keep_ended(s, t, group, state, states, s.out);
       keep_ended(s, t, group, cell, cells, s.hidden);
@@ -123,10 +126,13 @@ void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0,
   convert_or_clear(dh, d_state.data(), states);
   convert_or_clear(dc, d_cell.data(), cells);
   StepProduct<C> to_state(rows_view(w.recurrent, width, s.out)),
-      to_ready(rows_view(w.projection, projects ? s.out : 0, s.hidden));
+      to_ready(rows_view(w.projection, projects ? s.out : 0, s.hidden)),
+      to_input(rows_view(w.input, width, to.x != nullptr ? s.in : 0));
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    Scratch<C> sums(to_state.size(count)), d_ready(projects ? to_ready.size(count) : 0);
+    StepRows<C> gates(count, width), d_shown(count, projects ? s.out : 0);
+    Scratch<C> sums(gates.padded() * std::max(to_state.width(), to_input.width())),
+        d_ready(projects ? gates.padded() * to_ready.width() : 0);
     auto* d_group = d_state.data() + first * s.out;
     for (auto k = s.steps - 1; k >= 0; --k) {
       auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
@@ -139,7 +145,8 @@ void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0,
         auto* d_projected = d_states.data() + t * states + first * s.out;
         for (int64_t i = 0; i < count * s.out; ++i)
           d_projected[i] = s.runs(t, first + i / s.out) ? static_cast<T>(d_group[i]) : T(0);
-        to_ready(d_projected, count, d_ready.data(), false);
+        d_shown.pack(d_projected);
+        to_ready(d_shown, d_ready.data());
         shown = d_ready.data();
         shown_width = to_ready.width();
       }
@@ -149,15 +156,17 @@ void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0,
         lstm_row_gradient(trace.gates + (t * s.batch + row) * width, cell + at, trace.cells + t * cells + at,
                           shown + i * shown_width, d_cell.data() + at, d_gates + i * width, s.hidden);
       });
-      to_state(d_gates, count, sums.data(), false);
+      gates.pack(d_gates);
+      to_state(gates, sums.data());
       take_state_gradient(s, t, group, sums.data(), to_state.width(), false, d_group);
+      if (to.x == nullptr) continue;
+      to_input(gates, sums.data());
+      write_rows(sums.data(), to_input.width(), count, s.in, to.x + (t * s.batch + first) * s.in);
     }
   });
   if (to.h0 != nullptr) convert(d_state.data(), states, to.h0);
   if (to.c0 != nullptr) convert(d_cell.data(), cells, to.c0);
-  if (to.x != nullptr) gemm(rows_view<T>(to.gates, rows, width), rows_view(w.input, width, s.in), to.x, s.in);
-  if (to.input != nullptr) gemm(transposed_view<T>(to.gates, rows, width), rows_view(x, rows, s.in), to.input, s.in);
-  if (to.recurrent != nullptr) recurrent_weight_gradient<T>(s, to.gates, width, h0, trace.states, to.recurrent);
+  sequence_weight_gradients<T>(s, to.gates, width, x, h0, trace.states, to.input, to.recurrent);
   if (to.projection != nullptr)
     gemm(transposed_view<T>(d_states.data(), rows, s.out), rows_view<T>(trace.ready, rows, s.hidden), to.projection,
          s.hidden);

@@ -94,16 +94,54 @@ void add_biases(const T* a, const T* b, int64_t count, Compute<T>* to) {
   for (int64_t i = 0; b != nullptr && i < count; ++i) to[i] += static_cast<Compute<T>>(b[i]);
 }
 
-/// The gradient of the recurrent weight (width, out) from those of the gates (steps, batch, width): the first step saw
+/// Rows of sums with `ld` between them -> rows of memory.
+template <class C, class T>
+void write_rows(const C* sums, int64_t ld, int64_t rows, int64_t width, T* to) {
+  for (int64_t i = 0; i < rows; ++i)
+    write_row(sums + i * ld, width, C(0), static_cast<const T*>(nullptr), false, to + i * width);
+}
+
+/// The gradients of the weights (width, in) and (width, out), null where none is wanted, from those of the gates
+/// (steps, batch, width): one product, [x, states before]^T d_gates, which is written transposed. The first step saw
 /// h0, the others the state before them.
 template <class T>
-void recurrent_weight_gradient(const SequenceShape& s, const T* d_gates, int64_t width, const T* h0, const T* states,
-                               T* to) {
-  auto rest = (s.steps - 1) * s.batch;
-  auto* later = d_gates + (s.reverse ? 0 : s.batch * width);
-  auto* earlier = states + (s.reverse ? s.batch * s.out : 0);
-  gemm(transposed_view(d_gates + s.at(0) * s.batch * width, s.batch, width), rows_view(h0, s.batch, s.out), to, s.out);
-  gemm(transposed_view(later, rest, width), rows_view(earlier, rest, s.out), to, s.out, {.accumulate = true});
+void sequence_weight_gradients(const SequenceShape& s, const T* d_gates, int64_t width, const T* x, const T* h0,
+                               const T* states, T* to_input, T* to_recurrent) {
+  using C = Compute<T>;
+  constexpr int64_t tile_rows = GemmTile<C>::rows;
+  auto rows = s.steps * s.batch, in = to_input != nullptr ? s.in : 0, out = to_recurrent != nullptr ? s.out : 0;
+  if (in + out == 0 || width == 0) return;
+  auto first = s.at(0) * s.batch, back = s.reverse ? s.batch : -s.batch;
+  auto pack_states = [&](int64_t j, int64_t columns, int64_t r, int64_t depth, int64_t padded, C* to) {
+    for (auto end = r + depth; r < end;) {
+      auto is_first = r >= first && r < first + s.batch;
+      auto until = std::min(end, is_first ? first + s.batch : r < first ? first : end);
+      auto* from = is_first ? h0 + (r - first) * s.out : states + (r + back) * s.out;
+      pack_panel(from + j, int64_t{1}, s.out, columns, until - r, to, tile_rows, padded);
+      to += (until - r) * tile_rows;
+      r = until;
+    }
+  };
+  packed_product<C>(
+      GemmPlan<C>(in + out, width, rows, 2 * GemmTile<C>::columns),
+      [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
+        auto of_x = std::clamp<int64_t>(in - j, 0, columns), of_states = columns - of_x;
+        if (of_x > 0)
+          pack_panel(x + r * s.in + j, int64_t{1}, s.in, of_x, depth, to, tile_rows, of_states > 0 ? of_x : tile_rows);
+        if (of_states > 0) pack_states(j + of_x - in, of_states, r, depth, tile_rows - of_x, to + of_x);
+      },
+      [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
+        int64_t padded = column_registers<C>(columns) * GemmTile<C>::lanes;
+        pack_panel(d_gates + r * width + j, int64_t{1}, width, columns, depth, to, padded, padded);
+      },
+      [&](int64_t i0, int64_t count, int64_t j0, int64_t columns, const C* tile, int64_t ld) {
+        auto of_x = std::clamp<int64_t>(in - i0, 0, count);
+        for (int64_t j = 0; j < columns; ++j) {
+          for (int64_t i = 0; i < of_x; ++i) to_input[(j0 + j) * s.in + i0 + i] = static_cast<T>(tile[i * ld + j]);
+          for (auto i = of_x; i < count; ++i)
+            to_recurrent[(j0 + j) * s.out + i0 + i - in] = static_cast<T>(tile[i * ld + j]);
+        }
+      });
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
