@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,7 +22,7 @@ struct OperatorRow {
   std::string op;               ///< "conv2d"
   std::optional<Shape> output;  ///< absent where no user of the output knows it
   int64_t parameters = 0;       ///< trained numbers that it reads first: weights used twice count once
-  int64_t multiply_adds = 0;    ///< of conv2d, linear and matmul; 0 for all others
+  int64_t multiply_adds = 0;    ///< of conv2d, linear, matmul, lstm, gru and rnn; 0 for all others
 };
 
 /// What inspect() found.
@@ -83,12 +84,22 @@ inline std::string owner_path(const std::string& path) {
   return path.find('.') == std::string::npos ? path : parent_path(path);
 }
 
+/// Of a recurrent operator, whose first input is (steps, n, in) and whose weights follow `states` others: each step
+/// multiplies with every weight, also where a sequence has ended.
+inline int64_t recurrent_multiply_adds(std::span<const Shape> in, size_t states) {
+  int64_t weights = 0;
+  for (const auto& shape : in.subspan(1 + states)) weights += shape.rank() == 2 ? shape.numel() : 0;
+  return in[0][0] * in[0][1] * weights;
+}
+
 inline int64_t multiply_adds(const GraphNode& node, const Shape& output) {
   auto name = std::string_view(node.name);
   auto in = node.input_shapes();
   if (name == "conv2d") return output.numel() * in[1][1] * in[1][2] * in[1][3];  // weight (out, in / groups, kh, kw)
   if (name == "linear") return output.numel() * in[1][1];                        // weight (out, in)
   if (name == "matmul") return output.numel() * in[0].back();                    // a (..., m, k)
+  if (name == "lstm") return recurrent_multiply_adds(in, 2);
+  if (name == "gru" || name == "rnn") return recurrent_multiply_adds(in, 1);
   return 0;
 }
 

@@ -25,8 +25,8 @@ int64_t check_sequence(const char* op, int64_t gates, const Tensor<T>& x, const 
   require<ShapeError>(x.rank() == 3 && x.size(0) >= 1, op, ": input is ", x.shape(),
                       ", but must be (steps, n, in) with at least one step");
   require<ShapeError>(weight_ih.rank() == 2 && weight_ih.size(0) % gates == 0 && weight_ih.size(1) == x.size(2), op,
-                      ": input is ", x.shape(), " and weight_ih ", weight_ih.shape(), ", but that must be (", gates,
-                      " hidden, ", x.size(2), ")");
+                      ": input is ", x.shape(), " and weight_ih ", weight_ih.shape(), ", but that must be (",
+                      gates == 1 ? "" : std::to_string(gates) + ' ', "hidden, ", x.size(2), ")");
   return weight_ih.size(0);
 }
 

@@ -1,0 +1,90 @@
+#pragma once
+
+#include "gradus/nn/layer_path.hpp"
+#include "gradus/nn/recurrent.hpp"
+#include "gradus/ops/recurrent/rnn.hpp"
+
+namespace gradus::nn::inline GRADUS_BUILD {
+
+struct RnnOptions {
+  int64_t layers = 1;  ///< each reads the states of the one before
+  Nonlinearity nonlinearity = Nonlinearity::tanh;
+  bool bias = true;
+  bool batch_first = false;    ///< input and output are (n, steps, ...) instead of (steps, n, ...)
+  double dropout = 0;          ///< share of the states that are dropped between two layers while training
+  bool bidirectional = false;  ///< a second one a layer goes from the last step to the first; states stand side by side
+};
+
+/// What an RNN gives: `auto [y, h] = rnn(x);`
+template <Floating T>
+struct RnnResult {
+  Tensor<T> y;  ///< states of all steps of the last layer: (steps, n, directions * hidden)
+  Tensor<T> h;  ///< last states: (layers * directions, n, hidden)
+};
+
+}  // namespace gradus::nn::inline GRADUS_BUILD
+
+namespace gradus::nn::detail::inline GRADUS_BUILD {
+
+template <Floating T>
+struct RnnCell : RecurrentCell<T> {
+  using RecurrentCell<T>::RecurrentCell;
+
+  RnnParameters<T> parameters() const {
+    return {this->weight_ih.tensor(), this->weight_hh.tensor(), this->bias_ih.tensor(), this->bias_hh.tensor()};
+  }
+};
+
+}  // namespace gradus::nn::detail::inline GRADUS_BUILD
+
+namespace gradus::nn::inline GRADUS_BUILD {
+
+/// A plain recurrent network (Elman, 1990) of one or more layers: x (steps, n, in) -> RnnResult. The parameters have
+/// the names, shapes and start of torch.nn.RNN's: weight_ih_l0 (hidden, in), weight_hh_l0 (hidden, hidden), bias_ih_l0,
+/// bias_hh_l0, _reverse behind those of the other direction.
+template <Floating T>
+struct RNN {
+  RnnOptions options;
+  int64_t in, hidden;
+  std::vector<detail::RnnCell<T>> cells;  ///< layer by layer, the direction back after the one forth
+  Training training;
+
+  RNN(int64_t inputs, int64_t hidden_size, const RnnOptions& rnn_options = {})
+      : options(rnn_options), in(inputs), hidden(hidden_size) {
+    detail::check_recurrent("RNN", in, hidden, options.layers, options.dropout);
+    for (int64_t k = 0; k < options.layers * directions(); ++k)
+      cells.emplace_back(1, k < directions() ? in : directions() * hidden, hidden, hidden, options.bias);
+  }
+
+  int64_t directions() const { return options.bidirectional ? 2 : 1; }
+
+  /// `start` (layers * directions, n, hidden); undefined: zeros. `lengths` (n,): how many steps of each sequence count;
+  /// y is 0 beyond, h is that of its last step.
+  RnnResult<T> operator()(const Tensor<T>& x, const Tensor<T>& start = {}, const Tensor<int64_t>& lengths = {}) const {
+    return detail::in_layer_of(cells.front().weight_ih, [&]() -> RnnResult<T> {
+      std::vector<Tensor<T>> last;
+      auto y = detail::run_layers(
+          "RNN", x, options.batch_first, std::ssize(cells), directions(),
+          [&](int64_t k, const Tensor<T>& input, bool reverse) {
+            auto h0 = detail::start_of("RNN", "h", start, k, std::ssize(cells), input.size(1), hidden);
+            auto [states, h] = rnn(input, h0, cells[static_cast<size_t>(k)].parameters(), options.nonlinearity,
+                                   {.reverse = reverse, .lengths = lengths});
+            last.push_back(h);
+            return states;
+          },
+          [&](const Tensor<T>& states) { return dropout(states, options.dropout, training.on); });
+      return {y, stack(last)};
+    });
+  }
+
+  template <class Visitor>
+  void visit_fields(Visitor&& visitor) {
+    detail::visit_cells(*this, visitor);
+  }
+  template <class Visitor>
+  void visit_fields(Visitor&& visitor) const {
+    detail::visit_cells(*this, visitor);
+  }
+};
+
+}  // namespace gradus::nn::inline GRADUS_BUILD
