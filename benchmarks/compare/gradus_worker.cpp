@@ -64,6 +64,31 @@ Step add_with_gradient(const std::string& stem) {
   };
 }
 
+models::Gpt<float> small_gpt() {
+  return models::Gpt<float>({.vocabulary = 4096, .context = 256, .layers = 6, .heads = 6, .width = 384, .dropout = 0});
+}
+
+/// Makes one token a step, always the likeliest, and begins again with the prompt every 120 steps.
+Step decoding(models::Gpt<float> made, const std::string& stem) {
+  auto model = std::make_shared<models::Gpt<float>>(std::move(made));
+  io::load(stem + ".weights.safetensors", *model);
+  eval(*model);
+  auto prompt = Batches<int64_t, int64_t>(stem + ".batches.safetensors").inputs[0];
+  auto cache = std::make_shared<nn::DecoderCache<float>>(model->make_cache());
+  auto ids = prompt;
+  return [=](int64_t step) mutable {
+    NoGradGuard guard;
+    if (step % 120 == 0) {
+      cache->clear();
+      ids = prompt;
+    }
+    auto logits = (*model)(ids, cache.get());  // (1, tokens, 4096)
+    auto last = select(logits, 1, -1);         // (1, 4096)
+    ids = argmax(last, 1, true);               // (1, 1)
+    return max(last).item();
+  };
+}
+
 Step make_step(const std::string& workload, const std::string& stem) {
   auto classes = [](const Tensor<float>& y, const Tensor<int64_t>& labels) { return cross_entropy(y, labels); };
   auto squares = [](const Tensor<float>& y, const Tensor<float>& target) { return mse_loss(y, target); };
@@ -76,10 +101,8 @@ Step make_step(const std::string& workload, const std::string& stem) {
     return training<float>(models::Mlp<float>({28, 300, 300, 300, 300, 300, 1}), stem, squares);
   if (workload == "resnet9") return training<int64_t>(models::ResNet9<float>(3, 10, 32), stem, classes);
   if (workload == "lstm") return training<float>(models::LstmForecaster<float>(16, 14), stem, squares);
-  if (workload == "gpt") {
-    models::GptOptions options{.vocabulary = 4096, .context = 256, .layers = 6, .heads = 6, .width = 384, .dropout = 0};
-    return training<int64_t, int64_t>(models::Gpt<float>(options), stem, tokens);
-  }
+  if (workload == "gpt") return training<int64_t, int64_t>(small_gpt(), stem, tokens);
+  if (workload == "decode") return decoding(small_gpt(), stem);
   if (workload == "tiny_mlp") return training<float>(models::Mlp<float>({4, 8, 1}), stem, squares);
   if (workload == "add_4x4") return add_with_gradient(stem);
   throw ValueError("compare: there is no workload '" + workload + "'");

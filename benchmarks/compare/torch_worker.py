@@ -26,6 +26,8 @@ def training_step(workload, stem):
         return add
     model = make()
     model.load_state_dict(read_safetensors(stem + ".weights.safetensors"))
+    if loss_of == "decode":
+        return decoding_step(model, pairs[0][0])
     adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
 
     def step(number):
@@ -35,6 +37,21 @@ def training_step(workload, stem):
         adam.step()
         adam.zero_grad()
         return loss.item()
+
+    return step
+
+
+def decoding_step(model, prompt):
+    state = {}
+
+    @torch.inference_mode()
+    def step(number):
+        if number % 120 == 0:
+            state["caches"], state["ids"] = model.make_cache(), prompt
+        logits = model(state["ids"], state["caches"])[0, -1]
+        top = logits.max(0)
+        state["ids"] = top.indices.reshape(1, 1)
+        return top.values.item()
 
     return step
 

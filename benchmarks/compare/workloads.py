@@ -118,15 +118,30 @@ class LstmForecaster(nn.Module):
         return self.output(self.lstm(x)[1][0][-1])
 
 
+class KeyValueCache:
+    """Keys and values of the tokens so far, in memory for all that may come."""
+
+    def __init__(self, heads, context, d):
+        self.held, self.length = torch.empty(2, 1, heads, context, d), 0
+
+    def append(self, k, v):
+        end = self.length + k.shape[2]
+        self.held[0, :, :, self.length : end], self.held[1, :, :, self.length : end] = k, v
+        self.length = end
+        return self.held[0, :, :, :end], self.held[1, :, :, :end]
+
+
 class GptAttention(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
         self.c_attn, self.c_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x):
+    def forward(self, x, cache=None):
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.c_attn(x).chunk(3, -1))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)
         return self.c_proj(y.transpose(1, 2).flatten(2))
 
 
@@ -145,8 +160,8 @@ class GptBlock(nn.Module):
         self.ln_1, self.attn = nn.LayerNorm(width), GptAttention(width, heads)
         self.ln_2, self.mlp = nn.LayerNorm(width), GptMlp(width)
 
-    def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x, cache=None):
+        x = x + self.attn(self.ln_1(x), cache)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -162,10 +177,15 @@ class Gpt(nn.Module):
             if p.dim() > 1:
                 nn.init.normal_(p, std=0.02)
 
-    def forward(self, ids):
-        x = self.wte(ids) + self.wpe.weight[: ids.shape[1]]
-        for block in self.h:
-            x = block(x)
+    def make_cache(self):
+        d = self.wte.embedding_dim // self.h[0].attn.heads
+        return [KeyValueCache(block.attn.heads, self.wpe.num_embeddings, d) for block in self.h]
+
+    def forward(self, ids, caches=None):
+        before = caches[0].length if caches else 0
+        x = self.wte(ids) + self.wpe.weight[before : before + ids.shape[1]]
+        for i, block in enumerate(self.h):
+            x = block(x, caches[i] if caches else None)
         return F.linear(self.ln_f(x), self.wte.weight)
 
 
@@ -257,6 +277,9 @@ WORKLOADS = {
     "gpt": (lambda: Gpt(4096, 256, 6, 6, 384),
             lambda g: (torch.randint(4096, (8, 256), generator=g), torch.randint(4096, (8, 256), generator=g)),
             token_loss, 1),
+    # A step makes one token behind a prompt of 128; its "loss" is the logit of that token.
+    "decode": (lambda: Gpt(4096, 256, 6, 6, 384),
+               lambda g: (torch.randint(4096, (1, 128), generator=g), torch.zeros(1, dtype=torch.int64)), "decode", 60),
     "tiny_mlp": (lambda: Mlp(4, 8, 1), numbers(1, 4), F.mse_loss, 500),
     "add_4x4": (Add, lambda g: (torch.randn(4, 4, generator=g), torch.randn(4, 4, generator=g)), None, 1000),
 }

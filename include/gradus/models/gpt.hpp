@@ -135,6 +135,10 @@ struct Gpt {
 
   /// With a cache the ids are those that follow what it holds.
   Tensor<T> operator()(const Tensor<int64_t>& ids, nn::DecoderCache<T>* cache = nullptr) const {
+    return logits(hidden(ids, cache));
+  }
+  /// What logits() reads: (n, tokens) -> (n, tokens, width).
+  Tensor<T> hidden(const Tensor<int64_t>& ids, nn::DecoderCache<T>* cache = nullptr) const {
     require<ShapeError>(ids.rank() == 2, "Gpt: ids are ", ids.shape(), ", but must be (n, tokens)");
     auto tokens = ids.size(1), before = cache != nullptr ? cache->length() : 0;
     detail::check_context("Gpt", before, tokens, options.context);
@@ -149,8 +153,9 @@ struct Gpt {
       };
       x = options.recompute && cache == nullptr ? recompute(block, x, run) : run(x);
     }
-    return linear(ln_f(x), wte.weight.tensor());
+    return ln_f(x);
   }
+  Tensor<T> logits(const Tensor<T>& x) const { return linear(x, wte.weight.tensor()); }
 };
 
 }  // namespace gradus::models::inline GRADUS_BUILD

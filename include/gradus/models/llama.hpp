@@ -102,6 +102,10 @@ struct Llama {
 
   /// With a cache the ids are those that follow what it holds.
   Tensor<T> operator()(const Tensor<int64_t>& ids, nn::DecoderCache<T>* cache = nullptr) const {
+    return logits(hidden(ids, cache));
+  }
+  /// What logits() reads: (n, tokens) -> (n, tokens, width).
+  Tensor<T> hidden(const Tensor<int64_t>& ids, nn::DecoderCache<T>* cache = nullptr) const {
     require<ShapeError>(ids.rank() == 2, "Llama: ids are ", ids.shape(), ", but must be (n, tokens)");
     detail::check_context("Llama", cache != nullptr ? cache->length() : 0, ids.size(1), options.context);
     auto x = model.embed_tokens(ids);  // (n, tokens, width)
@@ -111,7 +115,9 @@ struct Llama {
       auto run = [this, &layer, of_layer](const Tensor<T>& input) { return layer(input, options, table, of_layer); };
       x = options.recompute && cache == nullptr ? recompute(layer, x, run) : run(x);
     }
-    x = model.norm(x);
+    return model.norm(x);
+  }
+  Tensor<T> logits(const Tensor<T>& x) const {
     return lm_head ? (*lm_head)(x) : linear(x, model.embed_tokens.weight.tensor());
   }
 

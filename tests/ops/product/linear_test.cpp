@@ -1,8 +1,11 @@
 #include "gradus/ops/product/linear.hpp"
 
+#include "gradus/ops/indexing/cat.hpp"
+#include "gradus/ops/view/cast.hpp"
 #include "gradus/tensor/creation.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
+#include "tests/support/compare.hpp"
 #include "tests/support/operator_check.hpp"
 
 /* golden
@@ -40,4 +43,24 @@ TEST_CASE("shapes that linear refuses") {
         return linear(zeros<float>({2, 3}), zeros<float>({4, 3}), zeros<float>({3}));
       },
       "linear: bias is (3,) but weight is (4, 3): the bias must be (4,)");
+}
+
+TEST_CASE("few rows times a large matrix, in any layout") {
+  manual_seed(9);
+  for (auto rows : {1, 2, 3}) {
+    for (auto in : {300, 263}) {
+      auto x = randn<double>({rows, in}), weight = randn<double>({401, in}), bias = randn<double>({401});
+      auto want = matmul(cat(std::vector{x, x, x, x}), transpose(weight)) + bias;  // enough rows to be packed
+      auto first = slice(want, 0, 0, rows);
+      CHECK(test::mismatch(linear(x, weight, bias), first, {1e-13}) == "");
+      CHECK(test::mismatch(linear(x, contiguous(transpose(contiguous(transpose(weight)))), bias), first, {1e-13}) ==
+            "");
+      auto turned = transpose(contiguous(transpose(weight)));  // columns lie side by side
+      CHECK(test::mismatch(linear(x, turned, bias), first, {1e-13}) == "");
+      auto scattered = transpose(contiguous(transpose(x)));
+      CHECK(test::mismatch(linear(scattered, weight, bias), first, {1e-13}) == "");
+      CHECK(test::mismatch(linear(cast<float>(x), cast<float>(weight), cast<float>(bias)), cast<float>(first),
+                           {1e-4}) == "");
+    }
+  }
 }

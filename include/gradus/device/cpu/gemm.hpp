@@ -7,6 +7,7 @@
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/allocator.hpp"
 #include "gradus/device/cpu/gemm_kernel.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -146,6 +147,89 @@ void small_gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_
   }
 }
 
+/// Adds lanes that lie D apart: those of a stay where the lane's number has the bit D clear, those of b elsewhere.
+template <int D, class P>
+GRADUS_INLINE P add_halves(P a, P b) {
+  using Lanes = std::make_index_sequence<sizeof(P) / sizeof(a[0])>;
+  return merge_lanes<D, false>(a, b, Lanes()) + merge_lanes<D, true>(a, b, Lanes());
+}
+template <int D, class P>
+GRADUS_INLINE P add_all_halves(P x) {
+  if constexpr (D == 0) return x;
+  else return add_all_halves<D / 2>(add_halves<D>(x, x));
+}
+
+/// The sums of all lanes of four registers.
+template <class C>
+GRADUS_INLINE void fold_four(const Simd<C> (&sums)[4], C* to) {
+  constexpr int n = Simd<C>::packet_lanes;
+  Packet<C> packets[4];
+  for (int i = 0; i < 4; ++i) {
+    packets[i] = sums[i].p[0];
+    for (int k = 1; k < Simd<C>::packets; ++k) packets[i] += sums[i].p[k];
+  }
+  auto even = add_halves<n / 2>(packets[0], packets[1]), odd = add_halves<n / 2>(packets[2], packets[3]);
+  if constexpr (n == 2) {
+    for (int i = 0; i < 4; ++i) to[i] = i < 2 ? even[i] : odd[i - 2];
+  } else {
+    auto all = add_all_halves<n / 8>(add_halves<n / 4>(even, odd));
+    for (int i = 0; i < 4; ++i) to[i] = all[i % 2 * (n / 2) + i / 2 * (n / 4)];
+  }
+}
+
+/// One row of a, dense and in C, times columns of b, each dense in memory: four products of a row at a time. For
+/// weights (out, in) and one token, where packing b would take longer than the product.
+template <class T, class C = Compute<T>>
+void row_times_columns(const C* a, const MatrixView<T>& b, int64_t first, int64_t last, C bias, const T* biases, T* c,
+                       bool accumulate) {
+  for (auto j = first; j < last; j += 4) {
+    const T* columns[4];
+    Simd<C> sums[4] = {Simd<C>(C(0)), Simd<C>(C(0)), Simd<C>(C(0)), Simd<C>(C(0))};
+    for (int64_t i = 0; i < 4; ++i) columns[i] = b.data + std::min(j + i, last - 1) * b.column_stride;
+    int64_t k = 0;
+    for (; k + simd_lanes <= b.rows; k += simd_lanes) {
+      auto x = Simd<C>::load(a + k);
+      GRADUS_UNROLL
+      for (int i = 0; i < 4; ++i) sums[i] = fma(x, Simd<C>::load(columns[i] + k), sums[i]);
+    }
+    if (k < b.rows) {
+      auto x = load_some<C>(a + k, b.rows - k);
+      for (int i = 0; i < 4; ++i) sums[i] = fma(x, load_some<C>(columns[i] + k, b.rows - k), sums[i]);
+    }
+    alignas(16) C products[4];
+    fold_four(sums, products);
+    write_row(products, std::min<int64_t>(4, last - j), bias, biases != nullptr ? biases + j : nullptr, accumulate,
+              c + j);
+  }
+}
+
+/// Few rows of a: every number of b is used so seldom that packing it would take longer than the product.
+template <class T>
+void thin_gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride, const GemmTail<T>& tail) {
+  using C = Compute<T>;
+  auto grain = std::max<int64_t>(64, GemmPlan<C>::round_up(65536 / std::max<int64_t>(b.rows, 1), 64));
+  if (b.row_stride != 1) {
+    return parallel_for(b.columns, grain, [&](int64_t first, int64_t last) {
+      auto part = tail;
+      if (part.column_bias != nullptr) part.column_bias += first;
+      small_gemm(a, {b.data + first * b.column_stride, b.rows, last - first, b.row_stride, b.column_stride}, c + first,
+                 c_stride, part);
+    });
+  }
+  Scratch<C> rows(a.rows * a.columns);
+  for (int64_t i = 0; i < a.rows; ++i) {
+    for (int64_t k = 0; k < a.columns; ++k)
+      rows[i * a.columns + k] = static_cast<C>(a.data[i * a.row_stride + k * a.column_stride]);
+  }
+  parallel_for(b.columns, grain, [&](int64_t first, int64_t last) {
+    for (int64_t i = 0; i < a.rows; ++i) {
+      row_times_columns(rows.data() + i * a.columns, b, first, last,
+                        tail.row_bias != nullptr ? static_cast<C>(tail.row_bias[i]) : C(0), tail.column_bias,
+                        c + i * c_stride, tail.accumulate);
+    }
+  });
+}
+
 /// c (a.rows, b.columns) = a b with the tail; rows of c lie c_stride apart.
 template <class T>
 void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride, const GemmTail<T>& tail = {}) {
@@ -154,6 +238,7 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
   auto m = a.rows, n = b.columns, k = a.columns;
   if (m == 0 || n == 0) return;
   if (m * n * k <= 4096 || (m < 4 && m * n * k <= 65536)) return small_gemm(a, b, c, c_stride, tail);
+  if (m < 4 && (b.row_stride == 1 || b.column_stride == 1)) return thin_gemm(a, b, c, c_stride, tail);
   GemmPlan<C> plan(m, n, k, 2 * Tile::columns);
   packed_product<C>(
       plan,
