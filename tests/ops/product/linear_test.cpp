@@ -1,6 +1,7 @@
 #include "gradus/ops/product/linear.hpp"
 
 #include "gradus/ops/indexing/cat.hpp"
+#include "gradus/ops/pointwise/arithmetic.hpp"
 #include "gradus/ops/view/cast.hpp"
 #include "gradus/tensor/creation.hpp"
 #include "tests/support/catch.hpp"
