@@ -1,30 +1,14 @@
 // Whole recurrent layers and cells against PyTorch's: values and gradients from the same weights.
 #include "gradus/nn/recurrent_cells.hpp"
 #include "gradus/ops/reduction/sum.hpp"
-#include "tests/models/hashed.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/hashed.hpp"
 #include "tests/support/operator_check.hpp"
 
 /* golden
-# The numbers are those of tests/models/hashed.hpp.
-def hashed_uniform(seed, shape):
-    mask = np.uint64(0xffffffff)
-    i = np.arange(int(np.prod(shape)), dtype=np.uint64)
-    h = (i * np.uint64(2654435761) + np.uint64(seed * 0x9e3779b9 & 0xffffffff)) & mask
-    h = ((h ^ h >> np.uint64(16)) * np.uint64(0x85ebca6b)) & mask
-    h = ((h ^ h >> np.uint64(13)) * np.uint64(0xc2b2ae35)) & mask
-    return (((h ^ h >> np.uint64(16)) >> np.uint64(8)).astype(np.float64) * 2.0**-24).reshape(shape)
-
-def hashed(seed, shape, low, high):
-    return torch.from_numpy((low + (high - low) * hashed_uniform(seed, shape)).astype(np.float32)).double()
-
 def check(name, layer, shape, *state_shapes, lengths=None):
-    layer = layer.double()
-    with torch.no_grad():
-        for seed, (_, p) in enumerate(layer.named_parameters(), 1):
-            bound = 1 / np.sqrt(p.numel() / p.shape[0]) if p.dim() > 1 else 0.25
-            p.copy_(hashed(seed, tuple(p.shape), -bound, bound))
+    layer = fill_hashed(layer)
     x = hashed(1000, shape, -1, 1).requires_grad_()
     state = tuple(hashed(1001 + i, s, -1, 1).requires_grad_() for i, s in enumerate(state_shapes))
     packed = x
