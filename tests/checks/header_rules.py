@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     "io": BELOW_OPS + ["nn"],
     "models": BELOW_OPS + ["nn", "io"],
     "data": BELOW_OPS,
+    "text": BELOW_OPS + ["io", "data"],
     "metrics": BELOW_OPS,
 }
 EIGEN_HOMES = ("device/cpu/", "ops/", "tensor/eigen.hpp")
