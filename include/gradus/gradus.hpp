@@ -148,6 +148,8 @@
 #include "gradus/tensor/eigen.hpp"
 #include "gradus/tensor/print.hpp"
 #include "gradus/tensor/tensor.hpp"
+#include "gradus/text/byte_tokenizer.hpp"
+#include "gradus/text/token_windows.hpp"
 #include "gradus/train/arguments.hpp"
 #include "gradus/train/chart.hpp"
 #include "gradus/train/checkpoint.hpp"
