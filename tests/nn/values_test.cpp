@@ -3,11 +3,14 @@
 
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/mlp.hpp"
+#include "gradus/models/recurrent_language_model.hpp"
 #include "gradus/models/resnet.hpp"
 #include "gradus/models/resnet9.hpp"
+#include "gradus/models/seq2seq.hpp"
 #include "gradus/nn/dropout.hpp"
 #include "gradus/nn/embedding.hpp"
 #include "gradus/nn/layer_norm.hpp"
+#include "gradus/nn/recurrent_cells.hpp"
 #include "gradus/nn/sequential.hpp"
 #include "gradus/nn/stateless.hpp"
 #include "gradus/optim/sgd.hpp"
@@ -28,6 +31,8 @@ static_assert(
                nn::Dropout, nn::LayerNorm<float>, nn::Embedding<float>, nn::Sequential<float>>);
 static_assert(are_values<nn::Relu, nn::Gelu, nn::Silu, nn::Tanh, nn::Sigmoid, nn::Flatten, nn::MaxPool2d, nn::AvgPool2d,
                          nn::GlobalAvgPool2d, nn::GlobalMaxPool2d>);
+static_assert(are_values<nn::LSTM<float>, nn::GRU<float>, nn::RNN<double>, nn::LSTMCell<float>, nn::GRUCell<float>,
+                         nn::RNNCell<float>, models::RecurrentLanguageModel<float>, models::Seq2Seq<float>>);
 static_assert(are_values<models::Mlp<float>, models::LeNet<float>, models::ResNet9<double>, models::ResNet<float>>);
 
 template <class Model>

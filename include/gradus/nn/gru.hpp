@@ -19,6 +19,8 @@ template <Floating T>
 struct GruResult {
   Tensor<T> y;  ///< states of all steps of the last layer: (steps, n, directions * hidden)
   Tensor<T> h;  ///< last states: (layers * directions, n, hidden)
+
+  Tensor<T> state() const { return h; }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD
@@ -43,6 +45,8 @@ namespace gradus::nn::inline GRADUS_BUILD {
 /// bias_ih_l0, bias_hh_l0, _reverse behind those of the other direction.
 template <Floating T>
 struct GRU {
+  using State = Tensor<T>;
+
   GruOptions options;
   int64_t in, hidden;
   std::vector<detail::GruCell<T>> cells;  ///< layer by layer, the direction back after the one forth

@@ -16,19 +16,24 @@ struct LstmOptions {
   int64_t projection = 0;  ///< size of the states; 0: as many as hidden
 };
 
+/// Where a sequence goes on from; undefined: zeros.
+template <Floating T>
+struct LstmState {
+  Tensor<T> h = {};  ///< (layers * directions, n, out)
+  Tensor<T> c = {};  ///< (layers * directions, n, hidden)
+
+  /// The same numbers without their history: what follows sends no gradient back beyond this place.
+  LstmState detach() const { return {h.defined() ? h.detach() : h, c.defined() ? c.detach() : c}; }
+};
+
 /// What an LSTM gives: `auto [y, h, c] = lstm(x);`
 template <Floating T>
 struct LstmResult {
   Tensor<T> y;  ///< states of all steps of the last layer: (steps, n, directions * out)
   Tensor<T> h;  ///< last states: (layers * directions, n, out)
   Tensor<T> c;  ///< last cells: (layers * directions, n, hidden)
-};
 
-/// Where a sequence goes on from; undefined: zeros.
-template <Floating T>
-struct LstmState {
-  Tensor<T> h = {};  ///< (layers * directions, n, out)
-  Tensor<T> c = {};  ///< (layers * directions, n, hidden)
+  LstmState<T> state() const { return {h, c}; }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD
@@ -54,6 +59,8 @@ namespace gradus::nn::inline GRADUS_BUILD {
 /// out), bias_ih_l0, bias_hh_l0, weight_hr_l0 (out, hidden), _reverse behind those of the other direction.
 template <Floating T>
 struct LSTM {
+  using State = LstmState<T>;
+
   LstmOptions options;
   int64_t in, hidden;
   std::vector<detail::LstmCell<T>> cells;  ///< layer by layer, the direction back after the one forth

@@ -20,6 +20,8 @@ template <Floating T>
 struct RnnResult {
   Tensor<T> y;  ///< states of all steps of the last layer: (steps, n, directions * hidden)
   Tensor<T> h;  ///< last states: (layers * directions, n, hidden)
+
+  Tensor<T> state() const { return h; }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD
@@ -44,6 +46,8 @@ namespace gradus::nn::inline GRADUS_BUILD {
 /// bias_hh_l0, _reverse behind those of the other direction.
 template <Floating T>
 struct RNN {
+  using State = Tensor<T>;
+
   RnnOptions options;
   int64_t in, hidden;
   std::vector<detail::RnnCell<T>> cells;  ///< layer by layer, the direction back after the one forth
