@@ -3,9 +3,7 @@
 #include "gradus/models/lenet.hpp"
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/dropout.hpp"
-#include "gradus/nn/gru.hpp"
-#include "gradus/nn/lstm.hpp"
-#include "gradus/nn/rnn.hpp"
+#include "gradus/nn/recurrent_cells.hpp"
 #include "gradus/nn/stateless.hpp"
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/indexing/index_select.hpp"
@@ -141,15 +139,15 @@ TEST_CASE("inspect: an operator of the user's own, and layers erased in a Sequen
 
 TEST_CASE("inspect: recurrent layers multiply with every weight in each step") {
   auto x = ones<float>({7, 2, 3});
-  auto y_of = [](auto layer) {
-    return nn::Sequential<float>([layer](const Tensor<float>& input) { return layer(input).y; });
-  };
-  auto lstm = inspect(y_of(nn::LSTM<float>(3, 5, {.layers = 2, .bidirectional = true, .projection = 4})), x);
-  CHECK(row_of(lstm, "lstm").output == Shape{7, 2, 4});
+  nn::LSTM<float> both(3, 5, {.layers = 2, .bidirectional = true, .projection = 4});
+  auto lstm = inspect(both, x);
   CHECK(row_of(lstm, "lstm").multiply_adds == 14 * (20 * 3 + 20 * 4 + 4 * 5));
   CHECK(lstm.multiply_adds == 14 * 2 * (20 * 3 + 20 * 4 + 4 * 5 + 20 * 8 + 20 * 4 + 4 * 5));
-  CHECK(inspect(y_of(nn::GRU<float>(3, 5)), x).multiply_adds == 14 * (15 * 3 + 15 * 5));
-  CHECK(inspect(y_of(nn::RNN<float>(3, 5, {.bias = false})), x).multiply_adds == 14 * (5 * 3 + 5 * 5));
+  auto gru = inspect(nn::GRU<float>(3, 5), x);
+  CHECK(row_of(gru, "gru").output == Shape{7, 2, 5});
+  CHECK(gru.multiply_adds == 14 * (15 * 3 + 15 * 5));
+  CHECK(inspect(nn::RNN<float>(3, 5, {.bias = false}), x).multiply_adds == 14 * (5 * 3 + 5 * 5));
+  CHECK(inspect(nn::LSTMCell<float>(3, 5), ones<float>({2, 3})).multiply_adds == 2 * (20 * 3 + 20 * 5));
 }
 
 TEST_CASE("inspect: errors leave the model as it was") {

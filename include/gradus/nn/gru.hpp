@@ -21,6 +21,7 @@ struct GruResult {
   Tensor<T> h;  ///< last states: (layers * directions, n, hidden)
 
   Tensor<T> state() const { return h; }
+  std::array<Tensor<T>, 2> tensors() const { return {y, h}; }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD

@@ -72,10 +72,11 @@ class RecordEverything {
   std::vector<TensorRef> frozen_;
 };
 
-/// Calls f(tensor) for the tensor, or for each in a tuple, pair or array.
+/// Calls f(tensor) for the tensor, or for each in a tuple, pair or array, or in what tensors() gives.
 template <class Output, class F>
 void for_each_output(const Output& output, F&& f) {
   if constexpr (requires { output.impl(); }) f(output);
+  else if constexpr (requires { output.tensors(); }) for_each_output(output.tensors(), f);
   else std::apply([&](const auto&... part) { (for_each_output(part, f), ...); }, output);
 }
 
@@ -141,8 +142,8 @@ namespace gradus::nn::inline GRADUS_BUILD {
 
 /// Runs the model once on the samples, in eval mode and recorded, and reads what it did from the graph; the model is
 /// left as it was. Operators that no floating sample and no parameter leads to are not seen, nor are those that record
-/// nothing (argmax, comparisons). The model returns a tensor, or a tuple, pair or array of them. Throws what the model
-/// throws, and AutogradError when nothing was recorded.
+/// nothing (argmax, comparisons). The model returns a tensor, or a tuple, pair or array of them, or a struct whose
+/// tensors() gives such. Throws what the model throws, and AutogradError when nothing was recorded.
 template <class Model, Element... S>
 requires(sizeof...(S) > 0) Inspection inspect(Model&& model, const Tensor<S>&... samples) {
   static_assert(!std::is_const_v<std::remove_reference_t<Model>>,

@@ -24,6 +24,7 @@ struct LstmState {
 
   /// The same numbers without their history: what follows sends no gradient back beyond this place.
   LstmState detach() const { return {h.defined() ? h.detach() : h, c.defined() ? c.detach() : c}; }
+  std::array<Tensor<T>, 2> tensors() const { return {h, c}; }
 };
 
 /// What an LSTM gives: `auto [y, h, c] = lstm(x);`
@@ -34,6 +35,7 @@ struct LstmResult {
   Tensor<T> c;  ///< last cells: (layers * directions, n, hidden)
 
   LstmState<T> state() const { return {h, c}; }
+  std::array<Tensor<T>, 3> tensors() const { return {y, h, c}; }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD

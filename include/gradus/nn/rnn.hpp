@@ -22,6 +22,7 @@ struct RnnResult {
   Tensor<T> h;  ///< last states: (layers * directions, n, hidden)
 
   Tensor<T> state() const { return h; }
+  std::array<Tensor<T>, 2> tensors() const { return {y, h}; }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD
