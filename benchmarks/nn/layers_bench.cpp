@@ -3,7 +3,9 @@
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/conv2d.hpp"
 #include "gradus/nn/dropout.hpp"
+#include "gradus/nn/gru.hpp"
 #include "gradus/nn/linear.hpp"
+#include "gradus/nn/lstm.hpp"
 #include "gradus/nn/sequential.hpp"
 #include "gradus/nn/stateless.hpp"
 
@@ -29,6 +31,14 @@ void layer(const char* name, bench::Work work, Shape x, MakeLayer make) {
   });
 }
 
+/// The states of a recurrent layer.
+template <class Layer>
+struct States {
+  Layer layer;
+  GRADUS_FIELDS(layer)
+  Tensor<float> operator()(const Tensor<float>& x) const { return layer(x).y; }
+};
+
 const bench::AtStart layers_registered([] {
   auto products = [](double multiplications) { return bench::Work{.flop = 3 * 2 * multiplications}; };
   layer("Linear", products(128.0 * 512 * 512), {128, 512}, [] { return nn::Linear<float>(512, 512); });
@@ -39,6 +49,10 @@ const bench::AtStart layers_registered([] {
   layer("Dropout", {.bytes = 4 * bytes_of(images)}, images, [] { return nn::Dropout(0.5); });
   layer("MaxPool2d", {.bytes = 2.5 * bytes_of(images)}, images, [] { return nn::MaxPool2d{2}; });
   layer("Gelu", {.bytes = 5 * bytes_of(images)}, images, [] { return nn::Gelu{}; });
+  // 90 steps of 64 sequences; an LSTM multiplies with four matrices of each kind, a GRU with three.
+  auto recurrent = [&](double gates) { return products(90 * 64 * gates * 128 * (16 + 128)); };
+  layer("LSTM", recurrent(4), {90, 64, 16}, [] { return States<nn::LSTM<float>>{nn::LSTM<float>(16, 128)}; });
+  layer("GRU", recurrent(3), {90, 64, 16}, [] { return States<nn::GRU<float>>{nn::GRU<float>(16, 128)}; });
   // What type erasure costs: the same network of four small layers, called through Sequential.
   layer("Sequential", {}, {1, 4},
         [] { return nn::Sequential<float>(nn::Linear<float>(4, 8), nn::Relu{}, nn::Linear<float>(8, 1), nn::Tanh{}); });
