@@ -1,5 +1,6 @@
 #include "gradus/nn/lstm.hpp"
 
+#include "gradus/nn/gru.hpp"
 #include "gradus/nn/linear.hpp"
 #include "gradus/nn/summary.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
@@ -145,4 +146,25 @@ TEST_CASE("what LSTM refuses") {
         lstm(zeros<float>({4, 2, 3}), {.h = zeros<float>({2, 5})});
       },
       "LSTM: the state h is (2, 5), but must be (layers * directions, n, size) = (1, 2, 5)");
+}
+
+TEST_CASE("LSTM: where no gradient will be asked for, the gates of one step are kept at a time") {
+  manual_seed(6);
+  nn::LSTM<float> lstm(3, 16);
+  nn::GRU<float> gru(3, 16);
+  auto x = randn<float>({200, 8, 3});
+  auto peak_of = [&](auto run) {
+    auto before = memory_stats().bytes_in_use;
+    reset_peak_memory();
+    auto y = run();
+    return std::pair(y.to_vector(), memory_stats().peak_bytes - before);
+  };
+  auto check = [&](const auto& layer) {
+    auto [want, much] = peak_of([&] { return layer(x).y; });
+    auto [got, little] = peak_of([&] { return no_grad([&] { return layer(x).y; }); });
+    CHECK(got == want);
+    CHECK(2 * little < much);
+  };
+  check(lstm);
+  check(gru);
 }

@@ -96,15 +96,17 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
   auto direction = given.own();
   GruTensors<T> in = {x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
   auto s = gru_shape(in, direction);  // points to direction's lengths
-  auto gates = Tensor<T>::empty({s.steps, s.batch, 3 * s.hidden}),
-       inner = Tensor<T>::empty({s.steps, s.batch, s.hidden}), states = Tensor<T>::empty({s.steps, s.batch, s.hidden});
+  auto keep = records(in);
+  auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 3 * s.hidden}),
+       inner = Tensor<T>::empty({keep ? s.steps : 1, s.batch, s.hidden}),
+       states = Tensor<T>::empty({s.steps, s.batch, s.hidden});
   GruTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const GruTensors<T>& of) {
     return GruWeights<T>{of[2].data(), of[3].data(), readable(of[4]), readable(of[5])};
   };
   gru_forward<T>(s, dense[0].data(), dense[1].data(), weights_of(dense),
-                 {writable(gates), writable(inner), writable(states)});
+                 {writable(gates), writable(inner), writable(states), keep});
   auto y = direction.lengths.defined() ? states.clone() : states, h = select(states, 0, s.at(s.steps - 1)).clone();
   auto kept_states = saved(states.detach());  // y is an output
   clear_ended(s, writable(y));

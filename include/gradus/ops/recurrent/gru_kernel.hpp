@@ -17,9 +17,10 @@ struct GruWeights {
 /// What the forward pass leaves for the backward one.
 template <class T>
 struct GruTrace {
-  T* gates;   ///< (steps, batch, 3 hidden): r, z, n
-  T* inner;   ///< (steps, batch, hidden): what r multiplies, W_hn h + b_hn
+  T* gates;   ///< (steps, batch, 3 hidden): r, z, n; without `keep` (1, batch, 3 hidden), of the step at hand
+  T* inner;   ///< (steps, batch, hidden): what r multiplies, W_hn h + b_hn; without `keep` as the gates
   T* states;  ///< (steps, batch, hidden)
+  bool keep = true;
 };
 
 /// Gates of one row from the sums of its products, each with its biases; then the new state.
@@ -85,7 +86,8 @@ void gru_forward(const SequenceShape& s, const T* x, const T* h0, const GruWeigh
     for (int64_t k = 0; k < s.steps; ++k) {
       auto t = s.at(k);
       auto* before = k == 0 ? h0 : trace.states + s.at(k - 1) * s.batch * s.hidden;
-      auto *gates = trace.gates + t * s.batch * width, *inner = trace.inner + t * s.batch * s.hidden,
+      auto kept = trace.keep ? t * s.batch : 0;
+      auto *gates = trace.gates + kept * width, *inner = trace.inner + kept * s.hidden,
            *states = trace.states + t * s.batch * s.hidden;
       inputs.pack(x + (t * s.batch + first) * s.in);
       product_with_input(inputs, from_input.data());

@@ -110,8 +110,8 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
   const auto& p = parameters;
   LstmTensors<T> in = {x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr};
   auto s = lstm_shape(in, direction);  // points to direction's lengths
-  auto projects = p.weight_hr.defined();
-  auto gates = Tensor<T>::empty({s.steps, s.batch, 4 * s.hidden}),
+  auto projects = p.weight_hr.defined(), keep = records(in);
+  auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 4 * s.hidden}),
        cells = Tensor<T>::empty({s.steps, s.batch, s.hidden}), ready = Tensor<T>::empty({s.steps, s.batch, s.hidden});
   auto states = projects ? Tensor<T>::empty({s.steps, s.batch, s.out}) : ready;
   LstmTensors<T> dense;
@@ -120,7 +120,7 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
     return LstmWeights<T>{of[3].data(), of[4].data(), readable(of[5]), readable(of[6]), readable(of[7])};
   };
   lstm_forward<T>(s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
-                  {writable(gates), writable(cells), writable(ready), writable(states)});
+                  {writable(gates), writable(cells), writable(ready), writable(states), keep});
   auto last = s.at(s.steps - 1);
   auto y = direction.lengths.defined() ? states.clone() : states;
   auto h = select(states, 0, last).clone(), c = select(cells, 0, last).clone();

@@ -17,10 +17,11 @@ struct LstmWeights {
 /// What the forward pass leaves for the backward one.
 template <class T>
 struct LstmTrace {
-  T* gates;   ///< (steps, batch, 4 hidden): i, f, g, o
+  T* gates;   ///< (steps, batch, 4 hidden): i, f, g, o; without `keep` (1, batch, 4 hidden), of the step at hand
   T* cells;   ///< (steps, batch, hidden)
   T* ready;   ///< (steps, batch, hidden): o tanh(cell), before the projection
   T* states;  ///< (steps, batch, out); without a projection it is `ready`
+  bool keep = true;
 };
 
 /// Gates of one row from the sums of its products; then the new cell and what it shows.
@@ -86,7 +87,7 @@ void lstm_forward(const SequenceShape& s, const T* x, const T* h0, const T* c0, 
       auto t = s.at(k), before = k == 0 ? 0 : s.at(k - 1);
       auto* state = k == 0 ? h0 : trace.states + before * s.batch * s.out;
       auto* cell = k == 0 ? c0 : trace.cells + before * s.batch * s.hidden;
-      auto *gates = trace.gates + t * s.batch * width, *cells = trace.cells + t * s.batch * s.hidden,
+      auto *gates = trace.gates + (trace.keep ? t * s.batch * width : 0), *cells = trace.cells + t * s.batch * s.hidden,
            *ready = trace.ready + t * s.batch * s.hidden, *states = trace.states + t * s.batch * s.out;
       inputs.pack(x + (t * s.batch + first) * s.in);
       from_input(inputs, sums.data());

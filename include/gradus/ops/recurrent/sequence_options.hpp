@@ -1,6 +1,8 @@
 // What recurrent operators check and say alike.
 #pragma once
 
+#include <algorithm>
+
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/creation.hpp"
 
@@ -46,6 +48,13 @@ inline const int64_t* check_lengths(const char* op, const Tensor<int64_t>& lengt
     require<ValueError>(lengths(i) >= 0 && lengths(i) <= steps, op, ": length ", lengths(i), " of sequence ", i,
                         ", but there are ", steps, " steps");
   return lengths.data();
+}
+
+/// Whether the inputs' gradients will be asked for, as far as can be known.
+template <class Tensors>
+bool records(const Tensors& inputs) {
+  return grad_enabled() && std::any_of(inputs.begin(), inputs.end(),
+                                       [](const auto& input) { return input.defined() && input.requires_grad(); });
 }
 
 template <Floating T>
