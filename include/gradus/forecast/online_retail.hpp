@@ -74,17 +74,17 @@ namespace gradus::forecast::inline GRADUS_BUILD {
 inline std::pair<Panel, CleaningReport> read_online_retail(const std::string& path,
                                                            const OnlineRetailOptions& options = {}) {
   CleaningReport report;
-  data::CsvOptions csv{.types = {{"Invoice", data::ColumnType::text},
-                                 {"StockCode", data::ColumnType::text},
-                                 {"InvoiceDate", data::ColumnType::text}},
-                       .strict = false,
-                       .max_bytes = int64_t{4} << 30};
-  auto table = data::read_csv(path, csv);
-  auto columns = table.names_without();
-  auto has = [&](const char* name) { return std::find(columns.begin(), columns.end(), name) != columns.end(); };
-  auto price_name = has("Price") ? "Price" : "UnitPrice";
-  for (const char* name : {"Invoice", "StockCode", "Quantity", "InvoiceDate", price_name})
+  data::CsvOptions csv{.strict = false, .max_bytes = int64_t{4} << 30};
+  auto content = data::detail::read_csv_text(path, csv);
+  auto header = ',' + content.substr(0, content.find_first_of("\r\n")) + ',';
+  auto has = [&](const char* name) { return header.find(join(',', name, ',')) != header.npos; };
+  auto price_name = has("UnitPrice") ? "UnitPrice" : "Price";
+  for (const char* name : {"Invoice", "StockCode", "Quantity", "InvoiceDate", price_name}) {
     require<FormatError>(has(name), "read_online_retail: ", path, " has no column ", name);
+    auto number = name == price_name || std::string_view(name) == "Quantity";
+    csv.types.emplace_back(name, number ? data::ColumnType::float64 : data::ColumnType::text);
+  }
+  auto table = data::detail::CsvReader(content, csv, "read_online_retail: " + path).read();
   auto invoices = table.text("Invoice"), codes = table.text("StockCode"), dates = table.text("InvoiceDate");
   auto quantities = table.numbers<double>("Quantity"), prices = table.numbers<double>(price_name);
   report.lines = table.rows();
