@@ -53,6 +53,7 @@
 #include "gradus/metrics/mean.hpp"
 #include "gradus/models/generate.hpp"
 #include "gradus/models/gpt.hpp"
+#include "gradus/models/gru_forecaster.hpp"
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/llama.hpp"
 #include "gradus/models/lstm_forecaster.hpp"

@@ -1,4 +1,5 @@
 // Recurrent models train as in PyTorch: the first losses from the same weights and batches.
+#include "gradus/models/gru_forecaster.hpp"
 #include "gradus/models/lstm_forecaster.hpp"
 #include "gradus/models/recurrent_language_model.hpp"
 #include "gradus/models/seq2seq.hpp"
@@ -92,15 +93,6 @@ using namespace gradus;
 
 namespace {
 
-template <Floating T>
-struct GruForecaster {
-  nn::GRU<T> gru{5, 12, {.layers = 2, .batch_first = true}};
-  nn::Linear<T> output{12, 4};
-  GRADUS_FIELDS(gru, output)
-
-  Tensor<T> operator()(const Tensor<T>& x) const { return output(select(gru(x).h, 0, -1)); }  // (n, steps, 5) -> (n, 4)
-};
-
 Tensor<int64_t> ids(int64_t seed, const Shape& shape, int64_t count) {
   return reshape(test::hashed_labels(static_cast<uint32_t>(seed), shape.numel(), count), shape);
 }
@@ -161,8 +153,8 @@ TEST_CASE("LSTM and GRU forecasters have PyTorch's first 20 losses") {
   check_first_losses<double>("LSTM forecaster", models::LstmForecaster<double>(5, 4, {.hidden = 12}), loss, 1e-11);
   check_first_losses<float>("LSTM forecaster in float", models::LstmForecaster<float>(5, 4, {.hidden = 12}), loss,
                             1e-4);
-  check_first_losses<double>("GRU forecaster", GruForecaster<double>(), loss, 1e-11);
-  check_first_losses<float>("GRU forecaster in float", GruForecaster<float>(), loss, 1e-4);
+  check_first_losses<double>("GRU forecaster", models::GruForecaster<double>(5, 4, {.hidden = 12}), loss, 1e-11);
+  check_first_losses<float>("GRU forecaster in float", models::GruForecaster<float>(5, 4, {.hidden = 12}), loss, 1e-4);
 }
 
 TEST_CASE("recurrent language models have PyTorch's first 20 losses") {
