@@ -109,18 +109,19 @@ GRADUS_INLINE void transpose_registers(P (&row)[N]) {
   }
 }
 
-/// N numbers anywhere in memory.
+/// N numbers in a register, and anywhere in memory.
 template <class C, int N>
 struct VectorOf {
-  typedef C type __attribute__((vector_size(N * sizeof(C)), aligned(alignof(C)), may_alias));
+  typedef C type __attribute__((vector_size(N * sizeof(C))));
+  typedef C in_memory __attribute__((vector_size(N * sizeof(C)), aligned(alignof(C)), may_alias));
 };
 
 /// A square of N rows, read from `rows[i] + offset` and written transposed; only the first `count` of its columns are
 /// written.
 template <class C, int N = GemmTile<C>::lanes>
 inline void transpose_rows(const C* const* rows, int64_t offset, C* to, int64_t to_ld, int64_t count) {
-  using V = typename VectorOf<C, N>::type;
-  V block[N];
+  using V = typename VectorOf<C, N>::in_memory;
+  typename VectorOf<C, N>::type block[N];
   GRADUS_UNROLL
   for (int i = 0; i < N; ++i) block[i] = *reinterpret_cast<const V*>(rows[i] + offset);
   transpose_registers<N / 2>(block);
