@@ -250,6 +250,185 @@ class Llama(nn.Module):
         return self.lm_head(self.model.norm(x))
 
 
+class SelfAttention(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x, heads, mask=None):
+        q, k, v = (f(x).unflatten(2, (heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
+        return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+
+
+class Dense(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.dense = nn.Linear(a, b)
+
+    def forward(self, x):
+        return self.dense(x)
+
+
+class BertAddNorm(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.dense, self.LayerNorm = nn.Linear(a, b), nn.LayerNorm(b, 1e-12)
+
+    def forward(self, x, around):
+        return self.LayerNorm(around + self.dense(x))
+
+
+class BertLayer(nn.Module):
+    def __init__(self, width, heads, hidden):
+        super().__init__()
+        self.heads, self.attention = heads, nn.Module()
+        self.attention.self, self.attention.output = SelfAttention(width), BertAddNorm(width, width)
+        self.intermediate, self.output = Dense(width, hidden), BertAddNorm(hidden, width)
+
+    def forward(self, x, mask):
+        y = self.attention.output(self.attention.self(x, self.heads, mask), x)
+        return self.output(F.gelu(self.intermediate(y)), y)
+
+
+class Bert(nn.Module):
+    """Hugging Face's BertModel with its pooler, without dropout."""
+
+    def __init__(self, vocabulary, context, layers, heads, width, hidden):
+        super().__init__()
+        self.embeddings, self.encoder = nn.Module(), nn.Module()
+        self.embeddings.word_embeddings = nn.Embedding(vocabulary, width)
+        self.embeddings.position_embeddings = nn.Embedding(context, width)
+        self.embeddings.token_type_embeddings = nn.Embedding(2, width)
+        self.embeddings.LayerNorm = nn.LayerNorm(width, 1e-12)
+        self.encoder.layer = nn.ModuleList(BertLayer(width, heads, hidden) for _ in range(layers))
+        self.pooler = Dense(width, width)
+
+    def forward(self, ids, seen, types):
+        e = self.embeddings
+        x = e.word_embeddings(ids) + e.token_type_embeddings(types) + e.position_embeddings.weight[: ids.shape[1]]
+        x = e.LayerNorm(x)
+        for layer in self.encoder.layer:
+            x = layer(x, seen[:, None, None, :])
+        return x, torch.tanh(self.pooler(x[:, 0]))
+
+
+class BertClassifier(nn.Module):
+    def __init__(self, classes, *sizes):
+        super().__init__()
+        self.bert, self.classifier = Bert(*sizes), nn.Linear(sizes[4], classes)
+
+    def forward(self, ids, seen, types):
+        return self.classifier(self.bert(ids, seen, types)[1])
+
+
+class VitLayer(nn.Module):
+    def __init__(self, width, heads, hidden):
+        super().__init__()
+        self.heads, self.attention = heads, nn.Module()
+        self.attention.attention, self.attention.output = SelfAttention(width), Dense(width, width)
+        self.intermediate, self.output = Dense(width, hidden), Dense(hidden, width)
+        self.layernorm_before, self.layernorm_after = nn.LayerNorm(width, 1e-12), nn.LayerNorm(width, 1e-12)
+
+    def forward(self, x):
+        x = x + self.attention.output(self.attention.attention(self.layernorm_before(x), self.heads))
+        return x + self.output(F.gelu(self.intermediate(self.layernorm_after(x))))
+
+
+class Vit(nn.Module):
+    """Hugging Face's ViTForImageClassification."""
+
+    def __init__(self, image, patch, classes, layers, heads, width, hidden):
+        super().__init__()
+        self.vit = nn.Module()
+        self.vit.embeddings = nn.Module()
+        self.vit.embeddings.cls_token = nn.Parameter(torch.randn(1, 1, width))
+        self.vit.embeddings.position_embeddings = nn.Parameter(torch.randn(1, (image // patch) ** 2 + 1, width))
+        self.vit.embeddings.patch_embeddings = nn.Module()
+        self.vit.embeddings.patch_embeddings.projection = nn.Conv2d(3, width, patch, patch)
+        self.vit.encoder = nn.Module()
+        self.vit.encoder.layer = nn.ModuleList(VitLayer(width, heads, hidden) for _ in range(layers))
+        self.vit.layernorm = nn.LayerNorm(width, 1e-12)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, images):
+        e = self.vit.embeddings
+        x = e.patch_embeddings.projection(images).flatten(2).transpose(1, 2)
+        x = torch.cat([e.cls_token.expand(len(x), -1, -1), x], 1) + e.position_embeddings
+        for layer in self.vit.encoder.layer:
+            x = layer(x)
+        return self.classifier(self.vit.layernorm(x)[:, 0])
+
+
+class ConvNormRelu6(nn.Sequential):
+    def __init__(self, a, b, kernel, stride, groups=1):
+        super().__init__(nn.Conv2d(a, b, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(b),
+                         nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, a, b, stride, expansion):
+        super().__init__()
+        wide, self.adds = a * expansion, stride == 1 and a == b
+        parts = [] if expansion == 1 else [ConvNormRelu6(a, wide, 1, 1)]
+        parts += [ConvNormRelu6(wide, wide, 3, stride, wide), nn.Conv2d(wide, b, 1, bias=False), nn.BatchNorm2d(b)]
+        self.conv = nn.Sequential(*parts)
+
+    def forward(self, x):
+        return x + self.conv(x) if self.adds else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """torchvision's, without dropout."""
+
+    def __init__(self, width=1.0, classes=1000):
+        super().__init__()
+
+        def eighths(x):
+            rounded = max(8, int(x + 4) // 8 * 8)
+            return rounded + 8 if rounded < 0.9 * x else rounded
+
+        a, last = eighths(32 * width), eighths(1280 * max(1.0, width))
+        parts = [ConvNormRelu6(3, a, 3, 2)]
+        for expansion, channels, blocks, stride in [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2),
+                                                    (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]:
+            for i in range(blocks):
+                parts.append(InvertedResidual(a, eighths(channels * width), stride if i == 0 else 1, expansion))
+                a = eighths(channels * width)
+        self.features = nn.Sequential(*parts, ConvNormRelu6(a, last, 1, 1))
+        self.classifier = nn.Sequential(nn.Dropout(0.0), nn.Linear(last, classes))
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+class TemporalBlock(nn.Module):
+    def __init__(self, a, b, kernel, dilation):
+        super().__init__()
+        self.behind = (kernel - 1) * dilation
+        self.conv1, self.conv2 = nn.Conv1d(a, b, kernel, 1, 0, dilation), nn.Conv1d(b, b, kernel, 1, 0, dilation)
+        if a != b:
+            self.downsample = nn.Conv1d(a, b, 1)
+
+    def forward(self, x):
+        y = F.relu(self.conv1(F.pad(x, (self.behind, 0))))
+        y = F.relu(self.conv2(F.pad(y, (self.behind, 0))))
+        return F.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x))
+
+
+class Tcn(nn.Module):
+    def __init__(self, a, horizon, channels, kernel):
+        super().__init__()
+        sizes = [a, *channels]
+        self.network = nn.ModuleList(TemporalBlock(a, b, kernel, 2**i) for i, (a, b) in enumerate(zip(sizes, channels)))
+        self.output = nn.Linear(channels[-1], horizon)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)
+        for block in self.network:
+            x = block(x)
+        return self.output(x[:, :, -1])
+
+
 def token_loss(logits, labels):
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "gradus/autograd/recompute.hpp"
+#include "gradus/models/transformer_parts.hpp"
 #include "gradus/nn/embedding.hpp"
 #include "gradus/nn/key_value_cache.hpp"
 #include "gradus/nn/layer_norm.hpp"
@@ -27,15 +28,6 @@ struct GptOptions {
 }  // namespace gradus::models::inline GRADUS_BUILD
 
 namespace gradus::models::detail::inline GRADUS_BUILD {
-
-/// A dense layer that starts normal with this deviation and a bias of 0.
-template <Floating T>
-nn::Linear<T> normal_linear(int64_t in, int64_t out, double deviation, bool bias = true) {
-  nn::Linear<T> layer(in, out, {.bias = bias});
-  layer.weight = Parameter<T>(nn::init::normal<T>({out, in}, deviation));
-  if (bias) layer.bias = Parameter<T>(zeros<T>({out}));
-  return layer;
-}
 
 template <Floating T>
 nn::Embedding<T> normal_embedding(int64_t count, int64_t size, double deviation) {
