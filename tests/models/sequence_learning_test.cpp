@@ -15,17 +15,17 @@ using namespace gradus;
 
 namespace {
 
-constexpr int64_t begin = 1, end = 2, first_letter = 3, letters = 6, word = 5;
+constexpr int64_t begin_token = 1, end_token = 2, first_letter = 3, letter_count = 6, word_length = 5;
 
 struct Words {
-  Tensor<int64_t> source, target;  ///< (n, word), and reversed between begin and end: (n, word + 2)
+  Tensor<int64_t> source, target;  ///< (n, word_length), and reversed between begin and end: (n, word_length + 2)
 };
 
 Words random_words(int64_t n) {
-  auto source = randint<int64_t>(first_letter, first_letter + letters, {n, word});
-  std::vector<Tensor<int64_t>> columns = {full<int64_t>({n}, begin)};
-  for (int64_t i = word - 1; i >= 0; --i) columns.push_back(select(source, 1, i));
-  columns.push_back(full<int64_t>({n}, end));
+  auto source = randint<int64_t>(first_letter, first_letter + letter_count, {n, word_length});
+  std::vector<Tensor<int64_t>> columns = {full<int64_t>({n}, begin_token)};
+  for (int64_t i = word_length - 1; i >= 0; --i) columns.push_back(select(source, 1, i));
+  columns.push_back(full<int64_t>({n}, end_token));
   return {source, stack(columns, 1)};
 }
 
@@ -34,7 +34,7 @@ Tensor<float> word_loss(const Tensor<float>& logits, const Tensor<int64_t>& toke
 }
 
 /// 0 1 2 0 1 3 0 1 2 ...: what follows 1 depends on what stood three places before.
-Tensor<int64_t> pattern(int64_t n) {
+Tensor<int64_t> pattern_text(int64_t n) {
   auto result = Tensor<int64_t>::empty({1, n});
   for (int64_t i = 0; i < n; ++i) result.set({0, i}, std::array{0, 1, 2, 0, 1, 3}[static_cast<size_t>(i % 6)]);
   return result;
@@ -43,7 +43,7 @@ Tensor<int64_t> pattern(int64_t n) {
 template <class Model>
 void check_learns_pattern(Model model) {
   optim::AdamW adam(model, {.lr = 2e-2});
-  auto text = pattern(49);
+  auto text = pattern_text(49);
   float loss_now = 0;
   for (int epoch = 0; epoch < 60; ++epoch) {
     typename Model::State state;
@@ -73,20 +73,21 @@ void check_learns_pattern(Model model) {
 
 TEST_CASE("a seq2seq model learns to write words backwards, the same every time") {
   manual_seed(1);
-  models::Seq2Seq<float> model(first_letter + letters, first_letter + letters, {.embedding = 16, .hidden = 32});
+  models::Seq2Seq<float> model(first_letter + letter_count, first_letter + letter_count,
+                               {.embedding = 16, .hidden = 32});
   optim::AdamW adam(model, {.lr = 1e-2});
   for (int step = 0; step < 150; ++step) {
     auto [source, target] = random_words(64);
-    auto loss = word_loss(model(source, slice(target, 1, 0, word + 1)), slice(target, 1, 1, word + 2));
+    auto loss = word_loss(model(source, slice(target, 1, 0, word_length + 1)), slice(target, 1, 1, word_length + 2));
     loss.backward();
     adam.step();
     adam.zero_grad();
   }
   eval(model);
   auto [source, target] = random_words(100);
-  auto written = model.greedy(source, {.begin = begin, .end = end, .max_steps = 10});
-  CHECK(written.shape() == Shape{100, word + 1});
-  auto right = written == slice(target, 1, 1, word + 2);
+  auto written = model.greedy(source, {.begin = begin_token, .end = end_token, .max_steps = 10});
+  CHECK(written.shape() == Shape{100, word_length + 1});
+  auto right = written == slice(target, 1, 1, word_length + 2);
   auto flags = right.to_vector();
   CHECK(std::count(flags.begin(), flags.end(), true) >= 595);
 }

@@ -93,12 +93,12 @@ using namespace gradus;
 
 namespace {
 
-Tensor<int64_t> ids(int64_t seed, const Shape& shape, int64_t count) {
+Tensor<int64_t> hashed_token_ids(int64_t seed, const Shape& shape, int64_t count) {
   return reshape(test::hashed_labels(static_cast<uint32_t>(seed), shape.numel(), count), shape);
 }
 
 template <Floating T>
-Tensor<T> token_loss(const Tensor<T>& logits, const Tensor<int64_t>& tokens) {
+Tensor<T> sequence_loss(const Tensor<T>& logits, const Tensor<int64_t>& tokens) {
   return cross_entropy(flatten(logits, 0, 1), flatten(tokens, 0));
 }
 
@@ -111,15 +111,15 @@ auto forecast_loss(const Model& model, int64_t step) {
 
 template <class Model>
 auto next_token_loss(const Model& model, int64_t step) {
-  auto tokens = ids(1000 + step, {4, 13}, 31);
-  return token_loss(model(slice(tokens, 1, 0, 12)), slice(tokens, 1, 1, 13));
+  auto tokens = hashed_token_ids(1000 + step, {4, 13}, 31);
+  return sequence_loss(model(slice(tokens, 1, 0, 12)), slice(tokens, 1, 1, 13));
 }
 
 template <class Model>
 auto translation_loss(const Model& model, int64_t step) {
-  auto target = ids(2000 + step, {4, 7}, 13);
-  auto logits = model(ids(1000 + step, {4, 6}, 11), slice(target, 1, 0, 6), tensor<int64_t>({6, 2, 4, 1}));
-  return token_loss(logits, slice(target, 1, 1, 7));
+  auto target = hashed_token_ids(2000 + step, {4, 7}, 13);
+  auto logits = model(hashed_token_ids(1000 + step, {4, 6}, 11), slice(target, 1, 0, 6), tensor<int64_t>({6, 2, 4, 1}));
+  return sequence_loss(logits, slice(target, 1, 1, 7));
 }
 
 /// 20 steps of AdamW on four batches in turn have PyTorch's losses.

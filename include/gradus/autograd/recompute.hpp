@@ -61,12 +61,12 @@ struct RecomputedNode final : GraphNode {
       return f(again);
     }();
     std::vector<Target> targets;
-    std::vector<size_t> wanted;
+    std::vector<size_t> places;
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i].node || !inputs[i].node->wanted) continue;
       if (i == 0) targets.push_back({again.impl()->node, again.impl()->output, {}});
       else targets.push_back({inputs[i].node, inputs[i].output, {}});
-      wanted.push_back(i);
+      places.push_back(i);
     }
     auto seen = want_targets({y.impl()->node}, targets);
     {
@@ -75,7 +75,7 @@ struct RecomputedNode final : GraphNode {
       inner.run();
     }
     want_all(seen);
-    for (size_t i = 0; i < wanted.size(); ++i) walk.deliver(inputs[wanted[i]], std::move(targets[i].gradient));
+    for (size_t i = 0; i < places.size(); ++i) walk.deliver(inputs[places[i]], std::move(targets[i].gradient));
   }
   void release() override {
     x = {};
