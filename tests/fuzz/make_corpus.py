@@ -77,3 +77,12 @@ write("metrics", "records", '{"step":1,"epoch":1,"seconds":0.5,"loss":2.5}\n{"st
 write("metrics", "cut", '{"step":1,"epoch":1,"seconds":0.5,"loss":2.5}\n{"step":2,"ep')
 write("metrics", "not_a_record", '{"step":1,"epoch":1,"seconds":0.5}\n[1]\n')
 write("metrics", "infinite", '{"step":1,"epoch":0,"seconds":0.0,"a":"Infinity","b":"-Infinity","c":"oops"}\n')
+
+# Made by PyTorch and NumPy, see tests/io/weights_test.cpp.
+files = corpus.parent.parent / "data_files" / "weights"
+for name in ["nested.pt", "state_dict.pth", "evil.pt", "old.pt", "stored.npz", "packed.npz", "array.npy", "objects.npy"]:
+    write("weights", name.replace(".", "_"), (files / name).read_bytes())
+
+write("tokens", "two_bytes", b"GRATOK01" + struct.pack("<QQQ", 2, 300, 3) + struct.pack("<3H", 1, 299, 5))
+write("tokens", "four_bytes", b"GRATOK01" + struct.pack("<QQQ", 4, 70000, 2) + struct.pack("<2I", 1, 69999))
+write("tokens", "too_many", b"GRATOK01" + struct.pack("<QQQ", 2, 300, 2**63) + b"\1\0")

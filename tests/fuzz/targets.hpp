@@ -9,8 +9,11 @@
 
 #include "gradus/data/csv.hpp"
 #include "gradus/data/idx.hpp"
+#include "gradus/io/npz.hpp"
 #include "gradus/io/safetensors.hpp"
+#include "gradus/io/weights.hpp"
 #include "gradus/io/write_safetensors.hpp"
+#include "gradus/text/token_windows.hpp"
 #include "gradus/train/checkpoint.hpp"
 #include "gradus/train/metrics_log.hpp"
 #include "tests/io/temporary_folder.hpp"
@@ -126,6 +129,34 @@ inline void safetensors(std::string_view bytes) {
   }
 }
 
+/// PyTorch's and NumPy's files.
+inline void weights(std::string_view bytes) {
+  auto path = written("x.pt", bytes), again = folder() / "again.npz";
+  io::Weights file;
+  if (!succeeds([&] { file = io::Weights(path); })) return;
+  std::vector<io::SafeTensorsEntry> entries;
+  for (const auto& name : file.names()) {
+    must(file.shape(name).numel() <= 1 << 20, "no tensor has more elements than such small files hold");
+    succeeds([&] { entries.emplace_back(name, file.get_as<float>(name)); });
+    succeeds([&] { file.get_as<int64_t>(name); });
+  }
+  if (!succeeds([&] { io::save_npz(again, entries); })) return;
+  io::Weights back(again);
+  for (const auto& entry : entries)
+    must(back.shape(entry.name) == entry.impl->shape, "a tensor that was read and written keeps its shape");
+}
+
+inline void tokens(std::string_view bytes) {
+  auto path = written("x.tokens", bytes);
+  succeeds([&] {
+    text::TokenFile file(path);
+    must(file.size() * 2 <= static_cast<int64_t>(bytes.size()), "no more tokens than bytes");
+    std::vector<int64_t> ids(static_cast<size_t>(file.size()));
+    file.read(0, file.size(), ids.data());
+    for (auto id : ids) must(id >= 0 && id < file.vocabulary(), "every token is in the vocabulary");
+  });
+}
+
 /// A run as small as can be.
 struct Run {
   struct Model {
@@ -196,6 +227,8 @@ inline const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"csv", fuzz::csv},
                                                   {"json", fuzz::json},
                                                   {"safetensors", fuzz::safetensors},
+                                                  {"weights", fuzz::weights},
+                                                  {"tokens", fuzz::tokens},
                                                   {"run_files", fuzz::run_files},
                                                   {"metrics", fuzz::metrics}};
   return targets;

@@ -39,9 +39,10 @@ GRADUS_COLD inline void list_names(std::string& text, std::string_view title, co
   if (names.size() > shown) text += join(" and ", names.size() - shown, " more");
 }
 
-GRADUS_COLD inline LoadReport load_tensors(const SafeTensors& file, const std::string& model_name,
-                                           const std::vector<gradus::detail::NamedImpl>& targets,
-                                           const LoadOptions& options) {
+/// File is SafeTensors, or Weights.
+template <class File>
+GRADUS_COLD LoadReport load_tensors(const File& file, const std::string& model_name,
+                                    const std::vector<gradus::detail::NamedImpl>& targets, const LoadOptions& options) {
   LoadReport report;
   std::vector<std::string> mismatched;
   auto unused = file.names();
@@ -51,10 +52,9 @@ GRADUS_COLD inline LoadReport load_tensors(const SafeTensors& file, const std::s
       continue;
     }
     unused.erase(std::lower_bound(unused.begin(), unused.end(), name));
-    const auto& info = file.info(name);
-    if (info.shape == impl->shape && converts(*info.dtype, safetensors_type(impl->dtype))) continue;
-    mismatched.push_back(join("\n    ", name, ": ", info.dtype->name, " ", info.shape, " in the file, ", impl->dtype,
-                              " ", impl->shape, " in the model"));
+    if (file.shape(name) == impl->shape && file.converts(name, impl->dtype)) continue;
+    mismatched.push_back(join("\n    ", name, ": ", file.dtype(name), " ", file.shape(name), " in the file, ",
+                              impl->dtype, " ", impl->shape, " in the model"));
   }
   report.unexpected = std::move(unused);
   if (!mismatched.empty() || (options.strict && !(report.missing.empty() && report.unexpected.empty()))) {

@@ -61,6 +61,11 @@ class SafeTensors {
   const Shape& shape(const std::string& name) const { return info(name).shape; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
+  /// Internal: whether read_as() would convert it.
+  bool converts(const std::string& name, DType dtype) const {
+    return detail::converts(*info(name).dtype, detail::safetensors_type(dtype));
+  }
+
   /// The tensor as it was stored. TypeError when its elements are not T.
   template <Element T>
   Tensor<T> get(const std::string& name) const {
