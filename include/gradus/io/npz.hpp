@@ -43,7 +43,7 @@ inline std::string npy_header(DType dtype, const Shape& shape) {
 }
 
 inline void put_number(std::string& to, uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i) to += static_cast<char>(value >> 8 * i & 0xff);
+  for (int i = 0; i < bytes; ++i, value >>= 8) to += static_cast<char>(value & 0xff);
 }
 
 }  // namespace gradus::io::detail::inline GRADUS_BUILD
