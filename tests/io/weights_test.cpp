@@ -188,6 +188,18 @@ TEST_CASE("zip archives that deceive") {
                                  path + ", a.npy: an array of shape (2, 9) and type F32 has 24 bytes");
 }
 
+#ifdef GRADUS_HAS_ZLIB
+TEST_CASE("a member that promises more than it can unpack to") {
+  test::TemporaryFolder folder;
+  auto bytes = test::read_bytes(weight_files + "packed.npz"), path = folder / "x.npz";
+  auto directory = bytes.find("PK\1\2");
+  bytes.replace(directory + 24, 4, "\xff\xff\xff\x7f");
+  test::write_bytes(path, bytes);
+  test::check_error<FormatError>([&] { io::Weights weights(path); },
+                                 path + ": a member that would unpack to 2147483647 bytes from 87");
+}
+#endif
+
 TEST_CASE("pickles that deceive") {
   refuses_pickle("", "it ends in the middle of an object");
   refuses_pickle("\x80\x07N.", "a protocol newer than 5");
