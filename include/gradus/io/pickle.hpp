@@ -31,6 +31,14 @@ class Pickle {
  public:
   GRADUS_COLD Pickle(std::string_view bytes, const std::string& source) : bytes_(bytes), source_(source) { run(); }
   const PickleNode& value() const { return *result_; }
+  /// How many bytes it took.
+  size_t size() const { return at_; }
+  template <class F>
+  void each_storage(F&& f) const {
+    for (const auto& node : nodes_) {
+      if (node->kind == PickleNode::Kind::storage) f(*node);
+    }
+  }
 
  private:
   using Kind = PickleNode::Kind;
@@ -161,7 +169,7 @@ class Pickle {
       check(!given.empty() && given[0]->kind == Kind::tensor, "a parameter of something else than a tensor");
       return push(given[0]);
     }
-    check(name == "torch._utils _rebuild_tensor_v2", "it calls ", name);
+    check(name.starts_with("torch._utils _rebuild_tensor"), "it calls ", name);
     check(given.size() >= 4 && given[0]->kind == Kind::storage && given[1]->kind == Kind::integer &&
               given[2]->kind == Kind::tuple && given[3]->kind == Kind::tuple &&
               given[2]->items.size() == given[3]->items.size(),
@@ -178,13 +186,14 @@ class Pickle {
     push(tensor);
   }
 
-  /// ('storage', type, key, location, count)
+  /// ('storage', type, key, location, count), and in old files what part of another storage it is: none
   void persistent() {
     auto* id = pop();
-    check(id->kind == Kind::tuple && id->items.size() == 5 && id->items[0]->kind == Kind::string &&
-              id->items[0]->text == "storage" && id->items[1]->kind == Kind::global &&
-              id->items[1]->text.ends_with("Storage") && id->items[2]->kind == Kind::string &&
-              id->items[4]->kind == Kind::integer,
+    check(id->kind == Kind::tuple &&
+              (id->items.size() == 5 || (id->items.size() == 6 && id->items[5]->kind == Kind::none)) &&
+              id->items[0]->kind == Kind::string && id->items[0]->text == "storage" &&
+              id->items[1]->kind == Kind::global && id->items[1]->text.ends_with("Storage") &&
+              id->items[2]->kind == Kind::string && id->items[4]->kind == Kind::integer,
           "it refers to something else than a storage");
     auto* storage = make(Kind::storage);
     storage->items = {id->items[1]};

@@ -64,31 +64,27 @@ inline const SafeTensorsType* type_named(std::string_view name) {
   return nullptr;
 }
 
-/// The tensors of a PyTorch file, with names joined by dots.
+/// The numbers that tensors of a PyTorch file are views of.
+struct TorchStorage {
+  int64_t bytes = 0;
+  std::function<void(void*, int64_t, int64_t)> read;  ///< (to, first byte, count)
+};
+
+/// The tensors of an object that PyTorch saved, with names joined by dots.
 class TorchTensors {
  public:
-  GRADUS_COLD TorchTensors(std::shared_ptr<const ZipArchive> archive, std::map<std::string, WeightEntry>& to)
-      : archive_(std::move(archive)), to_(to) {
-    std::string pickle;
-    for (const auto& [name, member] : archive_->members()) {
-      if (!name.ends_with("/data.pkl")) continue;
-      prefix_ = name.substr(0, name.size() - 8);
-      pickle = archive_->read_all(member, int64_t{1} << 28);
-      break;
-    }
-    require<FormatError>(!prefix_.empty(), archive_->path(), ": a zip archive, but neither of PyTorch nor of NumPy");
-    if (const auto* order = archive_->find(prefix_ + "byteorder"))
-      require<FormatError>(archive_->read_all(*order, 64) == "little", archive_->path(),
-                           ": written by a big-endian machine");
-    Pickle object(pickle, archive_->path());
-    add("", object.value(), 0);
+  /// find(key) gives a storage, one without `read` when there is none.
+  GRADUS_COLD TorchTensors(const PickleNode& object, const std::string& path,
+                           std::function<TorchStorage(const std::string&)> find, std::map<std::string, WeightEntry>& to)
+      : path_(path), find_(std::move(find)), to_(to) {
+    add("", object, 0);
   }
 
  private:
   void add(const std::string& name, const PickleNode& node, int depth) {
     using Kind = PickleNode::Kind;
-    require<FormatError>(depth < 32, archive_->path(), ": objects within objects, more than 32 deep");
-    require<FormatError>(++visited_ < 4'000'000, archive_->path(), ": more than 4,000,000 objects");
+    require<FormatError>(depth < 32, path_, ": objects within objects, more than 32 deep");
+    require<FormatError>(++visited_ < 4'000'000, path_, ": more than 4,000,000 objects");
     auto inner = [&](std::string_view key) { return name.empty() ? std::string(key) : join(name, '.', key); };
     if (node.kind == Kind::dict) {
       for (size_t i = 0; i + 1 < node.items.size(); i += 2) {
@@ -109,22 +105,22 @@ class TorchTensors {
         {"torch BFloat16Storage", "BF16"}, {"torch LongStorage", "I64"},   {"torch IntStorage", "I32"},
         {"torch ShortStorage", "I16"},     {"torch CharStorage", "I8"},    {"torch ByteStorage", "U8"},
         {"torch BoolStorage", "BOOL"}};
-    const auto& storage = *node.items[0];
+    const auto& key = *node.items[0];
     WeightEntry entry;
     for (const auto& [stored, type] : storages) {
-      if (storage.items[0]->text == stored) entry.type = type_named(type);
+      if (key.items[0]->text == stored) entry.type = type_named(type);
     }
-    auto fail = [&](const auto&... parts) {
-      gradus::detail::fail<FormatError>({archive_->path(), ": tensor '", name, "': ", join(parts...)});
+    auto check = [&](bool holds, const auto&... parts) {
+      require<FormatError>(holds, path_, ": tensor '", name, "': ", parts...);
     };
-    if (entry.type == nullptr) fail("a storage of ", storage.items[0]->text);
-    const auto* member = archive_->find(join(prefix_, "data/", storage.text));
-    if (member == nullptr) fail("its storage '", storage.text, "' is not in the archive");
-    if (member->deflated || storage.integer < 0 || member->size / entry.type->bytes != storage.integer ||
-        member->size % entry.type->bytes != 0)
-      fail("its storage '", storage.text, "' has ", member->size, " bytes for ", storage.integer, " elements of ",
-           entry.type->name);
-    if (node.sizes.size() > static_cast<size_t>(Shape::max_rank)) fail("it has ", node.sizes.size(), " axes");
+    check(entry.type != nullptr, "a storage of ", key.items[0]->text);
+    auto storage = find_(key.text);
+    check(static_cast<bool>(storage.read), "its storage '", key.text, "' is not in the file");
+    check(
+        key.integer >= 0 && storage.bytes / entry.type->bytes == key.integer && storage.bytes % entry.type->bytes == 0,
+        "its storage '", key.text, "' has ", storage.bytes, " bytes for ", key.integer, " elements of ",
+        entry.type->name);
+    check(node.sizes.size() <= static_cast<size_t>(Shape::max_rank), "it has ", node.sizes.size(), " axes");
     int64_t count = 1, last = node.integer;
     auto fits = node.integer >= 0;
     for (size_t i = 0; i < node.sizes.size() && fits; ++i) {
@@ -134,23 +130,102 @@ class TorchTensors {
                                              !__builtin_add_overflow(last, reach, &last)));
       entry.shape.push_back(node.sizes[i]);
     }
-    if (!fits || (count > 0 && last >= storage.integer) || count > storage.integer)
-      fail("its sizes and strides reach beyond the ", storage.integer, " elements of its storage");
-    entry.read = [archive = archive_, member = *member, type = entry.type, shape = entry.shape, strides = node.strides,
-                  offset = node.integer](DType dtype) {
-      return read_strided(
-          *type, shape, strides, offset,
-          [&](void* to, int64_t first, int64_t bytes) { archive->read(member, to, bytes, first); }, dtype);
-    };
-    require<FormatError>(to_.emplace(name, std::move(entry)).second, archive_->path(), ": tensor '", name,
-                         "' is there twice");
+    check(fits && (count == 0 || last < key.integer) && count <= key.integer, "its sizes and strides reach beyond the ",
+          key.integer, " elements of its storage");
+    entry.read = [storage, type = entry.type, shape = entry.shape, strides = node.strides, offset = node.integer](
+                     DType dtype) { return read_strided(*type, shape, strides, offset, storage.read, dtype); };
+    require<FormatError>(to_.emplace(name, std::move(entry)).second, path_, ": tensor '", name, "' is there twice");
   }
 
-  std::shared_ptr<const ZipArchive> archive_;
+  std::string path_;
+  std::function<TorchStorage(const std::string&)> find_;
   std::map<std::string, WeightEntry>& to_;
-  std::string prefix_;
   int64_t visited_ = 0;
 };
+
+/// PyTorch's zip form.
+GRADUS_COLD inline void read_torch_zip(const std::shared_ptr<const ZipArchive>& archive,
+                                       std::map<std::string, WeightEntry>& to) {
+  std::string prefix, pickle;
+  for (const auto& [name, member] : archive->members()) {
+    if (!name.ends_with("/data.pkl")) continue;
+    prefix = name.substr(0, name.size() - 8);
+    pickle = archive->read_all(member, int64_t{1} << 28);
+    break;
+  }
+  require<FormatError>(!prefix.empty(), archive->path(), ": a zip archive, but neither of PyTorch nor of NumPy");
+  if (const auto* order = archive->find(prefix + "byteorder"))
+    require<FormatError>(archive->read_all(*order, 64) == "little", archive->path(),
+                         ": written by a big-endian machine");
+  Pickle object(pickle, archive->path());
+  auto find = [&](const std::string& key) -> TorchStorage {
+    const auto* member = archive->find(join(prefix, "data/", key));
+    if (member == nullptr || member->deflated) return {};
+    return {member->size, [archive, member = *member](void* bytes, int64_t first, int64_t count) {
+              archive->read(member, bytes, count, first);
+            }};
+  };
+  TorchTensors(object.value(), archive->path(), find, to);
+}
+
+/// PyTorch's form from before version 1.6: pickles of a magic number, a version, the writer's machine, the object and
+/// the keys of its storages, then the storages, each behind its number of elements.
+inline constexpr std::string_view old_torch_magic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
+
+GRADUS_COLD inline void read_old_torch(const std::string& path, std::map<std::string, WeightEntry>& to) {
+  auto file = std::make_shared<const File>(File::open(path));
+  auto size = file->size(path);
+  std::string head(static_cast<size_t>(std::min<int64_t>(size, 1 << 26)), '\0');
+  file->read(path, head.data(), std::ssize(head), 0);
+  auto at = old_torch_magic.size();
+  auto next = [&] {
+    auto pickle = std::make_unique<Pickle>(std::string_view(head).substr(at), path);
+    at += pickle->size();
+    return pickle;
+  };
+  auto version = next(), machine = next(), object = next(), keys = next();
+  require<FormatError>(version->value().integer == 1001, path, ": version ", version->value().integer,
+                       " of PyTorch's old form; 1001 is read");
+  require<FormatError>(keys->value().kind == PickleNode::Kind::list, path, ": the keys of its storages are no list");
+  for (size_t i = 0; i + 1 < machine->value().items.size(); i += 2) {
+    const auto &key = *machine->value().items[i], &value = *machine->value().items[i + 1];
+    require<FormatError>(key.text != "little_endian" || value.integer == 1, path, ": written by a big-endian machine");
+  }
+  // The sizes of elements stand with the tensors.
+  std::map<std::string, int64_t> element_bytes;
+  object->each_storage([&](const PickleNode& storage) {
+    auto type = storage.items[0]->text;
+    auto wide =
+        type.find("Double") != type.npos || type.find("Long") != type.npos                                        ? 8
+        : type.find("Half") != type.npos || type.find("BFloat16") != type.npos || type.find("Short") != type.npos ? 2
+        : type.find("Float") != type.npos || type.find("Int") != type.npos                                        ? 4
+                                                                                                                  : 1;
+    element_bytes[storage.text] = wide;
+  });
+  std::map<std::string, TorchStorage> storages;
+  auto place = static_cast<int64_t>(at);
+  for (const auto* key : keys->value().items) {
+    auto known = element_bytes.find(key->text);
+    require<FormatError>(known != element_bytes.end() && place <= size - 8, path, ": storage '", key->text,
+                         "' is not in the file, or belongs to nothing");
+    char number[8];
+    file->read(path, number, 8, place);
+    auto count = little_endian(number, 8);
+    place += 8;
+    require<FormatError>(count <= static_cast<uint64_t>((size - place) / known->second), path, ": storage '", key->text,
+                         "' of ", count, " elements reaches beyond the file");
+    auto bytes = static_cast<int64_t>(count) * known->second;
+    storages[key->text] = {bytes, [file, path, place](void* target, int64_t first, int64_t wanted) {
+                             file->read(path, target, wanted, place + first);
+                           }};
+    place += bytes;
+  }
+  auto find = [&](const std::string& key) {
+    auto found = storages.find(key);
+    return found == storages.end() ? TorchStorage() : found->second;
+  };
+  TorchTensors(object->value(), path, find, to);
+}
 
 /// The header of a .npy file: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }.
 struct NpyHeader {
@@ -364,15 +439,15 @@ class Weights {
     }
     if (path.ends_with(".index.json")) return open_index(path);
     auto file = detail::File::open(path);
-    char magic[8] = {};
+    char magic[16] = {};
     auto size = file.size(path);
-    file.read(path, magic, std::min<int64_t>(size, 8), 0);
-    std::string_view begins(magic, 8);
+    file.read(path, magic, std::min<int64_t>(size, 16), 0);
+    std::string_view begins(magic, 16);
     if (begins.starts_with("PK")) return open_zip(path);
     if (begins.starts_with("\x93NUMPY")) return open_npy(path, size);
-    require<FormatError>(
-        !(begins[0] == '\x80' && static_cast<unsigned char>(begins[1]) <= 5), path,
-        ": a plain pickle, PyTorch's format from before version 1.6; load it in PyTorch and save it again");
+    if (begins.starts_with(detail::old_torch_magic)) return detail::read_old_torch(path, entries_);
+    require<FormatError>(!(begins[0] == '\x80' && static_cast<unsigned char>(begins[1]) <= 5), path,
+                         ": a pickle, but not one that PyTorch's save() writes");
     open_safetensors(path);
   }
 
@@ -412,10 +487,7 @@ class Weights {
     auto archive = std::make_shared<const detail::ZipArchive>(path);
     auto arrays = !archive->members().empty();
     for (const auto& [name, member] : archive->members()) arrays = arrays && name.ends_with(".npy");
-    if (!arrays) {
-      detail::TorchTensors(archive, entries_);
-      return;
-    }
+    if (!arrays) return detail::read_torch_zip(archive, entries_);
     for (const auto& [name, member] : archive->members()) {
       auto source = join(path, ", ", name);
       auto whole =
