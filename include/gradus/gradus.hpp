@@ -161,6 +161,7 @@
 #include "gradus/ops/window/global_pool.hpp"
 #include "gradus/ops/window/max_pool2d.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
+#include "gradus/ops/window/resize.hpp"
 #include "gradus/ops/window/window_options.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/optim/clip.hpp"

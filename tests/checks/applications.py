@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the larger examples as a user does, with --quick: applications.py <gpt_train> <retail_forecast> <scratch folder>,
-from the root of the sources."""
+"""Runs the larger examples as a user does, with --quick: applications.py <gpt_train> <retail_forecast>
+<transfer_image> <scratch folder>, from the root of the sources."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-GPT_TRAIN, RETAIL_FORECAST = sys.argv[1:3]
+GPT_TRAIN, RETAIL_FORECAST, TRANSFER_IMAGE = sys.argv[1:4]
 
 
 def run(program, *arguments):
@@ -70,12 +70,25 @@ def retail(scratch):
     check(result.returncode == 0, "a shop's own file", result)
 
 
+def transfer(scratch):
+    complains(TRANSFER_IMAGE)
+    result = run(TRANSFER_IMAGE, "--quick", "--out", scratch / "transfer")
+    check(result.returncode == 0, "a quick run failed", result)
+    summary = json.loads((scratch / "transfer" / "summary.json").read_text())
+    check(summary["accuracy"] > 0.5, f"it learned nothing: {summary}", result)
+    check((scratch / "transfer" / "report.html").read_text().startswith("<!DOCTYPE html>"), "no report", result)
+    data = scratch / "no_clothing"
+    result = run(TRANSFER_IMAGE, "--data", data, "--out", scratch / "none")
+    check(result.returncode == 1 and "no_clothing" in result.stderr, "a missing folder is not named", result)
+
+
 def main():
-    scratch = pathlib.Path(sys.argv[3])
+    scratch = pathlib.Path(sys.argv[4])
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     gpt(scratch)
     retail(scratch)
+    transfer(scratch)
 
 
 if __name__ == "__main__":

@@ -485,7 +485,7 @@ class Weights {
 
   void open_zip(const std::string& path) {
     auto archive = std::make_shared<const detail::ZipArchive>(path);
-    auto arrays = !archive->members().empty();
+    auto arrays = true;  // an archive of nothing, too
     for (const auto& [name, member] : archive->members()) arrays = arrays && name.ends_with(".npy");
     if (!arrays) return detail::read_torch_zip(archive, entries_);
     for (const auto& [name, member] : archive->members()) {
