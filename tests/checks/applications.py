@@ -75,7 +75,7 @@ def transfer(scratch):
     result = run(TRANSFER_IMAGE, "--quick", "--out", scratch / "transfer")
     check(result.returncode == 0, "a quick run failed", result)
     summary = json.loads((scratch / "transfer" / "summary.json").read_text())
-    check(summary["accuracy"] > 0.5, f"it learned nothing: {summary}", result)
+    check(summary["accuracy"] > 0.25, f"it learned nothing: {summary}", result)
     check((scratch / "transfer" / "report.html").read_text().startswith("<!DOCTYPE html>"), "no report", result)
     data = scratch / "no_clothing"
     result = run(TRANSFER_IMAGE, "--data", data, "--out", scratch / "none")
