@@ -9,6 +9,7 @@
 
 #include "gradus/forecast/backtest.hpp"
 #include "gradus/forecast/baselines.hpp"
+#include "gradus/forecast/competitions.hpp"
 #include "gradus/forecast/generator.hpp"
 #include "gradus/forecast/online_retail.hpp"
 #include "gradus/forecast/quantile_lstm.hpp"
@@ -25,6 +26,7 @@ namespace {
 
 struct Options {
   std::string data = "data/online-retail/online_retail.csv", out = "runs/retail_forecast";
+  std::string layout = "online-retail", stores_file, calendar, prices;
   int64_t series = 200, stores = 20, products = 15, days = 5 * 365, steps = 600, seeds = 3, batch = 256, threads = 0;
   std::vector<int64_t> histories = {28, 56, 84, 112};
   bool real = true, generated = true, quick = false;
@@ -34,8 +36,10 @@ struct Options {
 constexpr auto help = R"(usage: retail_forecast [options]
 
   --data FILE      invoice lines in the layout of Online Retail II (data/online-retail/online_retail.csv)
+  --layout NAME    of FILE: online-retail, rossmann (train.csv; --stores-file store.csv), or m5 (sales_train_*.csv;
+                   --calendar calendar.csv and --prices sell_prices.csv)
   --only NAME      real or generated: one of the two data sets
-  --series N       products of the real shop that are forecast: those that sell on most days (200)
+  --series N       series of the real data that are forecast: those that sell on most days (200)
   --stores N  --products N  --days N    size of the generated chain (20, 15, 1825)
   --steps N        training steps of each network (600)
   --seeds N        networks for each of the two chosen lengths of history (3)
@@ -350,6 +354,16 @@ Outcome study(const std::string& name, forecast::Panel panel, const Options& opt
   return outcome;
 }
 
+/// The user's file, and in the report what was left out of it.
+forecast::Panel read_real(const Options& options, training::Report& report) {
+  if (options.layout == "rossmann") return forecast::read_rossmann(options.data, options.stores_file);
+  if (options.layout == "m5") return forecast::read_m5(options.data, options.calendar, options.prices);
+  auto [panel, cleaning] = forecast::read_online_retail(options.data);
+  std::cout << options.data << ":\n" << cleaning.text() << '\n';
+  report.listings.push_back({"cleaning", cleaning.text()});
+  return panel;
+}
+
 int run(const Options& options) {
   if (options.threads > 0) set_num_threads(static_cast<int>(options.threads));
   std::filesystem::create_directories(options.out);
@@ -368,9 +382,7 @@ int run(const Options& options) {
     report.listings.push_back({name + ": learning on", outcome.updates});
   };
   if (options.real) {
-    auto [panel, cleaning] = forecast::read_online_retail(options.data);
-    std::cout << options.data << ":\n" << cleaning.text() << '\n';
-    report.listings.push_back({"cleaning", cleaning.text()});
+    auto panel = read_real(options, report);
     auto busiest = panel.busiest(options.series, panel.days() - 2 * test_days);  // chosen by what was known before both
     add("real", study("real", panel.part(busiest), options));
   }
@@ -412,6 +424,13 @@ int main(int argc, char** argv) {
       options.real = only == "real";
       options.generated = only == "generated";
     }
+    if (given.read("--layout", options.layout)) {
+      auto known = options.layout == "online-retail" || options.layout == "rossmann" || options.layout == "m5";
+      require<training::UsageError>(known, "--layout must be online-retail, rossmann or m5");
+    }
+    given.read("--stores-file", options.stores_file);
+    given.read("--calendar", options.calendar);
+    given.read("--prices", options.prices);
     given.read("--series", options.series, 1, 100000);
     given.read("--stores", options.stores, 1, 10000);
     given.read("--products", options.products, 1, 10000);

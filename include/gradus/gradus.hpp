@@ -32,6 +32,7 @@
 #include "gradus/forecast/backtest.hpp"
 #include "gradus/forecast/baselines.hpp"
 #include "gradus/forecast/calendar.hpp"
+#include "gradus/forecast/competitions.hpp"
 #include "gradus/forecast/generator.hpp"
 #include "gradus/forecast/online_retail.hpp"
 #include "gradus/forecast/panel.hpp"

@@ -68,6 +68,17 @@ def retail(scratch):
     (scratch / "shop.csv").write_text("\n".join(lines) + "\n")
     result = run(RETAIL_FORECAST, "--quick", "--only", "real", "--data", scratch / "shop.csv", "--out", scratch / "shop")
     check(result.returncode == 0, "a shop's own file", result)
+    result = run(RETAIL_FORECAST, "--layout", "excel", "--out", scratch / "none")
+    check(result.returncode == 2 and "--layout must be" in result.stderr, "an unknown layout", result)
+    lines = ["Store,Date,Sales,Open,Promo,StateHoliday,SchoolHoliday"]
+    for day in range(400):
+        date = f"{2014 + day // 336}-{1 + day // 28 % 12:02}-{1 + day % 28:02}"
+        lines += [f"{store},{date},{100 * store + 10 * (day % 7)},1,{day // 7 % 2},0,0" for store in (1, 2)]
+    (scratch / "train.csv").write_text("\n".join(lines) + "\n")
+    (scratch / "store.csv").write_text("Store,StoreType\n1,a\n2,b\n")
+    result = run(RETAIL_FORECAST, "--quick", "--only", "real", "--layout", "rossmann", "--data", scratch / "train.csv",
+                 "--stores-file", scratch / "store.csv", "--out", scratch / "rossmann")
+    check(result.returncode == 0, "files in Rossmann's layout", result)
 
 
 def transfer(scratch):
