@@ -86,3 +86,20 @@ for name in ["nested.pt", "state_dict.pth", "evil.pt", "old.pt", "stored.npz", "
 write("tokens", "two_bytes", b"GRATOK01" + struct.pack("<QQQ", 2, 300, 3) + struct.pack("<3H", 1, 299, 5))
 write("tokens", "four_bytes", b"GRATOK01" + struct.pack("<QQQ", 4, 70000, 2) + struct.pack("<2I", 1, 69999))
 write("tokens", "too_many", b"GRATOK01" + struct.pack("<QQQ", 2, 300, 2**63) + b"\1\0")
+
+# Made by the package tokenizers, see tests/text/tokenizer_test.cpp, and one of each part that these do not have.
+files = corpus.parent.parent / "data_files" / "tokenizers"
+for name in ["word_piece", "word_level", "pieces", "metaspace"]:
+    write("tokenizers", name, (files / f"{name}.json").read_bytes())
+write("tokenizers", "unigram", json.dumps(
+    {"normalizer": json.loads((files / "unigram.json").read_text())["normalizer"], "decoder": {"type": "BPEDecoder", "suffix": "</w>"},
+     "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["a", -1.5], ["\u2581m", -2], ["ode", -2.5], ["l", -3]]}}))
+write("tokenizers", "bytes", json.dumps(
+    {"added_tokens": [{"id": 9, "content": "[X]", "lstrip": True, "rstrip": True, "special": True}],
+     "truncation": {"max_length": 5, "strategy": "OnlyFirst", "direction": "Left"},
+     "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "_"}, {"type": "Replace", "pattern": {"Regex": "(?i:[^\\W_]+?|\\p{Lu}{2,3}+)(?!x)"}, "content": "y"}]},
+     "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "FixedLength", "length": 3}, {"type": "CharDelimiterSplit", "delimiter": "-"}, {"type": "ByteLevel"}]},
+     "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 1}]},
+     "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]},
+     "model": {"type": "BPE", "unk_token": "?", "fuse_unk": True, "byte_fallback": True,
+               "vocab": {"?": 0, "<s>": 1, "</s>": 2, "y": 3, "yy": 4, "<0xC3>": 5, "<0x9F>": 6}, "merges": [["y", "y"]]}}))

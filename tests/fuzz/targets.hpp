@@ -14,6 +14,7 @@
 #include "gradus/io/weights.hpp"
 #include "gradus/io/write_safetensors.hpp"
 #include "gradus/text/token_windows.hpp"
+#include "gradus/text/tokenizer.hpp"
 #include "gradus/train/checkpoint.hpp"
 #include "gradus/train/metrics_log.hpp"
 #include "tests/io/temporary_folder.hpp"
@@ -157,6 +158,25 @@ inline void tokens(std::string_view bytes) {
   });
 }
 
+/// A tokenizer.json, and texts read by it.
+inline void tokenizers(std::string_view bytes) {
+  auto path = written("tokenizer.json", bytes), again = folder() / "again.json";
+  std::optional<text::Tokenizer> tokenizer, back;
+  if (!succeeds([&] { tokenizer = text::Tokenizer::from_file(path); })) return;
+  tokenizer->save(again);
+  back = text::Tokenizer::from_file(again);
+  for (std::string_view text : {"", " a model's  12 LINES\n\n",
+                                "Stra\xc3\x9f"
+                                "e e\xcc\x81 \xe4\xb8\x96\xf0\x9f\x98\x80 [X]</s>\xff\x80"}) {
+    succeeds([&] {
+      auto ids = tokenizer->encode(text, text).ids;
+      for (auto id : ids) must(id < tokenizer->vocabulary(), "every id is in the vocabulary");
+      must(back->encode(text, text).ids == ids, "a tokenizer that was written gives the same ids");
+      succeeds([&] { must(tokenizer->decode(ids) == back->decode(ids), "and the same text"); });
+    });
+  }
+}
+
 /// A run as small as can be.
 struct Run {
   struct Model {
@@ -229,6 +249,7 @@ inline const std::vector<FuzzTarget>& fuzz_targets() {
                                                   {"safetensors", fuzz::safetensors},
                                                   {"weights", fuzz::weights},
                                                   {"tokens", fuzz::tokens},
+                                                  {"tokenizers", fuzz::tokenizers},
                                                   {"run_files", fuzz::run_files},
                                                   {"metrics", fuzz::metrics}};
   return targets;

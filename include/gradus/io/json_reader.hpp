@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gradus/core/sort.hpp"
+#include "gradus/core/utf8.hpp"
 #include "gradus/io/json.hpp"
 
 namespace gradus::io::inline GRADUS_BUILD {
@@ -138,7 +139,7 @@ class JsonReader {
       if (low < 0xdc00 || low > 0xdfff) fail_at(start, "half of a surrogate pair");
       code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
     }
-    append_utf8(result, code);
+    gradus::detail::append_utf8(result, code);
   }
 
   uint32_t read_hex(size_t start) {
@@ -149,23 +150,6 @@ class JsonReader {
       fail_at(start, "\\u must be followed by four hexadecimal digits");
     at_ += 4;
     return code;
-  }
-
-  static void append_utf8(std::string& out, uint32_t code) {
-    auto put = [&](uint32_t byte) { out += static_cast<char>(byte); };
-    if (code < 0x80) return put(code);
-    if (code < 0x800) {
-      put(0xc0 | code >> 6);
-    } else {
-      if (code < 0x10000) {
-        put(0xe0 | code >> 12);
-      } else {
-        put(0xf0 | code >> 18);
-        put(0x80 | (code >> 12 & 0x3f));
-      }
-      put(0x80 | (code >> 6 & 0x3f));
-    }
-    put(0x80 | (code & 0x3f));
   }
 
   GRADUS_COLD Json read_number() {
