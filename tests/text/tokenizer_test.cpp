@@ -285,6 +285,8 @@ TEST_CASE("a tokenizer's file that is wrong says what is") {
                     "Precompiled: a trie of 4294967295 bytes in a map of 8");
   refuses_tokenizer(with_members(R"("truncation": {"max_length": 0})"), "truncation to 0 tokens, but 0 are special");
   refuses_tokenizer(with_members(R"("added_tokens": [{"id": 1, "content": ""}])"), "added token '' has the id 1");
+  refuses_tokenizer(with_members(R"("post_processor": {"type": "BertProcessing", "sep": ["b", 1], "cls": ["c", 2]})"),
+                    "post-processor: no token has the id 2");
   std::string deep = "null";
   for (int i = 0; i < 25; ++i) deep = R"({"type": "Sequence", "normalizers": [)" + deep + "]}";
   refuses_tokenizer(with_members(R"("normalizer": )" + deep), "normalizers more than 20 deep");

@@ -39,6 +39,14 @@ class Template {
     for (const auto& part : pair ? pair_ : single_) count += std::ssize(part.ids);
     return count;
   }
+  /// The special tokens among the parts.
+  std::vector<int64_t> ids() const {
+    std::vector<int64_t> all;
+    for (const auto* parts : {&single_, &pair_}) {
+      for (const auto& part : *parts) all.insert(all.end(), part.ids.begin(), part.ids.end());
+    }
+    return all;
+  }
   Encoding apply(const std::vector<int64_t>& first, const std::vector<int64_t>* second) const {
     Encoding result;
     for (const auto& part : second != nullptr ? pair_ : single_) {

@@ -54,6 +54,7 @@ class Tokenizer {
                    token.at("id").as_int(), normalize_);
       }
     }
+    for (auto id : template_.ids()) require<FormatError>(has(id), "post-processor: no token has the id ", id);
     read_truncation(member("truncation"));
     auto padding = member("padding");
     pad_ = padding.is_null() ? std::max<int64_t>(0, std::max(id("[PAD]"), id("<pad>")))
@@ -74,9 +75,11 @@ class Tokenizer {
   std::string_view token(int64_t id) const {
     const auto* added = added_.token(id);
     auto text = added != nullptr ? std::string_view(added->content) : model_->vocabulary().token(id);
-    require<IndexError>(!text.empty(), "Tokenizer: no token has the id ", id, " (ids are below ", vocabulary(), ")");
+    require<IndexError>(has(id), "Tokenizer: no token has the id ", id, " (ids are below ", vocabulary(), ")");
     return text;
   }
+  /// Whether a token has the id.
+  bool has(int64_t id) const { return added_.token(id) != nullptr || !model_->vocabulary().token(id).empty(); }
   int64_t pad_id() const { return pad_; }
   void set_pad_id(int64_t id) { pad_ = id; }
 
