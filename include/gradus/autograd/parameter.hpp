@@ -24,7 +24,7 @@ class ModelTensor {
   explicit ModelTensor(Tensor<T> initial) : tensor_(std::move(initial)) { start_training(); }
   ModelTensor(const ModelTensor& other)
       : tensor_(other.defined() ? other.tensor_.clone() : Tensor<T>()), path_(other.path_) {
-    start_training();
+    if (other.defined() && other.tensor_.requires_grad()) start_training();  // a frozen one stays frozen
   }
   ModelTensor(ModelTensor&& other) noexcept = default;
   ModelTensor& operator=(const ModelTensor& other) {
@@ -158,12 +158,12 @@ std::vector<Tensor<T>> parameters(const Model& model) {
   return result;
 }
 
-/// How many numbers are trained.
+/// How many numbers are trained: those of frozen parameters are not.
 template <class Model>
 int64_t count_parameters(const Model& model) {
   int64_t count = 0;
   for (const auto& tensor : detail::model_tensors(model)) {
-    if (tensor.trained) count += tensor.impl->numel;
+    if (tensor.trained && tensor.impl->node) count += tensor.impl->numel;
   }
   return count;
 }
@@ -189,12 +189,28 @@ void eval(Model& model) {
   train(model, false);
 }
 
+/// The model's parameters collect no gradients from now on, and optimizers that are made later leave them as they are.
+/// For a part of a model, name the part: freeze(model.encoder).
+template <class Model>
+void freeze(Model& model, bool on = true) {
+  detail::for_each_model_tensor(model, [on](const std::string&, auto& part) {
+    using Part = std::remove_cvref_t<decltype(part)>;
+    if constexpr (Part::trained) Tensor<typename Part::value_type>(part.tensor()).set_requires_grad(!on);
+  });
+}
+template <class Model>
+void unfreeze(Model& model) {
+  freeze(model, false);
+}
+
 /// Clears the collected gradients.
 template <class Model>
 void zero_grad(Model& model) {
   detail::for_each_model_tensor(model, [](const std::string&, auto& part) {
     using Part = std::remove_cvref_t<decltype(part)>;
-    if constexpr (Part::trained) Tensor<typename Part::value_type>(part.tensor()).set_grad({});
+    if constexpr (Part::trained) {
+      if (auto tensor = part.tensor(); tensor.requires_grad()) tensor.set_grad({});
+    }
   });
 }
 

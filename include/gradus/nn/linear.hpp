@@ -2,6 +2,7 @@
 
 #include "gradus/nn/init.hpp"
 #include "gradus/nn/layer_path.hpp"
+#include "gradus/nn/low_rank.hpp"
 #include "gradus/ops/product/linear.hpp"
 
 namespace gradus::nn::inline GRADUS_BUILD {
@@ -14,7 +15,10 @@ struct LinearOptions {
 template <Floating T>
 struct Linear {
   Parameter<T> weight, bias;
-  GRADUS_FIELDS(weight, bias)
+  Parameter<T> lora_A, lora_B;  ///< (rank, in), (out, rank); undefined unless add_lora made them
+  LowRank<T> lora;
+  Training training;  ///< for lora's dropout
+  GRADUS_FIELDS(weight, bias, lora_A, lora_B, lora, training)
 
   Linear(int64_t in, int64_t out, LinearOptions options = {}) {
     require<ValueError>(in >= 0 && out >= 0, "Linear: ", in, " inputs and ", out, " outputs");
@@ -23,7 +27,10 @@ struct Linear {
   }
 
   Tensor<T> operator()(const Tensor<T>& x) const {
-    return detail::in_layer_of(weight, [&] { return linear(x, weight.tensor(), bias.tensor()); });
+    return detail::in_layer_of(weight, [&] {
+      auto y = linear(x, weight.tensor(), bias.tensor());
+      return lora.add == nullptr ? y : lora.add(*this, x, y);
+    });
   }
 };
 

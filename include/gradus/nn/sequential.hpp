@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gradus/autograd/parameter.hpp"
+#include "gradus/nn/low_rank.hpp"
 
 namespace gradus::nn::inline GRADUS_BUILD {
 
@@ -25,7 +26,7 @@ namespace gradus::nn::detail::inline GRADUS_BUILD {
 struct ErasedPart {
   std::string path;
   std::variant<LayerType*, Training*, Parameter<float>*, Buffer<float>*, Parameter<double>*, Buffer<double>*,
-               Parameter<bf16>*, Buffer<bf16>*, Buffer<int64_t>*>
+               Parameter<bf16>*, Buffer<bf16>*, Buffer<int64_t>*, LowRank<float>*, LowRank<double>*, LowRank<bf16>*>
       part;
 };
 using ErasedParts = std::vector<ErasedPart>;

@@ -63,7 +63,9 @@ class Optimizer {
 
   /// Clears the collected gradients, so that the next backward() starts from nothing.
   void zero_grad() {
-    for (auto& slot : slots_) slot.parameter.set_grad({});
+    for (auto& slot : slots_) {
+      if (slot.parameter.requires_grad()) slot.parameter.set_grad({});
+    }
   }
   /// Learning rate of the parameters that no group picks.
   double lr() const { return lr_; }
@@ -97,7 +99,7 @@ class Optimizer {
     require<ValueError>(groups.empty() || lr_ > 0, name,
                         ": the learning rate is 0, but with groups must be above: theirs change in proportion");
     for (const auto& [path, impl, trained] : tensors) {
-      if (!trained) continue;
+      if (!trained || !impl->node) continue;  // frozen
       require<TypeError>(impl->dtype == dtype_of<T>, name, ": parameter ", path, " is of ", impl->dtype,
                          ", but this optimizer trains ", dtype_of<T>, "; name the type, as in optim::", name, '<',
                          impl->dtype, '>');
