@@ -41,19 +41,17 @@ void save_lora(const std::string& folder, Model& model, std::string_view prefix 
   require<ValueError>(rank > 0, "save_lora: the model has no adapters; nn::add_lora makes them");
   std::filesystem::create_directories(folder);
   write_safetensors(folder + "/adapter_model.safetensors", entries);
-  auto config = to_pretty_string(Json::object({{"peft_type", "LORA"},
-                                               {"r", rank},
-                                               {"lora_alpha", alpha},
-                                               {"lora_dropout", dropout},
-                                               {"target_modules", layers},
-                                               {"bias", "none"},
-                                               {"fan_in_fan_out", false},
-                                               {"base_model_name_or_path", nullptr},
-                                               {"task_type", nullptr},
-                                               {"inference_mode", true}}));
-  AtomicFile file(folder + "/adapter_config.json");
-  file.write(config.data(), config.size());
-  file.commit();
+  write_file(folder + "/adapter_config.json", to_pretty_string(Json::object({{"peft_type", "LORA"},
+                                                                             {"r", rank},
+                                                                             {"lora_alpha", alpha},
+                                                                             {"lora_dropout", dropout},
+                                                                             {"target_modules", layers},
+                                                                             {"bias", "none"},
+                                                                             {"fan_in_fan_out", false},
+                                                                             {"base_model_name_or_path", nullptr},
+                                                                             {"task_type", nullptr},
+                                                                             {"inference_mode", true}})) +
+                                                  '\n');
 }
 
 /// Adapters from such a folder, into a model that has none yet: freezes it and adds them where the file has some.

@@ -144,10 +144,7 @@ class Tokenizer {
                                                                  : io::Json());
     }
     json.append("model", model_->to_json());
-    auto text = io::to_string(json);
-    io::AtomicFile file(path);
-    file.write(text.data(), text.size());
-    file.commit();
+    io::write_file(path, io::to_string(json));
   }
 
  private:
