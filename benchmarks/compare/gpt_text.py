@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Trains the network of examples/gpt_train in PyTorch, from the same weights on the same windows: gpt_text.py <run folder>.
-Writes pytorch.json with its bits per byte of the text held out."""
+Writes pytorch.json with its bits per token of the text held out."""
 
 import json
 import math
@@ -19,7 +19,7 @@ context = settings["context"]
 torch.set_num_threads(settings["threads"])
 order = read_safetensors(folder / "order.safetensors")
 tokens = torch.frombuffer(bytearray((folder / "tokens.bin").read_bytes())[32:], dtype=torch.uint16).long()
-model = Gpt(256, context, settings["layers"], settings["heads"], settings["width"])
+model = Gpt(settings["vocabulary"], context, settings["layers"], settings["heads"], settings["width"])
 model.load_state_dict(read_safetensors(folder / "start.safetensors"))
 adam = torch.optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=1e-2)
 
@@ -40,7 +40,7 @@ for step, (starts, factor) in enumerate(zip(order["starts"], order["factors"].to
     adam.step()
     adam.zero_grad()
     if step % 100 == 0:
-        print(f"step {step}/{len(order['starts'])}  bits per byte {loss.item() / math.log(2):.3f}", flush=True)
+        print(f"step {step}/{len(order['starts'])}  bits per token {loss.item() / math.log(2):.3f}", flush=True)
 seconds = time.perf_counter() - began
 
 total = 0.0
@@ -49,5 +49,5 @@ with torch.inference_mode():
         ids, following = windows(part)
         total += token_loss(model(ids), following).item() * len(part)
 bits = total / len(order["held_out"]) / math.log(2)
-(folder / "pytorch.json").write_text(json.dumps({"bits_per_byte": bits, "seconds": seconds}) + "\n")
+(folder / "pytorch.json").write_text(json.dumps({"bits_per_token": bits, "seconds": seconds}) + "\n")
 print(f"{seconds:.0f} s")

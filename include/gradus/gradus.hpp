@@ -180,6 +180,7 @@
 #include "gradus/text/byte_tokenizer.hpp"
 #include "gradus/text/character_tokenizer.hpp"
 #include "gradus/text/post_processor.hpp"
+#include "gradus/text/tf_idf.hpp"
 #include "gradus/text/tiktoken.hpp"
 #include "gradus/text/token_windows.hpp"
 #include "gradus/text/tokenizer.hpp"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the larger examples as a user does, with --quick: applications.py <gpt_train> <retail_forecast>
-<transfer_image> <scratch folder>, from the root of the sources."""
+<transfer_image> <finetune_text> <scratch folder>, from the root of the sources."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-GPT_TRAIN, RETAIL_FORECAST, TRANSFER_IMAGE = sys.argv[1:4]
+GPT_TRAIN, RETAIL_FORECAST, TRANSFER_IMAGE, FINETUNE_TEXT = sys.argv[1:5]
 
 
 def run(program, *arguments):
@@ -38,13 +38,48 @@ def gpt(scratch):
     check(summary["sample"].startswith("To be"), "the sample does not go on from the prompt", result)
     check((scratch / "gpt" / "report.html").read_text().startswith("<!DOCTYPE html>"), "no report", result)
     again = run(GPT_TRAIN, "--quick", "--text", text, "--out", scratch / "again", "--prompt", "To be")
-    same = (scratch / "gpt" / "weights.safetensors").read_bytes() == (scratch / "again" / "weights.safetensors").read_bytes()
+    weights = pathlib.Path("model") / "model.safetensors"
+    same = (scratch / "gpt" / weights).read_bytes() == (scratch / "again" / weights).read_bytes()
     check(same, "the same seed gave another network", again)
     result = run(GPT_TRAIN, "--quick", "--text", scratch / "none", "--out", scratch / "none_out")
     check(result.returncode == 1 and "cannot open" in result.stderr, "a missing text is not named", result)
     (scratch / "short.txt").write_text("short")
     result = run(GPT_TRAIN, "--quick", "--text", scratch / "short.txt", "--out", scratch / "none_out")
     check(result.returncode == 1 and "too few" in result.stderr, "a short text is not explained", result)
+
+
+def gpt_goes_on(scratch):
+    """From the folders that it leaves: tokens, adapters, the whole network."""
+    text = scratch / "text.txt"
+    best = 8
+    for name, arguments in [("tokens", ["--tokens", "bpe", "--vocabulary", 300]),
+                            ("adapted", ["--init", scratch / "tokens" / "model", "--lora", 4]),
+                            ("whole", ["--init", scratch / "adapted" / "model"])]:
+        result = run(GPT_TRAIN, "--quick", "--text", text, "--out", scratch / name, "--prompt", "To be", *arguments)
+        check(result.returncode == 0, f"a quick run failed: {name}", result)
+        bits = json.loads((scratch / name / "summary.json").read_text())["bits_per_byte"]
+        check(bits < best, f"{name}: {bits} bits per byte, {best} before", result)
+        best = bits
+    check((scratch / "adapted" / "adapter" / "adapter_config.json").exists(), "no adapter", result)
+    result = run(GPT_TRAIN, "--quick", "--text", text, "--out", scratch / "bytes", "--init", scratch / "gpt" / "model")
+    check(result.returncode == 0, "a network of bytes does not go on", result)
+    result = run(GPT_TRAIN, "--quick", "--init", "tests/data_files/pretrained/bert", "--text", text, "--out", scratch / "none")
+    check(result.returncode == 1 and "tokenizer.json" in result.stderr, "a folder without a tokenizer", result)
+    result = run(GPT_TRAIN, "--quick", "--lora", 4, "--text", text)
+    check(result.returncode == 2 and "--init" in result.stderr, "adapters of a new network", result)
+
+
+def finetune(scratch):
+    complains(FINETUNE_TEXT)
+    result = run(FINETUNE_TEXT, "--quick", "--out", scratch / "finetune")
+    check(result.returncode == 0, "a quick run failed", result)
+    accuracy = json.loads((scratch / "finetune" / "summary.json").read_text())["accuracy"]
+    check(accuracy["full"] > 0.8 and accuracy["TF-IDF, logistic regression"] > 0.9, f"it learned nothing: {accuracy}", result)
+    check({"LoRA", "from scratch"} <= accuracy.keys(), f"ways are missing: {accuracy}", result)
+    check((scratch / "finetune" / "report.html").read_text().startswith("<!DOCTYPE html>"), "no report", result)
+    check((scratch / "finetune" / "adapter" / "adapter_model.safetensors").exists(), "no adapter", result)
+    result = run(FINETUNE_TEXT, "--reviews", scratch / "none.csv", "--out", scratch / "none")
+    check(result.returncode == 1 and "none.csv" in result.stderr, "a missing file is not named", result)
 
 
 def retail(scratch):
@@ -94,12 +129,14 @@ def transfer(scratch):
 
 
 def main():
-    scratch = pathlib.Path(sys.argv[4])
+    scratch = pathlib.Path(sys.argv[5])
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     gpt(scratch)
+    gpt_goes_on(scratch)
     retail(scratch)
     transfer(scratch)
+    finetune(scratch)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 // Folders in Hugging Face's layout, made by PyTorch, and what PyTorch's models say with these weights.
 #include "gradus/models/pretrained.hpp"
 
+#include "gradus/nn/lora.hpp"
+
 #include "tests/io/temporary_folder.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
@@ -29,6 +31,20 @@ TEST_CASE("pre-trained weights in Hugging Face's folders give PyTorch's outputs"
   CHECK(test::mismatch(models::vit_from(pretrained + "vit")(image), expected("vit"), close) == "");
   auto narrow = models::llama_from<bf16>(pretrained + "llama")(ids);
   CHECK(test::mismatch(cast<float>(narrow), expected("llama"), {0.1}) == "");
+}
+
+TEST_CASE("folders that are written give the same outputs") {
+  test::TemporaryFolder folder;
+  auto ids = from_vector<int64_t>({1, 5, 3, 10}, {1, 4});
+  auto gpt = models::gpt2_from(pretrained + "gpt2");
+  models::gpt2_to(folder / "gpt2", gpt);
+  CHECK(models::gpt2_from(folder / "gpt2")(ids).to_vector() == gpt(ids).to_vector());
+  auto llama = models::llama_from(pretrained + "llama");
+  models::llama_to(folder / "llama", llama);
+  CHECK(models::llama_from(folder / "llama")(ids).to_vector() == llama(ids).to_vector());
+  nn::add_lora(gpt);
+  test::check_error<ValueError>([&] { models::gpt2_to(folder / "none", gpt); },
+                                "the model has adapters; nn::merge_lora puts them into the weights");
 }
 
 TEST_CASE("what folders of pre-trained weights are refused for") {

@@ -2,6 +2,7 @@
 #include "gradus/text/tokenizer.hpp"
 
 #include "gradus/text/character_tokenizer.hpp"
+#include "gradus/text/tf_idf.hpp"
 #include "gradus/text/tiktoken.hpp"
 #include "gradus/text/train_bpe.hpp"
 #include "tests/io/temporary_folder.hpp"
@@ -195,6 +196,37 @@ TEST_CASE("a byte-level BPE is learnt from texts") {
   CHECK(text::train_bpe({}, {.vocabulary = 300}).vocabulary() == 257);
   test::check_error<ValueError>([&] { return text::train_bpe(texts, {.vocabulary = 100}); },
                                 "train_bpe: a vocabulary of 100, but bytes and 1 special tokens are 257");
+}
+
+TEST_CASE("bytes as a tokenizer that can be saved") {
+  auto tokenizer = text::tokenizer_of_bytes();
+  std::string text = "a\n \u00e4\u4e16";
+  std::vector<int64_t> bytes;
+  for (auto c : text) bytes.push_back(static_cast<unsigned char>(c));
+  CHECK(tokenizer.encode(text).ids == bytes);
+  CHECK(tokenizer.decode(bytes) == text);
+}
+
+TEST_CASE("words weighted by how rare they are") {
+  // TfidfVectorizer() and TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True) of scikit-learn 1.9.1
+  const Strings texts = {"The film, the FILM!", "a dull film", "The end: dull"};
+  text::TfIdf words(texts);
+  CHECK(words.vocabulary() == 4);  // dull end film the
+  auto rows = words.rows(Strings{"the film the end", "nothing known", "dull"});
+  CHECK(rows.words.shape() == Shape{3, 3});
+  CHECK(rows.words(0, 0) == 1);
+  CHECK(rows.weights(0, 0) == Approx(0.5068900));
+  CHECK(rows.weights(0, 1) == Approx(0.3855029));
+  CHECK(rows.weights(0, 2) == Approx(0.7710058));
+  CHECK(rows.weights(1, 0) == 0);
+  CHECK(rows.weights(2, 0) == 1);
+  text::TfIdf pairs(texts, {.min_texts = 2, .longest = 2, .logarithm_of_count = true});
+  CHECK(pairs.vocabulary() == 3);
+  auto row = pairs.rows(Strings{"the film the film dull"});
+  CHECK(row.weights(0, 0) == Approx(0.3853716));
+  CHECK(row.weights(0, 1) == Approx(0.6524909));
+  test::check_error<ValueError>([&] { text::TfIdf none(texts, {.longest = 0}); },
+                                "TfIdf: neighbours up to 0 of at least 1 texts");
 }
 
 TEST_CASE("characters are tokens, others are 0") {

@@ -1,6 +1,9 @@
 // Models from folders of Hugging Face: config.json says how large they are, the weights lie beside it.
 #pragma once
 
+#include <algorithm>
+#include <filesystem>
+
 #include "gradus/io/weights.hpp"
 #include "gradus/models/bert.hpp"
 #include "gradus/models/llama.hpp"
@@ -80,6 +83,25 @@ class Config {
   io::Json json_;
 };
 
+/// Writes config.json and model.safetensors. `transposed`: the ends of the names of weights that the files hold as (in,
+/// out).
+template <class Model>
+void write_folder(const std::string& folder, const Model& model, const io::Json& config, const std::string& prefix,
+                  const std::vector<std::string>& transposed) {
+  std::vector<io::SafeTensorsEntry> entries;
+  gradus::detail::for_each_model_tensor(model, [&](const std::string& path, const auto& part) {
+    require<ValueError>(!path.ends_with(".lora_A"),
+                        "the model has adapters; nn::merge_lora puts them into the weights");
+    auto ends = [&](const std::string& end) { return path.ends_with(end); };
+    auto tensor = part.tensor().detach();
+    if (std::any_of(transposed.begin(), transposed.end(), ends)) tensor = contiguous(transpose(tensor));
+    entries.emplace_back(prefix + path, tensor.impl());
+  });
+  std::filesystem::create_directories(folder);
+  io::write_safetensors(folder + "/model.safetensors", entries, {{"format", "pt"}});
+  io::write_file(folder + "/config.json", io::to_pretty_string(config) + '\n');
+}
+
 }  // namespace gradus::models::detail::inline GRADUS_BUILD
 
 namespace gradus::models::inline GRADUS_BUILD {
@@ -107,6 +129,29 @@ Gpt<T> gpt2_from(const std::string& folder) {
   return model;
 }
 
+/// Writes a GPT-2 as Hugging Face's folders have it: gpt2_from and the Python package transformers read it. ValueError
+/// when it has adapters.
+template <Floating T>
+void gpt2_to(const std::string& folder, const Gpt<T>& model) {
+  const auto& o = model.options;
+  auto config = io::Json::object({{"model_type", "gpt2"},
+                                  {"architectures", io::Json::array({"GPT2LMHeadModel"})},
+                                  {"vocab_size", o.vocabulary},
+                                  {"n_positions", o.context},
+                                  {"n_layer", o.layers},
+                                  {"n_head", o.heads},
+                                  {"n_embd", o.width},
+                                  {"activation_function", "gelu_new"},
+                                  {"layer_norm_epsilon", o.eps},
+                                  {"resid_pdrop", o.dropout},
+                                  {"embd_pdrop", o.dropout},
+                                  {"attn_pdrop", o.dropout},
+                                  {"bos_token_id", nullptr},
+                                  {"eos_token_id", nullptr}});
+  detail::write_folder(folder, model, config, "transformer.",
+                       {"attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"});
+}
+
 /// Llama, TinyLlama, Mistral and others of this shape.
 template <Floating T = float>
 Llama<T> llama_from(const std::string& folder, std::string_view type = "llama") {
@@ -132,6 +177,31 @@ Llama<T> llama_from(const std::string& folder, std::string_view type = "llama") 
   io::load(weights, model);
   eval(model);
   return model;
+}
+
+/// Writes a Llama as Hugging Face's folders have it, see gpt2_to.
+template <Floating T>
+void llama_to(const std::string& folder, const Llama<T>& model) {
+  const auto& o = model.options;
+  auto mistral = o.window > 0;
+  auto config =
+      io::Json::object({{"model_type", mistral ? "mistral" : "llama"},
+                        {"architectures", io::Json::array({mistral ? "MistralForCausalLM" : "LlamaForCausalLM"})},
+                        {"vocab_size", o.vocabulary},
+                        {"max_position_embeddings", o.context},
+                        {"num_hidden_layers", o.layers},
+                        {"num_attention_heads", o.heads},
+                        {"num_key_value_heads", o.kv_heads},
+                        {"hidden_size", o.width},
+                        {"intermediate_size", o.feed_forward},
+                        {"hidden_act", "silu"},
+                        {"rms_norm_eps", o.eps},
+                        {"rope_theta", o.rotary.theta},
+                        {"tie_word_embeddings", o.tie_word_embeddings},
+                        {"bos_token_id", nullptr},
+                        {"eos_token_id", nullptr}});
+  if (mistral) config.set("sliding_window", o.window);
+  detail::write_folder(folder, model, config, "", {});
 }
 
 /// BERT, MiniLM and the BERT-shaped models of sentence-transformers; a pooler that is missing from the file is left

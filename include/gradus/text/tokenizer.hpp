@@ -336,6 +336,18 @@ inline Tokenizer tokenizer_from_merges(const std::string& folder) {
 
 namespace gradus::text::inline GRADUS_BUILD {
 
+/// Every byte is a token, as text::ByteTokenizer has it: to be saved beside a model that was trained so.
+inline Tokenizer tokenizer_of_bytes() {
+  detail::Vocabulary vocabulary;
+  for (int64_t byte = 0; byte < 256; ++byte) {
+    auto c = detail::ByteLevel::get().character(static_cast<unsigned char>(byte));
+    vocabulary.add(detail::to_utf8({&c, 1}), byte);
+  }
+  auto settings = detail::byte_level_settings();
+  return {std::make_shared<detail::Bpe>(std::move(vocabulary), std::vector<detail::Merge>(), detail::BpeOptions()),
+          std::move(settings)};
+}
+
 inline Tokenizer Tokenizer::from_file(const std::string& path) {
   auto file = path;
   try {
