@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the same networks from the same weights on the same batches in Gradus and in PyTorch, in turns A B A B.
 
-    compare.py <gradus_compare> [--out build/compare] [--threads 2] [--rounds 9] [workload ...]
+    compare.py <gradus_compare> [--out build/compare] [--threads 2] [--rounds 9] [--compiled] [workload ...]
 
 Writes results.json and results.md into the output folder. Needs PyTorch; `./run compare` brings both about.
 """
@@ -51,11 +51,14 @@ class Worker:
         self.process.wait()
 
 
-def compare(workload, threads, rounds, gradus, folder):
+def compare(workload, threads, rounds, gradus, folder, compiled):
     write_inputs(workload, folder)
     steps = WORKLOADS[workload][3]
     arguments = [workload, str(threads), folder]
-    workers = {"gradus": Worker([gradus] + arguments), "pytorch": Worker([sys.executable, f"{HERE}/torch_worker.py"] + arguments)}
+    pytorch = [sys.executable, f"{HERE}/torch_worker.py"] + arguments
+    workers = {"gradus": Worker([gradus] + arguments), "pytorch": Worker(pytorch)}
+    if compiled and WORKLOADS[workload][2] not in (None, "decode"):  # what trains a network
+        workers["compiled"] = Worker(pytorch + ["compiled"])
     first = {name: worker.run(CHECKED_LOSSES) for name, worker in workers.items()}  # these warm up, too
     times = {name: [] for name in workers}
     last = {}
@@ -68,7 +71,8 @@ def compare(workload, threads, rounds, gradus, folder):
         worker.close()
     medians = {name: statistics.median(values) for name, values in times.items()}
     difference = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(first["gradus"]["losses"], first["pytorch"]["losses"]))
-    return {
+    of_compiled = {"compiled_ms": round(medians["compiled"], 5)} if "compiled" in medians else {}
+    return of_compiled | {
         "workload": workload,
         "threads": threads,
         "gradus_ms": round(medians["gradus"], 5),
@@ -84,14 +88,16 @@ def compare(workload, threads, rounds, gradus, folder):
 
 def table(results):
     lines = [
-        f"One training step with AdamW, float, medians of steps taken in turns; PyTorch {torch.__version__} eager.",
+        f"One training step with AdamW, float, medians of steps taken in turns; PyTorch {torch.__version__}, eager and, where "
+        "asked for, with torch.compile.",
         "",
-        "| workload | threads | Gradus ms | PyTorch ms | ratio | Gradus MB | PyTorch MB | first 20 losses agree |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| workload | threads | Gradus ms | PyTorch ms | ratio | compiled ms | Gradus MB | PyTorch MB | first 20 losses agree |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in results:
         lines.append(
             f"| {r['workload']} | {r['threads']} | {r['gradus_ms']:.4g} | {r['pytorch_ms']:.4g} | {r['ratio']:.2f} | "
+            f"{format(r['compiled_ms'], '.4g') if 'compiled_ms' in r else '-'} | "
             f"{r['gradus_peak_mb']} | {r['pytorch_peak_mb']} | {'yes' if r['losses_agree'] else 'NO'} |"
         )
     return "\n".join(lines) + "\n"
@@ -104,6 +110,7 @@ def main():
     parser.add_argument("--out", default="build/compare")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compiled", action="store_true", help="beside it the same network with torch.compile")
     options = parser.parse_intermixed_args()
     unknown = [name for name in options.workloads if name not in WORKLOADS]
     if unknown:
@@ -111,9 +118,10 @@ def main():
     os.makedirs(options.out, exist_ok=True)
     results = []
     for workload in options.workloads or WORKLOADS:
-        results.append(compare(workload, options.threads, options.rounds, os.path.abspath(options.gradus), options.out))
+        results.append(compare(workload, options.threads, options.rounds, os.path.abspath(options.gradus), options.out, options.compiled))
         r = results[-1]
         print(f"{workload:10} gradus {r['gradus_ms']:9.4g} ms   pytorch {r['pytorch_ms']:9.4g} ms   ratio {r['ratio']:6.2f}"
+              f"{'   compiled ' + format(r['compiled_ms'], '9.4g') + ' ms' if 'compiled_ms' in r else ''}"
               f"   losses {'agree' if r['losses_agree'] else 'DIFFER'} ({r['largest_loss_difference']:.1e})", flush=True)
     with open(f"{options.out}/results.json", "w") as file:
         json.dump(results, file, indent=2)

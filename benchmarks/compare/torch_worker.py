@@ -10,7 +10,7 @@ from tensors import read_safetensors
 from workloads import WORKLOADS
 
 
-def training_step(workload, stem):
+def training_step(workload, stem, compiled):
     make, _, loss_of, _ = WORKLOADS[workload]
     batches = read_safetensors(stem + ".batches.safetensors")
     pairs = [(batches[f"x{i}"], batches[f"y{i}"]) for i in range(len(batches) // 2)]
@@ -28,6 +28,8 @@ def training_step(workload, stem):
     model.load_state_dict(read_safetensors(stem + ".weights.safetensors"))
     if loss_of == "decode":
         return decoding_step(model, pairs[0][0])
+    if compiled:
+        model = torch.compile(model)
     adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
 
     def step(number):
@@ -58,8 +60,9 @@ def decoding_step(model, prompt):
 
 def main():
     workload, threads, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    compiled = sys.argv[4:] == ["compiled"]
     torch.set_num_threads(threads)
-    step = training_step(workload, f"{folder}/{workload}")
+    step = training_step(workload, f"{folder}/{workload}", compiled)
     done = 0
     for line in sys.stdin:
         times, losses = [], []
