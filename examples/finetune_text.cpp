@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <set>
 
 #include "gradus/core/text_table.hpp"
@@ -323,6 +324,7 @@ class Comparison {
     auto steps = epochs * each;
     optim::Schedule schedule(adam, optim::cosine({.steps = steps, .warmup = std::min(steps / 10 + 1, steps - 1)}));
     Outcome outcome{.way = way, .trained = count_parameters(judge)};
+    std::optional<Judge> best;  // of the epochs, by the reviews held out
     int64_t step = 0;
     for (int64_t epoch = 1; epoch <= epochs; ++epoch) {
       auto batches = make_batches(sets_.train, randperm(std::ssize(sets_.train.texts)).to_vector(), options_.batch);
@@ -346,14 +348,18 @@ class Comparison {
                          [&] { return join("loss ", std::round(1000 * sum / static_cast<double>(seen)) / 1000); });
       }
       progress.finish();
-      outcome.validation = accuracy(judge, sets_.validation);
-      log_.write(++logged_, epoch,
-                 {{way + "_loss", sum / static_cast<double>(seen)}, {way + "_accuracy", outcome.validation}});
+      auto validation = accuracy(judge, sets_.validation);
+      if (!best || validation > outcome.validation) {
+        best = judge;
+        outcome.validation = validation;
+      }
+      log_.write(++logged_, epoch, {{way + "_loss", sum / static_cast<double>(seen)}, {way + "_accuracy", validation}});
       std::printf("%s, epoch %lld/%lld: loss %.3f, of reviews held out %.1f %% right\n", way.c_str(),
                   static_cast<long long>(epoch), static_cast<long long>(epochs), sum / static_cast<double>(seen),
-                  100 * outcome.validation);
+                  100 * validation);
       std::fflush(stdout);
     }
+    judge = *best;
     outcome.test = accuracy(judge, sets_.test);
     outcome.seconds = training::detail::steady_seconds() - began;
     finish(outcome);

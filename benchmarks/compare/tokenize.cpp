@@ -1,5 +1,6 @@
-// The C++ side of compare_tokenizers.py: tokenize <tokenizer> <texts> <ids> reads texts that end in a zero byte and writes
-// a line of ids and the text decoded from them for each; tokenize <tokenizer> <text> prints the seconds of three passes.
+// The C++ side of compare_tokenizers.py: tokenize <tokenizer> <texts> <ids> reads texts that end in a zero byte and
+// writes a line of ids and the text decoded from them for each; tokenize <tokenizer> <text> prints the seconds of three
+// passes.
 #include <chrono>
 #include <iostream>
 
@@ -19,7 +20,8 @@ int main(int argc, char** argv) {
     for (int pass = 0; pass < 3; ++pass) {
       auto began = std::chrono::steady_clock::now();
       auto count = tokenizer.encode(texts).size();
-      std::cout << count << ' ' << std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() << '\n';
+      std::cout << count << ' ' << std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count()
+                << '\n';
     }
     return 0;
   }

@@ -135,6 +135,25 @@ TEST_CASE("allocator: blocks freed in another thread than the one that took them
   for (int i = 0; i < 20; ++i) round();
   CHECK(memory_stats().system_allocations <= before + 64);  // not 2000: what one thread keeps at hand, at most
 }
+
+TEST_CASE("allocator: where sizes change, no more is kept than was in use at one time") {
+  empty_cache();
+  reset_peak_memory();
+  auto before = memory_stats();
+  for (int round = 0; round < 3; ++round) {
+    for (size_t megabytes = 8; megabytes < 24; ++megabytes) {  // never written, so they cost nothing
+      std::array<void*, 8> blocks{};
+      for (auto& block : blocks) block = allocator().allocate(megabytes << 20);
+      for (auto* block : blocks) allocator().deallocate(block, megabytes << 20);
+      auto now = memory_stats();
+      CHECK(now.bytes_cached <= std::max<int64_t>(now.peak_bytes, int64_t{64} << 20) + before.bytes_cached);
+    }
+  }
+  auto steady = memory_stats().system_allocations;
+  for (int i = 0; i < 5; ++i) allocator().deallocate(allocator().allocate(size_t{23} << 20), size_t{23} << 20);
+  CHECK(memory_stats().system_allocations == steady);
+  empty_cache();
+}
 #endif
 
 TEST_CASE("allocator: new blocks can be poisoned, so that tests see what was never written") {

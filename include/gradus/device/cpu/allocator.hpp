@@ -1,9 +1,11 @@
 // Caching, 64-byte aligned memory. Blocks given back are kept and handed out again, so that a steady
-// training step takes nothing from the system.
+// training step takes nothing from the system. Where sizes change from step to step, as with texts, no more is kept
+// than was ever in use at one time.
 #pragma once
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -214,9 +216,28 @@ class GRADUS_SHARED CachingAllocator {
     {
       std::lock_guard lock(mutex_);
       auto& list = lists_[static_cast<size_t>(index)];
+      last_use_[static_cast<size_t>(index)] = ++clock_;
       if (list.head != nullptr) return pop(list);
+      if (index >= local_classes) trim(static_cast<int64_t>(class_bytes(index)));
     }
     return from_system(class_bytes(index));
+  }
+
+  /// Before `bytes` more are taken from the system: gives cached blocks back, of the size used longest ago first, until
+  /// with these no more is cached than was ever in use at one time. The mutex is held.
+  GRADUS_COLD void trim(int64_t bytes) noexcept {
+    constexpr int64_t always = int64_t{64} << 20;
+    auto room = std::max(peak_.load(std::memory_order_relaxed), always) - bytes;
+    auto cached = [this] { return held_.load(std::memory_order_relaxed) - in_use_.load(std::memory_order_relaxed); };
+    while (cached() > room) {
+      int oldest = -1;
+      for (int i = local_classes; i < classes; ++i) {
+        if (lists_[static_cast<size_t>(i)].head == nullptr) continue;
+        if (oldest < 0 || last_use_[static_cast<size_t>(i)] < last_use_[static_cast<size_t>(oldest)]) oldest = i;
+      }
+      if (oldest < 0) return;
+      to_system(pop(lists_[static_cast<size_t>(oldest)]), oldest);
+    }
   }
 
   /// Counts a block that goes out.
@@ -264,6 +285,8 @@ class GRADUS_SHARED CachingAllocator {
   std::mutex mutex_;
   std::array<List, classes> lists_;
   std::array<ScratchList, classes> scratch_;
+  std::array<uint64_t, classes> last_use_{};  // of lists_, by a clock that counts uses
+  uint64_t clock_ = 0;
   std::atomic<int64_t> in_use_{0}, peak_{0}, held_{0}, system_{0};
   std::atomic<bool> poison_{false};
 };
