@@ -1,6 +1,6 @@
 // Caching, 64-byte aligned memory. Blocks given back are kept and handed out again, so that a steady
-// training step takes nothing from the system. Where sizes change from step to step, as with texts, no more is kept
-// than was ever in use at one time.
+// training step takes nothing from the system. Where sizes change from step to step, as with texts, what is
+// kept has a bound.
 #pragma once
 
 #include <pthread.h>
@@ -224,10 +224,12 @@ class GRADUS_SHARED CachingAllocator {
   }
 
   /// Before `bytes` more are taken from the system: gives cached blocks back, of the size used longest ago first, until
-  /// with these no more is cached than was ever in use at one time. The mutex is held.
+  /// with these half as much again is cached as was ever in use at one time. A step whose sizes are always the same
+  /// needs less, networks of many layers without gradients nearly as much. The mutex is held.
   GRADUS_COLD void trim(int64_t bytes) noexcept {
-    constexpr int64_t always = int64_t{64} << 20;
-    auto room = std::max(peak_.load(std::memory_order_relaxed), always) - bytes;
+    constexpr int64_t always = int64_t{256} << 20;
+    auto peak = peak_.load(std::memory_order_relaxed);
+    auto room = std::max(peak + peak / 2, always) - bytes;
     auto cached = [this] { return held_.load(std::memory_order_relaxed) - in_use_.load(std::memory_order_relaxed); };
     while (cached() > room) {
       int oldest = -1;
