@@ -194,7 +194,6 @@ class Comparison {
       Judge judge(pretrained_);
       nn::add_lora(judge, {.rank = options_.rank,
                            .alpha = 2.0 * static_cast<double>(options_.rank),
-                           .dropout = 0,
                            .layers = {"query", "key", "value", "dense"}});
       unfreeze(judge.classifier);
       train("LoRA", judge, options_.lora_lr, options_.epochs);
