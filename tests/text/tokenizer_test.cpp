@@ -123,6 +123,18 @@ TEST_CASE("a tokenizer that is saved gives the same ids") {
   }
 }
 
+TEST_CASE("truncation is saved as it is now") {
+  test::TemporaryFolder folder;
+  auto tokenizer = text::Tokenizer::from_file(tokenizer_files + "word_piece.json");
+  CHECK(tokenizer.truncation() == 0);
+  tokenizer.truncate_to(7);
+  tokenizer.save(folder / "tokenizer.json");
+  CHECK(text::Tokenizer::from_file(folder / "tokenizer.json").truncation() == 7);
+  tokenizer.truncate_to(0);
+  tokenizer.save(folder / "tokenizer.json");
+  CHECK(text::Tokenizer::from_file(folder / "tokenizer.json").truncation() == 0);
+}
+
 TEST_CASE("normal forms are those of Unicode") {
   using text::detail::NormalForm;
   const auto& forms = expected_tokens().at("normal_forms").as_array();

@@ -139,8 +139,8 @@ class Tokenizer {
   /// Writes a tokenizer.json, which the Python packages tokenizers and transformers read.
   void save(const std::string& path) const {
     auto json = io::Json::object({{"version", "1.0"}});
-    for (auto key :
-         {"truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
+    json.append("truncation", write_truncation());
+    for (auto key : {"padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
       const auto* value = settings_.find(key);
       json.append(key, value != nullptr                          ? *value
                        : std::string_view(key) == "added_tokens" ? io::Json::array()
@@ -164,6 +164,13 @@ class Tokenizer {
     if (strategy != "LongestFirst" && strategy != "OnlyFirst" && strategy != "OnlySecond")
       detail::fail_unknown("strategy of truncation", strategy, "LongestFirst, OnlyFirst, OnlySecond");
     cut_ = strategy == "OnlyFirst" ? Cut::first : strategy == "OnlySecond" ? Cut::second : Cut::longest;
+  }
+
+  io::Json write_truncation() const {
+    if (longest_ == 0) return {};
+    auto strategy = cut_ == Cut::longest ? "LongestFirst" : cut_ == Cut::first ? "OnlyFirst" : "OnlySecond";
+    return io::Json::object(
+        {{"direction", left_ ? "Left" : "Right"}, {"max_length", longest_}, {"strategy", strategy}, {"stride", 0}});
   }
 
   std::vector<int64_t> encode_text(std::string_view text) const {
