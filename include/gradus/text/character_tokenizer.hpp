@@ -1,11 +1,13 @@
 // Every character of a text is a token.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "gradus/core/error.hpp"
 #include "gradus/text/unicode.hpp"
 
 namespace gradus::text::inline GRADUS_BUILD {
