@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 
 #include "gradus/io/lora.hpp"
 #include "gradus/io/model.hpp"
@@ -107,15 +108,14 @@ class Words {
   std::vector<int64_t> encode(const std::string& text) const {
     return tokenizer_ ? tokenizer_->encode(text, false).ids : text::ByteTokenizer().encode(text);
   }
-  std::string decode(const std::vector<int64_t>& ids) const {
-    return tokenizer_ ? tokenizer_->decode(ids) : text::ByteTokenizer().decode(ids);
-  }
-  void save(const std::string& folder) const {
-    (tokenizer_ ? *tokenizer_ : text::tokenizer_of_bytes()).save(folder + "/tokenizer.json");
-  }
+  /// What is not UTF-8, as a network that writes bytes may make it, becomes U+FFFD.
+  std::string decode(const std::vector<int64_t>& ids) const { return tokenizer().decode(ids); }
+  void save(const std::string& folder) const { tokenizer().save(folder + "/tokenizer.json"); }
 
  private:
-  std::optional<text::Tokenizer> tokenizer_;
+  text::Tokenizer tokenizer() const { return tokenizer_ ? *tokenizer_ : text::tokenizer_of_bytes(); }
+
+  std::optional<text::Tokenizer> tokenizer_;  ///< absent: bytes
 };
 
 /// The text as a file of tokens: what is learnt from, and behind it what is held out.

@@ -41,6 +41,9 @@ def gpt(scratch):
     weights = pathlib.Path("model") / "model.safetensors"
     same = (scratch / "gpt" / weights).read_bytes() == (scratch / "again" / weights).read_bytes()
     check(same, "the same seed gave another network", again)
+    (scratch / "umlauts.txt").write_text("äöüß世界 " * 1000)
+    result = run(GPT_TRAIN, "--quick", "--steps", 2, "--text", scratch / "umlauts.txt", "--out", scratch / "umlauts")
+    check(result.returncode == 0, "a network that writes broken UTF-8", result)
     result = run(GPT_TRAIN, "--quick", "--text", scratch / "none", "--out", scratch / "none_out")
     check(result.returncode == 1 and "cannot open" in result.stderr, "a missing text is not named", result)
     (scratch / "short.txt").write_text("short")

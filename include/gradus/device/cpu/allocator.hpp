@@ -227,7 +227,7 @@ class GRADUS_SHARED CachingAllocator {
   /// with these half as much again is cached as was ever in use at one time. A step whose sizes are always the same
   /// needs less, networks of many layers without gradients nearly as much. The mutex is held.
   GRADUS_COLD void trim(int64_t bytes) noexcept {
-    constexpr int64_t always = int64_t{256} << 20;
+    constexpr int64_t always = int64_t{512} << 20;
     auto peak = peak_.load(std::memory_order_relaxed);
     auto room = std::max(peak + peak / 2, always) - bytes;
     auto cached = [this] { return held_.load(std::memory_order_relaxed) - in_use_.load(std::memory_order_relaxed); };
