@@ -33,6 +33,32 @@ TEST_CASE("pre-trained weights in Hugging Face's folders give PyTorch's outputs"
   CHECK(test::mismatch(cast<float>(narrow), expected("llama"), {0.1}) == "");
 }
 
+TEST_CASE("the base of rotary positions stands in one of two places") {
+  test::TemporaryFolder folder;
+  auto config = test::read_bytes(pretrained + "llama/config.json");
+  for (auto name :
+       {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"})
+    test::write_bytes(folder / name, test::read_bytes(pretrained + "llama/" + name));
+  auto with = [&](const std::string& from, const std::string& to) {
+    auto changed = config;
+    changed.replace(changed.find(from), from.size(), to);
+    test::write_bytes(folder / "config.json", changed);
+    return models::llama_from(folder / "");
+  };
+  CHECK(with("10000.0", "500.0").options.rotary.theta == 500);
+  auto in_object = R"("rope_parameters": {"rope_theta": 500.0, "rope_type": "default"})";
+  CHECK(with("\"rope_theta\": 10000.0", in_object).options.rotary.theta == 500);
+  auto path = (folder / "") + "/config.json: ";
+  test::check_error<FormatError>(
+      [&] { with("\"rope_scaling\": null", R"("rope_scaling": {"type": "linear", "factor": 2})"); },
+      path + "rope_scaling of type 'linear', a stretching of the rotary positions, is not known");
+  test::check_error<FormatError>(
+      [&] { with("\"rope_scaling\": null", R"("rope_parameters": {"rope_type": "llama3"})"); },
+      path + "rope_parameters of type 'llama3', a stretching of the rotary positions, is not known");
+  test::check_error<FormatError>([&] { with("\"rope_scaling\": null", R"("head_dim": 4)"); },
+                                 path + "head_dim is 4, but this model knows only 2, the width shared by the heads");
+}
+
 TEST_CASE("folders that are written give the same outputs") {
   test::TemporaryFolder folder;
   auto ids = from_vector<int64_t>({1, 5, 3, 10}, {1, 4});

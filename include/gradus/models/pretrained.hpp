@@ -71,12 +71,24 @@ class Config {
     require<FormatError>(found == wanted, path_, ": ", key, " is '", found, "', but this model knows only '", wanted,
                          "'");
   }
-  /// An object under the key that is not null.
-  bool has(std::string_view key) const {
-    const auto* found = json_.find(key);
-    return found != nullptr && !found->is_null();
-  }
   const std::string& path() const { return path_; }
+  /// Base of the rotary positions: "rope_theta", or the same within "rope_parameters", as newer files have it.
+  /// Stretched positions are refused.
+  GRADUS_COLD double rotary_theta() const {
+    for (auto key : {"rope_scaling", "rope_parameters"}) {
+      const auto* rope = json_.find(key);
+      if (rope == nullptr || rope->is_null()) continue;
+      auto type = in_file([&] {
+        const auto* found = rope->find("rope_type");
+        return found == nullptr ? std::string(rope->find("type") == nullptr ? "default" : rope->at("type").as_string())
+                                : found->as_string();
+      });
+      require<FormatError>(type == "default", path_, ": ", key, " of type '", type,
+                           "', a stretching of the rotary positions, is not known");
+      if (const auto* theta = rope->find("rope_theta")) return in_file([&] { return theta->as_number(); });
+    }
+    return number("rope_theta", 10000);
+  }
 
  private:
   std::string path_;
@@ -157,8 +169,6 @@ template <Floating T = float>
 Llama<T> llama_from(const std::string& folder, std::string_view type = "llama") {
   detail::Config config(folder, type);
   config.expect("hidden_act", "silu");
-  require<FormatError>(!config.has("rope_scaling"), config.path(),
-                       ": rope_scaling, a stretching of the rotary positions, is not known");
   LlamaOptions o{.vocabulary = config.size("vocab_size"),
                  .context = config.size("max_position_embeddings"),
                  .layers = config.size("num_hidden_layers"),
@@ -167,9 +177,12 @@ Llama<T> llama_from(const std::string& folder, std::string_view type = "llama") 
                  .width = config.size("hidden_size"),
                  .feed_forward = config.size("intermediate_size"),
                  .eps = config.number("rms_norm_eps", 1e-6),
-                 .rotary = {.theta = config.number("rope_theta", 10000)},
+                 .rotary = {.theta = config.rotary_theta()},
                  .window = config.size("sliding_window", 0),
                  .tie_word_embeddings = config.flag("tie_word_embeddings", false)};
+  auto head = config.size("head_dim", o.width / o.heads);
+  require<FormatError>(head * o.heads == o.width, config.path(), ": head_dim is ", head, ", but this model knows only ",
+                       o.width / o.heads, ", the width shared by the heads");
   io::Weights weights(folder);
   weights.drop("model.layers.*.self_attn.rotary_emb.inv_freq");
   if (o.tie_word_embeddings) weights.drop("lm_head.weight");
