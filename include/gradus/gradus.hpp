@@ -149,7 +149,7 @@
 #include "gradus/ops/reduction/logsumexp.hpp"
 #include "gradus/ops/reduction/max.hpp"
 #include "gradus/ops/reduction/mean.hpp"
-#include "gradus/ops/reduction/reduce.hpp"
+#include "gradus/ops/reduction/reduce_shape.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/reduction/var.hpp"
 #include "gradus/ops/sum_to.hpp"

@@ -70,7 +70,7 @@ namespace {
 
 template <Floating T, class Model, class Loss>
 Tensor<double> first_losses(Model model, Loss loss_of, double lr, int64_t steps) {
-  test::fill_hashed<T>(model);
+  test::fill_and_place<T>(model);
   optim::AdamW<T> adam(model, {.lr = lr});
   auto found = zeros<double>({steps});
   for (int64_t step = 0; step < steps; ++step) {
@@ -86,14 +86,14 @@ Tensor<double> first_losses(Model model, Loss loss_of, double lr, int64_t steps)
 void check_first_losses(const std::string& group, const Tensor<double>& got, double tolerance) {
   auto want = test::golden_cases(group, __FILE__)[0].output;
   INFO(group);
-  CHECK(test::mismatch(got, want, {.relative = tolerance, .scale = 0.1}) == "");
+  CHECK(test::mismatch(got, want, {.relative = test::device_tolerance(tolerance), .scale = 0.1}) == "");
 }
 
 template <Floating T>
 auto image_loss(int64_t size) {
   return [=](auto& model, uint32_t k) {
-    auto x = test::hashed<T>(1000 + k, {8, 3, size, size}, -1, 1);
-    return cross_entropy(model(x), test::hashed_labels(2000 + k, 8, 5));
+    auto x = test::hashed<T>(1000 + k, {8, 3, size, size}, -1, 1).to(device_of(model));
+    return cross_entropy(model(x), test::hashed_labels(2000 + k, 8, 5).to(device_of(model)));
   };
 }
 
@@ -101,14 +101,16 @@ Tensor<bool> seen_words() { return unsqueeze(arange<int64_t>(9), 0) < unsqueeze(
 
 template <Floating T>
 Tensor<T> text_loss(models::BertClassifier<T>& model, uint32_t k) {
-  auto ids = reshape(test::hashed_labels(1000 + k, 36, 31), {4, 9});
-  auto types = reshape(test::hashed_labels(3000 + k, 36, 2), {4, 9});
-  return cross_entropy(model(ids, seen_words(), types), test::hashed_labels(2000 + k, 4, 3));
+  auto ids = reshape(test::hashed_labels(1000 + k, 36, 31), {4, 9}).to(device_of(model));
+  auto types = reshape(test::hashed_labels(3000 + k, 36, 2), {4, 9}).to(device_of(model));
+  auto labels = test::hashed_labels(2000 + k, 4, 3).to(device_of(model));
+  return cross_entropy(model(ids, seen_words().to(device_of(model)), types), labels);
 }
 
 template <Floating T>
 Tensor<T> series_loss(models::Tcn<T>& model, uint32_t k) {
-  return mse_loss(model(test::hashed<T>(1000 + k, {8, 20, 3}, -1, 1)), test::hashed<T>(2000 + k, {8, 2}, -1, 1));
+  return mse_loss(model(test::hashed<T>(1000 + k, {8, 20, 3}, -1, 1).to(device_of(model))),
+                  test::hashed<T>(2000 + k, {8, 2}, -1, 1).to(device_of(model)));
 }
 
 models::BertOptions small_bert() {

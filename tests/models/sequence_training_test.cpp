@@ -105,27 +105,29 @@ Tensor<T> sequence_loss(const Tensor<T>& logits, const Tensor<int64_t>& tokens) 
 template <class Model>
 auto forecast_loss(const Model& model, int64_t step) {
   using T = typename std::remove_cvref_t<decltype(model.output.weight.tensor())>::value_type;
-  return mse_loss(model(test::hashed<T>(static_cast<uint32_t>(1000 + step), {6, 9, 5}, -1, 1)),
-                  test::hashed<T>(static_cast<uint32_t>(2000 + step), {6, 4}, -1, 1));
+  return mse_loss(model(test::hashed<T>(static_cast<uint32_t>(1000 + step), {6, 9, 5}, -1, 1).to(device_of(model))),
+                  test::hashed<T>(static_cast<uint32_t>(2000 + step), {6, 4}, -1, 1).to(device_of(model)));
 }
 
 template <class Model>
 auto next_token_loss(const Model& model, int64_t step) {
-  auto tokens = hashed_token_ids(1000 + step, {4, 13}, 31);
+  auto tokens = hashed_token_ids(1000 + step, {4, 13}, 31).to(device_of(model));
   return sequence_loss(model(slice(tokens, 1, 0, 12)), slice(tokens, 1, 1, 13));
 }
 
 template <class Model>
 auto translation_loss(const Model& model, int64_t step) {
-  auto target = hashed_token_ids(2000 + step, {4, 7}, 13);
-  auto logits = model(hashed_token_ids(1000 + step, {4, 6}, 11), slice(target, 1, 0, 6), tensor<int64_t>({6, 2, 4, 1}));
+  auto target = hashed_token_ids(2000 + step, {4, 7}, 13).to(device_of(model));
+  auto source = hashed_token_ids(1000 + step, {4, 6}, 11).to(device_of(model));
+  auto lengths = tensor<int64_t>({6, 2, 4, 1}).to(device_of(model));
+  auto logits = model(source, slice(target, 1, 0, 6), lengths);
   return sequence_loss(logits, slice(target, 1, 1, 7));
 }
 
 /// 20 steps of AdamW on four batches in turn have PyTorch's losses.
 template <Floating T, class Model, class Loss>
 void check_first_losses(const std::string& group, Model model, Loss loss_of, double tolerance) {
-  test::fill_hashed<T>(model);
+  test::fill_and_place<T>(model);
   optim::AdamW<T> adam(model, {.lr = 1e-2});
   auto found = zeros<double>({20});
   for (int64_t step = 0; step < 20; ++step) {
@@ -136,8 +138,8 @@ void check_first_losses(const std::string& group, Model model, Loss loss_of, dou
     found.set({step}, static_cast<double>(loss.item()));
   }
   INFO(group);
-  CHECK(test::mismatch(found, test::golden_cases(group, __FILE__)[0].output, {.relative = tolerance, .scale = 0.1}) ==
-        "");
+  CHECK(test::mismatch(found, test::golden_cases(group, __FILE__)[0].output,
+                       {.relative = test::device_tolerance(tolerance), .scale = 0.1}) == "");
   CHECK(found(-1) < found(3));  // it learns
 }
 

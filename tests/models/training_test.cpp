@@ -53,13 +53,13 @@ struct Workload {
 
 template <Floating T, class Model>
 Tensor<double> losses(Model model, const Workload& workload) {
-  test::fill_hashed<T>(model);
+  auto device = test::fill_and_place<T>(model);
   optim::AdamW<T> adam(model, {.lr = workload.lr});
   auto found = zeros<double>({workload.steps});
   for (int64_t step = 0; step < workload.steps; ++step) {
     auto seed = static_cast<uint32_t>(step % 4);
-    auto x = test::hashed<T>(1000 + seed, workload.batch, -1, 1);
-    auto labels = test::hashed_labels(2000 + seed, workload.batch[0], workload.classes);  // (n,)
+    auto x = test::hashed<T>(1000 + seed, workload.batch, -1, 1).to(device);
+    auto labels = test::hashed_labels(2000 + seed, workload.batch[0], workload.classes).to(device);  // (n,)
     auto loss = cross_entropy(model(x), labels);
     adam.zero_grad();
     loss.backward();
@@ -72,7 +72,7 @@ Tensor<double> losses(Model model, const Workload& workload) {
 void check_losses(const std::string& group, const Tensor<double>& got, double tolerance) {
   auto want = test::golden_cases(group, __FILE__)[0].output;
   INFO(group);
-  CHECK(test::mismatch(got, want, {.relative = tolerance, .scale = 0.1}) == "");
+  CHECK(test::mismatch(got, want, {.relative = test::device_tolerance(tolerance), .scale = 0.1}) == "");
   if (got.numel() > 1) CHECK(got(-1) < 0.9 * got(0));  // it learns
 }
 

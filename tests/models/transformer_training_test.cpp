@@ -42,11 +42,11 @@ Tensor<int64_t> hashed_ids(int64_t step) {
 
 template <Floating T, class Model>
 Tensor<double> token_losses(Model model) {
-  test::fill_hashed<T>(model);
+  auto device = test::fill_and_place<T>(model);
   optim::AdamW<T> adam(model, {.lr = 3e-3});
   auto found = zeros<double>({20});
   for (int64_t step = 0; step < 20; ++step) {
-    auto ids = hashed_ids(step);
+    auto ids = hashed_ids(step).to(device);
     auto logits = model(slice(ids, 1, 0, 12));  // (4, 12, 31)
     auto loss = cross_entropy(flatten(logits, 0, 1), flatten(slice(ids, 1, 1, 13), 0));
     adam.zero_grad();
@@ -60,7 +60,7 @@ Tensor<double> token_losses(Model model) {
 void check_token_losses(const std::string& group, const Tensor<double>& got, double tolerance) {
   auto want = test::golden_cases(group, __FILE__)[0].output;
   INFO(group);
-  CHECK(test::mismatch(got, want, {.relative = tolerance, .scale = 0.1}) == "");
+  CHECK(test::mismatch(got, want, {.relative = test::device_tolerance(tolerance), .scale = 0.1}) == "");
   CHECK(got(-1) < 0.9 * got(0));  // it learns
 }
 

@@ -18,6 +18,7 @@ namespace {
 /// The checks that fail when the case is run with `f` instead of x * x.
 template <class F>
 std::vector<std::string> failures(F f, test::OperatorOptions options = {}, const char* group = "operator_check") {
+  options.gpu = false;
   std::vector<std::string> found;
   auto types = {test::typed_operator<double>(f, &F::template operator()<double>),
                 test::typed_operator<float>(f, &F::template operator()<float>)};

@@ -54,6 +54,14 @@ AnyTensor gapped(const AnyTensor& x) {
   return laid_out(x, contiguous_strides(padded), 1, padded.numel() + 1);
 }
 
+AnyTensor on_device(const AnyTensor& x, Device device) {
+  auto bytes = x.impl()->storage->bytes();
+  auto from = detail::make_impl(DType::u8, x.impl()->storage, 0, {static_cast<int64_t>(bytes)}, {1});
+  auto to = detail::allocate_impl(DType::u8, from->shape, device);
+  detail::copy_elements(*to, *from);
+  return AnyTensor(detail::make_impl(x.dtype(), to->storage, x.impl()->offset, x.shape(), x.impl()->strides));
+}
+
 AnyTensor part_of(const AnyTensor& vector, int64_t first, int64_t count) {
   return view_of(vector, {count}, vector.impl()->strides, first * vector.impl()->strides[0]);
 }

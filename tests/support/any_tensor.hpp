@@ -63,6 +63,8 @@ decltype(auto) with_type(DType type, F&& f) {
 /// The same elements laid out in memory in other ways; what lies between them is 0xff.
 AnyTensor scattered(const AnyTensor& x);  ///< axes in reversed order, two elements apart, not at the start
 AnyTensor gapped(const AnyTensor& x);     ///< row-major with a gap after every row
+/// The same memory, gaps and all, on another device.
+AnyTensor on_device(const AnyTensor& x, Device device);
 /// Elements first, first + 1, ... first + count - 1 of a vector, as a view.
 AnyTensor part_of(const AnyTensor& vector, int64_t first, int64_t count);
 /// A vector of `count` elements that repeats x's over and over. x must have some.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdlib>
 #include <string>
 
 #include "gradus/autograd/parameter.hpp"
@@ -46,6 +47,19 @@ void fill_hashed(Model& model) {
     auto middle = parameter.rank() == 1 && name.ends_with("weight") ? 1.0 : 0.0;
     parameter.copy_(hashed<T>(++seed, parameter.shape(), middle - bound, middle + bound));
   }
+}
+
+/// The same, on the device on which models are tested: the GPU where GRADUS_TEST_ONLY_GPU asks for it.
+template <Floating T, class Model>
+Device fill_and_place(Model& model) {
+  fill_hashed<T>(model);
+  auto device = std::getenv("GRADUS_TEST_ONLY_GPU") != nullptr ? Device::cuda() : Device::cpu();
+  to(model, device);
+  return device;
+}
+/// Losses on a GPU may be this much further from PyTorch's: sums are in another order.
+inline double device_tolerance(double tolerance) {
+  return std::getenv("GRADUS_TEST_ONLY_GPU") != nullptr ? 20 * tolerance : tolerance;
 }
 
 }  // namespace gradus::test

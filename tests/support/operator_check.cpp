@@ -1,6 +1,7 @@
 #include "tests/support/operator_check.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "gradus/autograd/gradcheck.hpp"
 #include "gradus/io/safetensors.hpp"
@@ -14,8 +15,14 @@ using Tensors = std::vector<AnyTensor>;
 
 /// New memory is filled with NaN while one of these lives.
 struct Poison {
-  Poison() { detail::CachingAllocator::instance().set_poison(true); }
-  ~Poison() { detail::CachingAllocator::instance().set_poison(false); }
+  Poison() { set(true); }
+  ~Poison() { set(false); }
+  static void set(bool on) {
+    detail::CachingAllocator::instance().set_poison(on);
+#if defined(GRADUS_CUDA)
+    if (auto device = Device::best(); !device.is_cpu()) cuda::detail::Context::of(device).set_poison(on);
+#endif
+  }
 };
 
 struct Threads {
@@ -150,7 +157,7 @@ class CaseChecks {
       type_ = std::string(to_string(op.element));
       guard([&] { run_type(op); });
     }
-    if (types_[0].element == DType::f64 && case_.has_gradient() && case_.smooth()) {
+    if (types_[0].element == DType::f64 && case_.has_gradient() && case_.smooth() && !only_on_card()) {
       type_ = "double";
       guard([&] { finite_differences(types_[0]); });
       guard([&] { second_order(types_[0]); });
@@ -160,6 +167,7 @@ class CaseChecks {
 
   /// The same bits with any number of threads, forward and backward.
   std::vector<CheckResult> run_threads(const Tensors& inputs) {
+    if (only_on_card()) return {};
     for (const auto& op : types_) {
       type_ = std::string(to_string(op.element));
       guard([&] { threads(op, cast_to(op, inputs)); });
@@ -207,7 +215,9 @@ class CaseChecks {
       }
     };
     unchanged();
+    if (only_on_card()) return on_card(op, inputs, y, Device::cuda());
     layouts(op, inputs, y);
+    if (auto device = Device::best(); options_.gpu && !device.is_cpu()) on_card(op, inputs, y, device);
     if (options_.pointwise) positions(op, inputs, y);
     if (case_.has_gradient() && y.is_floating()) {
       auto dy = case_.dy.cast(y.dtype());
@@ -247,6 +257,38 @@ class CaseChecks {
       mixed[i] = scattered(inputs[i]);
       compare(join("input ", i, " scattered"), mixed);
     }
+  }
+
+  /// For a second run of the tests that is about the GPU alone.
+  bool only_on_card() const { return options_.gpu && std::getenv("GRADUS_TEST_ONLY_GPU") != nullptr; }
+
+  /// The same on a GPU: values and gradients, of inputs as they are and scattered over memory.
+  void on_card(const TypedOperator& op, const Tensors& inputs, const AnyTensor& y, Device device) {
+    auto near = [](const AnyTensor& x) { return x.clone(); };
+    auto dy = case_.has_gradient() && y.is_floating() ? case_.dy.cast(y.dtype()) : AnyTensor();
+    auto wanted = dy.defined() ? gradients_by_backward(op, inputs, dy) : Tensors();
+    // Sums are in another order, and mathematics is the card's own.
+    auto allowed = [&](DType type, double factor) {
+      return tolerance(type, type == DType::bf16 ? factor : 20 * factor);
+    };
+    auto check = [&](const std::string& name, auto&& laid_out) {
+      auto far = [&](const AnyTensor& x) { return on_device(laid_out(x), device); };
+      guard([&] {
+        auto there = map(inputs, far);
+        add("on a GPU, " + name, mismatch(op.call(there).clone(), y, allowed(y.dtype(), 1)));
+        if (!dy.defined()) return;
+        add_all("gradient on a GPU, " + name, map(gradients_by_backward(op, there, far(dy)), near), wanted,
+                allowed(op.element, 10));
+        if (name != "dense") return;
+        auto recorded = map(recorded_gradients(op, there, far(dy)).gradients, near);
+        for (size_t i = 0; i < inputs.size(); ++i) {
+          if (inputs[i].is_floating() && !recorded[i].defined()) recorded[i] = zeros_like(inputs[i]);
+        }
+        add_all("recorded gradient on a GPU", recorded, wanted, allowed(op.element, 10));
+      });
+    };
+    check("dense", [](const AnyTensor& x) { return x.clone(); });
+    check("scattered", [](const AnyTensor& x) { return scattered(x); });
   }
 
   /// Inputs broadcast by hand and laid out as vectors.

@@ -24,6 +24,7 @@ namespace gradus::test {
 struct OperatorOptions {
   bool pointwise = false;
   bool signed_zeros = true;         ///< at kinks and special values, -0 is not 0
+  bool gpu = true;                  ///< it can run there: not so a kernel that reads memory by itself
   double double_tolerance = 1e-12;  ///< relative to max(1, |wanted|), here and below; gradients get 10 times as much
   double float_tolerance = 1e-6;
   double bf16_tolerance = 1.0 / 128;  ///< one unit in the last place, for operators that round once

@@ -12,7 +12,7 @@ namespace gradus::detail::inline GRADUS_BUILD {
 /// "nan in 2 of 6 elements, first at (0, 1)"; empty when all are sound.
 template <Floating T>
 GRADUS_COLD std::string describe_anomaly(const TensorImpl& x, bool infinities) {
-  auto dense = allocate_impl(x.dtype, x.shape, x.storage->device());
+  auto dense = allocate_impl(x.dtype, x.shape, Device::cpu());
   copy_elements(*dense, x);
   auto* values = reinterpret_cast<const T*>(dense->data());
   int64_t bad = 0, first = 0;

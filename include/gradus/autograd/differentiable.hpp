@@ -252,3 +252,14 @@ TensorRef add_recorded(const TensorRef& a, const TensorRef& b) {
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
+template <Element T>
+void Tensor<T>::record_move(Tensor& moved) const {
+  if constexpr (Floating<T>) {
+    moved = differentiable("to", moved, wrt(*this, [back = device()](const Tensor& dy) { return dy.to(back); }));
+  }
+}
+
+}  // namespace gradus::inline GRADUS_BUILD

@@ -93,6 +93,8 @@ struct GraphNode : Pooled {
   virtual void release() = 0;
   /// a + b for gradients of the outputs; recorded while gradients are. May add into a.
   virtual TensorRef add(TensorRef a, const TensorRef& b) const = 0;
+  /// What a leaf has collected goes where the leaf goes.
+  virtual void move_collected(Device) {}
 
   TensorRef& gradient_of(int output) {
     if (output == 0) return gradient;
@@ -161,6 +163,12 @@ TensorRef add_values(TensorRef a, const TensorRef& b) {
     dense = allocate_impl(b->dtype, b->shape, b->storage->device());
     copy_elements(*dense, *b);
   }
+#if defined(GRADUS_CUDA)
+  if (on_card(*a)) {
+    add_on_card(*a, *dense);
+    return a;
+  }
+#endif
   auto* to = reinterpret_cast<T*>(a->data());
   auto* from = reinterpret_cast<const T*>(dense->data());
   parallel_for(a->numel, elements_per_chunk, [=](int64_t first, int64_t last) {
@@ -186,6 +194,12 @@ struct LeafNode final : GraphNode {
   void run_backward(BackwardWalk&) override;
   void release() override {}
   TensorRef add(TensorRef a, const TensorRef& b) const override { return add_gradients<T>(std::move(a), b); }
+  void move_collected(Device device) override {
+    if (!collected) return;
+    auto moved = allocate_impl(collected->dtype, collected->shape, device);
+    copy_elements(*moved, *collected);
+    collected = moved;
+  }
 
   TensorRef collected;            ///< what Tensor::grad() returns
   std::atomic<bool> busy{false};  ///< a backward walk is adding to `collected`

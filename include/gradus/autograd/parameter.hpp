@@ -168,13 +168,26 @@ int64_t count_parameters(const Model& model) {
   return count;
 }
 
+/// Where the model's first parameter or buffer is; the CPU for a model without.
+template <class Model>
+Device device_of(const Model& model) {
+  auto tensors = detail::model_tensors(model);
+  return tensors.empty() ? Device::cpu() : tensors.front().impl->storage->device();
+}
+
 /// Moves every parameter and buffer; they keep their identity, so an optimizer stays attached.
 template <class Model>
 void to(Model& model, Device device) {
   detail::name_parts(model);
   for (const auto& tensor : detail::model_tensors(model)) {
-    auto here = tensor.impl->storage->device();
-    require<DeviceError>(here == device, "to: no way from ", here, " to ", device, " in this build");
+    auto& impl = *tensor.impl;
+    if (impl.storage->device() == device) continue;
+    auto moved = detail::allocate_impl(impl.dtype, impl.shape, device);
+    detail::copy_elements(*moved, impl);
+    impl.storage = moved->storage;
+    impl.offset = 0;
+    impl.strides = moved->strides;
+    if (auto* leaf = impl.node.get(); leaf != nullptr) leaf->move_collected(device);
   }
 }
 

@@ -36,8 +36,12 @@ or define GRADUS_ALLOW_FAST_MATH to accept that."
 #else
 #define GRADUS_DETAIL_ISA base
 #endif
-#if defined(NDEBUG)
+#if defined(NDEBUG) && defined(GRADUS_CUDA)
+#define GRADUS_DETAIL_MODE release_cuda
+#elif defined(NDEBUG)
 #define GRADUS_DETAIL_MODE release
+#elif defined(GRADUS_CUDA)
+#define GRADUS_DETAIL_MODE debug_cuda
 #else
 #define GRADUS_DETAIL_MODE debug
 #endif

@@ -27,8 +27,9 @@ namespace gradus::metrics::inline GRADUS_BUILD {
 template <Numeric T>
 int64_t count_correct(const Tensor<T>& predictions, const Tensor<int64_t>& labels) {
   auto predicted = detail::predicted_classes("accuracy", predictions, labels);  // (n,)
+  auto got = predicted.to_vector(), wanted = labels.to_vector();
   int64_t correct = 0;
-  for (int64_t i = 0; i < predicted.numel(); ++i) correct += predicted.data()[i] == labels(i);
+  for (size_t i = 0; i < got.size(); ++i) correct += got[i] == wanted[i];
   return correct;
 }
 /// The same as a share, from 0 to 1; NaN for no rows.

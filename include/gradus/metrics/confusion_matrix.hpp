@@ -36,8 +36,9 @@ class ConfusionMatrix {
   /// Counts a batch. predictions: logits (n, classes) of a floating type, or classes (n,) as int64; labels (n,).
   /// IndexError, and nothing counted, when a class is out of range.
   template <Numeric T>
-  void update(const Tensor<T>& predictions, const Tensor<int64_t>& labels) {
-    auto predicted = detail::predicted_classes("ConfusionMatrix", predictions, labels);  // (n,)
+  void update(const Tensor<T>& predictions, const Tensor<int64_t>& given) {
+    auto labels = given.to(Device::cpu());
+    auto predicted = detail::predicted_classes("ConfusionMatrix", predictions, given).to(Device::cpu());  // (n,)
     auto check = [&](std::string_view what, int64_t value, int64_t row) {
       require<IndexError>(value >= 0 && value < classes(), "ConfusionMatrix: ", what, ' ', value, " of row ", row,
                           " is out of range for ", classes(), " classes");

@@ -116,7 +116,7 @@ struct Bert {
     detail::check_context("Bert", 0, tokens, options.context);
     auto dropped = training.on ? options.dropout : 0;
     auto x = embeddings.word_embeddings(ids) +
-             embeddings.token_type_embeddings(types.defined() ? types : zeros<int64_t>(ids.shape())) +
+             embeddings.token_type_embeddings(types.defined() ? types : zeros<int64_t>(ids.shape(), ids.device())) +
              slice(embeddings.position_embeddings.weight.tensor(), 0, 0, tokens);
     x = dropout(embeddings.LayerNorm(x), dropped);  // (n, tokens, width)
     nn::AttentionMask mask{.tokens = seen};

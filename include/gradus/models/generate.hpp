@@ -1,5 +1,6 @@
 #pragma once
 
+#include "gradus/autograd/parameter.hpp"
 #include "gradus/models/sampling.hpp"
 #include "gradus/ops/view/slice.hpp"
 
@@ -9,8 +10,10 @@ namespace gradus::models::detail::inline GRADUS_BUILD {
 template <class Model, class Cache>
 std::vector<std::vector<double>> next_logits(const Model& model, const std::vector<int64_t>& ids, int64_t rows,
                                              Cache& cache) {
-  auto hidden = model.hidden(from_vector(ids, {rows, std::ssize(ids) / rows}), &cache);          // (n, tokens, width)
-  auto logits = contiguous(model.logits(slice(hidden, 1, hidden.size(1) - 1, hidden.size(1))));  // (n, 1, tokens)
+  auto hidden = model.hidden(from_vector(ids, {rows, std::ssize(ids) / rows}).to(device_of(model)),
+                             &cache);  // (n, tokens, width)
+  auto logits = contiguous(model.logits(slice(hidden, 1, hidden.size(1) - 1, hidden.size(1))))
+                    .to(Device::cpu());  // (n, 1, tokens)
   std::vector<std::vector<double>> lists;
   for (int64_t row = 0; row < rows; ++row) {
     auto* from = logits.data() + row * logits.size(2);

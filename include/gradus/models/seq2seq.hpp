@@ -72,7 +72,7 @@ struct Seq2Seq {
     require<ShapeError>(source.rank() == 2, "Seq2Seq: sources are ", source.shape(), ", but must be (n, steps)");
     auto result = encoder(drop(source_embedding(source)), {}, lengths);
     if (!lengths.defined()) return {result.y, {}, result.state()};
-    auto mask = arange<int64_t>(source.size(1)) < unsqueeze(lengths, 1);  // (n, source steps)
+    auto mask = arange<int64_t>(source.size(1)).to(lengths.device()) < unsqueeze(lengths, 1);  // (n, source steps)
     return {result.y, reshape(mask, {source.size(0), 1, 1, source.size(1)}), result.state()};
   }
 
@@ -96,8 +96,8 @@ struct Seq2Seq {
     auto n = source.size(0), end = greedy_options.end;
     auto encoded = encode(source, lengths);
     auto state = encoded.state;
-    auto token = full<int64_t>({n, 1}, greedy_options.begin);
-    auto ended = full<bool>({n, 1}, false);
+    auto token = full<int64_t>({n, 1}, greedy_options.begin, source.device());
+    auto ended = full<bool>({n, 1}, false, source.device());
     std::vector<Tensor<int64_t>> tokens;
     while (std::ssize(tokens) < greedy_options.max_steps) {
       auto step = decode(token, encoded, state);

@@ -70,7 +70,7 @@ struct GRU {
       auto y = detail::run_layers(
           "GRU", x, options.batch_first, std::ssize(cells), directions(),
           [&](int64_t k, const Tensor<T>& input, bool reverse) {
-            auto h0 = detail::start_of("GRU", "h", start, k, std::ssize(cells), input.size(1), hidden);
+            auto h0 = detail::start_of("GRU", "h", start, k, std::ssize(cells), input.size(1), hidden, input.device());
             auto [states, h] =
                 gru(input, h0, cells[static_cast<size_t>(k)].parameters(), {.reverse = reverse, .lengths = lengths});
             last.push_back(h);

@@ -36,7 +36,7 @@ class KeyValueCache {
       auto before = seen(*held).clone();
       auto shape = held->shape();
       shape[0] = std::ssize(index);
-      *held = Tensor<T>::empty(shape);
+      *held = Tensor<T>::empty(shape, before.device());
       for (int64_t i = 0; i < shape[0]; ++i) {
         auto to = gradus::detail::raw_slice(gradus::detail::raw_slice(*held, 0, i, 1, 1), 2, 0, length_, 1);
         gradus::detail::copy_elements(
@@ -58,7 +58,7 @@ class KeyValueCache {
     }
     if (!held.defined() || length_ == 0 || held.size(2) < needed) {
       shape[2] = std::max<int64_t>(64, 2 * needed);
-      auto larger = Tensor<T>::empty(shape);
+      auto larger = Tensor<T>::empty(shape, more.device());
       if (length_ > 0)
         gradus::detail::copy_elements(*gradus::detail::raw_slice(larger, 2, 0, length_, 1).impl(), *seen(held).impl());
       held = larger;

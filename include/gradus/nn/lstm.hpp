@@ -105,8 +105,8 @@ struct LSTM {
         "LSTM", x, options.batch_first, count, directions(),
         [&](int64_t k, const Tensor<T>& input, bool reverse) {
           auto n = input.size(1);
-          auto h0 = detail::start_of("LSTM", "h", state.h, k, count, n, out());
-          auto c0 = detail::start_of("LSTM", "c", state.c, k, count, n, hidden);
+          auto h0 = detail::start_of("LSTM", "h", state.h, k, count, n, out(), input.device());
+          auto c0 = detail::start_of("LSTM", "c", state.c, k, count, n, hidden, input.device());
           auto [states, h, c] =
               lstm(input, h0, c0, cells[static_cast<size_t>(k)].parameters(), {.reverse = reverse, .lengths = lengths});
           last_states.push_back(h);

@@ -44,12 +44,12 @@ struct MixtureOfExperts {
 
   MixtureResult<T> operator()(const Tensor<T>& x) const {
     require<ShapeError>(x.rank() >= 1 && x.size(-1) > 0, "MixtureOfExperts: input is ", x.shape());
-    auto rows = reshape(x, {-1, x.size(-1)});         // (tokens, size)
-    auto scores = gate(rows);                         // (tokens, experts)
-    auto best = best_experts(scores);                 // (tokens, chosen)
-    auto weights = softmax(gather(scores, 1, best));  // (tokens, chosen)
+    auto rows = reshape(x, {-1, x.size(-1)});                        // (tokens, size)
+    auto scores = gate(rows);                                        // (tokens, experts)
+    auto best = best_experts(scores);                                // (tokens, chosen), on the host
+    auto weights = softmax(gather(scores, 1, best.to(x.device())));  // (tokens, chosen)
     auto flat = reshape(weights, {rows.size(0) * options.chosen});
-    auto y = zeros<T>(rows.shape());
+    auto y = zeros<T>(rows.shape(), x.device());
     std::vector<int64_t> counts;
     for (int64_t expert = 0; expert < options.experts; ++expert) {
       std::vector<int64_t> tokens, places;
@@ -61,9 +61,9 @@ struct MixtureOfExperts {
       auto count = std::ssize(tokens);
       counts.push_back(count);
       if (count == 0) continue;
-      auto where = from_vector(tokens, {count});
+      auto where = from_vector(tokens, {count}).to(x.device());
       auto part = experts[static_cast<size_t>(expert)](index_select(rows, 0, where));  // (count, size)
-      part = part * unsqueeze(index_select(flat, 0, from_vector(places, {count})), 1);
+      part = part * unsqueeze(index_select(flat, 0, from_vector(places, {count}).to(x.device())), 1);
       y = y + index_add(part, 0, where, rows.size(0));
     }
     return {reshape(y, x.shape()), balance(scores, counts)};
@@ -72,7 +72,7 @@ struct MixtureOfExperts {
  private:
   /// The experts with the highest scores of each token, best first; of equal ones the first.
   Tensor<int64_t> best_experts(const Tensor<T>& scores) const {
-    auto dense = contiguous(scores.detach());
+    auto dense = contiguous(scores.detach()).to(Device::cpu());
     auto best = Tensor<int64_t>::empty({scores.size(0), options.chosen});
     auto* to = best.mutable_data();
     std::vector<int64_t> order(static_cast<size_t>(options.experts));
@@ -92,7 +92,7 @@ struct MixtureOfExperts {
     auto total = static_cast<double>(std::max<int64_t>(scores.size(0) * options.chosen, 1));
     for (size_t i = 0; i < counts.size(); ++i)
       to[i] = static_cast<T>(static_cast<Compute<T>>(static_cast<double>(counts[i]) / total));
-    return sum(mean(softmax(scores), 0) * shares) * static_cast<double>(options.experts);
+    return sum(mean(softmax(scores), 0) * shares.to(scores.device())) * static_cast<double>(options.experts);
   }
 };
 

@@ -3,6 +3,7 @@
 #include "gradus/nn/linear.hpp"
 #include "gradus/ops/attention/attention.hpp"
 #include "gradus/ops/indexing/split.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
 #include "gradus/ops/view/unflatten.hpp"
 
 namespace gradus::nn::inline GRADUS_BUILD {
@@ -38,13 +39,8 @@ AttentionOptions<T> attention_options(const AttentionMask& given) {
     options.mask = tokens;
     return options;
   }
-  auto both = broadcast_shapes("attention mask", tokens.shape(), given.mask.shape());
-  auto seen = Tensor<bool>::empty(both);
-  gradus::detail::copy_elements(*seen.impl(), *expand(given.mask, both).impl());
-  auto wide = expand(tokens, both).clone();
-  auto* to = seen.mutable_data();
-  for (int64_t i = 0; i < seen.numel(); ++i) to[i] = to[i] && wide.data()[i];
-  options.mask = seen;
+  static_cast<void>(broadcast_shapes("attention mask", tokens.shape(), given.mask.shape()));
+  options.mask = tokens && given.mask;
   return options;
 }
 

@@ -64,12 +64,12 @@ Tensor<T> run_layers(const char* name, const Tensor<T>& x, bool batch_first, int
 /// Cell k's part of a start (cells, n, size), or zeros where none is given.
 template <Floating T>
 Tensor<T> start_of(const char* name, const char* part, const Tensor<T>& start, int64_t k, int64_t cells, int64_t n,
-                   int64_t size) {
+                   int64_t size, Device device) {
   Shape wanted{cells, n, size};
   require<ShapeError>(!start.defined() || start.shape() == wanted, name, ": the state ", part, " is ",
                       start.defined() ? start.shape() : Shape(),
                       ", but must be (layers * directions, n, size) = ", wanted);
-  return start.defined() ? select(start, 0, k) : zeros<T>({n, size});
+  return start.defined() ? select(start, 0, k) : zeros<T>({n, size}, device);
 }
 
 inline void check_recurrent(const char* name, int64_t in, int64_t hidden, int64_t layers, double dropout) {

@@ -33,8 +33,8 @@ Tensor<T> one_step(const char* name, const Tensor<T>& x) {
 
 /// The given state, or zeros.
 template <Floating T>
-Tensor<T> state_or_zeros(const Tensor<T>& state, int64_t n, int64_t hidden) {
-  return state.defined() ? state : zeros<T>({n, hidden});
+Tensor<T> state_or_zeros(const Tensor<T>& state, const Tensor<T>& x, int64_t hidden) {
+  return state.defined() ? state : zeros<T>({x.size(0), hidden}, x.device());
 }
 
 }  // namespace gradus::nn::detail::inline GRADUS_BUILD
@@ -52,8 +52,8 @@ struct LSTMCell : detail::LstmCell<T> {
     return detail::in_layer_of(this->weight_ih, [&]() -> LstmState<T> {
       auto step = detail::one_step("LSTMCell", x);
       auto hidden = this->weight_hh.shape()[1];
-      auto [y, h, c] = lstm(step, detail::state_or_zeros(state.h, x.size(0), hidden),
-                            detail::state_or_zeros(state.c, x.size(0), hidden), this->parameters());
+      auto [y, h, c] = lstm(step, detail::state_or_zeros(state.h, x, hidden),
+                            detail::state_or_zeros(state.c, x, hidden), this->parameters());
       return {h, c};
     });
   }
@@ -69,7 +69,7 @@ struct GRUCell : detail::GruCell<T> {
   Tensor<T> operator()(const Tensor<T>& x, const Tensor<T>& state = {}) const {
     return detail::in_layer_of(this->weight_ih, [&] {
       auto step = detail::one_step("GRUCell", x);
-      return gru(step, detail::state_or_zeros(state, x.size(0), this->weight_hh.shape()[1]), this->parameters())[1];
+      return gru(step, detail::state_or_zeros(state, x, this->weight_hh.shape()[1]), this->parameters())[1];
     });
   }
 };
@@ -88,7 +88,7 @@ struct RNNCell : detail::RnnCell<T> {
   Tensor<T> operator()(const Tensor<T>& x, const Tensor<T>& state = {}) const {
     return detail::in_layer_of(this->weight_ih, [&] {
       auto step = detail::one_step("RNNCell", x);
-      auto h0 = detail::state_or_zeros(state, x.size(0), this->weight_hh.shape()[1]);
+      auto h0 = detail::state_or_zeros(state, x, this->weight_hh.shape()[1]);
       return rnn(step, h0, this->parameters(), options.nonlinearity)[1];
     });
   }

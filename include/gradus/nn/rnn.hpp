@@ -71,7 +71,7 @@ struct RNN {
       auto y = detail::run_layers(
           "RNN", x, options.batch_first, std::ssize(cells), directions(),
           [&](int64_t k, const Tensor<T>& input, bool reverse) {
-            auto h0 = detail::start_of("RNN", "h", start, k, std::ssize(cells), input.size(1), hidden);
+            auto h0 = detail::start_of("RNN", "h", start, k, std::ssize(cells), input.size(1), hidden, input.device());
             auto [states, h] = rnn(input, h0, cells[static_cast<size_t>(k)].parameters(), options.nonlinearity,
                                    {.reverse = reverse, .lengths = lengths});
             last.push_back(h);

@@ -2,8 +2,28 @@
 
 #include "gradus/device/cpu/philox_lanes.hpp"
 #include "gradus/ops/view/reshape.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/device/cuda/context.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
+
+#if defined(GRADUS_CUDA)
+inline constexpr std::string_view cuda_dropout_text = R"cuda(
+GRADUS_KERNEL dropout(int64 count, unsigned long long seed, unsigned long long offset, unsigned bound, C scale, T* y,
+                      const T* x) {
+  GRADUS_EACH(quad, (count + 3) / 4) {
+    unsigned words[4];
+    random_words(seed, offset, quad, words);
+    for (int k = 0; k < 4; ++k) {
+      const int64 i = 4 * quad + k;
+      if (i < count) y[i] = narrow<T>((words[k] >> 8) < bound ? C(0) : widen(x[i]) * scale);
+    }
+  }
+}
+)cuda";
+inline constexpr cuda::detail::KernelText cuda_dropout{"dropout", cuda_dropout_text};
+#endif
 
 /// x / (1 - p) where word i of the stream lets element i pass, else 0. Linear, so its gradient is itself.
 template <Floating T>
@@ -14,17 +34,24 @@ Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream) {
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto scale = static_cast<C>(1 / (1 - p));
   auto bound = static_cast<uint32_t>(p * 0x1p24);  // of the 24 upper bits of a word, as RandomStream::uniform
-  parallel_for(x.numel(), 16 * philox_words, [&](int64_t first, int64_t last) {
-    uint32_t words[philox_words];
-    for (auto i = first; i < last; i += philox_words) {
-      philox_fill(stream, i, words);
-      auto n = std::min(philox_words, last - i);
-      auto* from = x.data() + i;
-      for (int64_t k = 0; k < n; ++k) {
-        to[i + k] = (words[k] >> 8) < bound ? T(0) : static_cast<T>(static_cast<C>(from[k]) * scale);
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    cuda::detail::launch("dropout", x.device(), cuda_dropout, {dtype_of<T>}, "dropout",
+                         {cuda::detail::Context::of(x.device()).blocks_for((x.numel() + 3) / 4, 256)}, x.numel(),
+                         stream.seed, stream.offset, bound, scale, to, x.data());
+  } else
+#endif
+    parallel_for(x.numel(), 16 * philox_words, [&](int64_t first, int64_t last) {
+      uint32_t words[philox_words];
+      for (auto i = first; i < last; i += philox_words) {
+        philox_fill(stream, i, words);
+        auto n = std::min(philox_words, last - i);
+        auto* from = x.data() + i;
+        for (int64_t k = 0; k < n; ++k) {
+          to[i + k] = (words[k] >> 8) < bound ? T(0) : static_cast<T>(static_cast<C>(from[k]) * scale);
+        }
       }
-    }
-  });
+    });
   return differentiable("dropout", y, wrt(x, [p, stream](const Tensor<T>& dy) { return drop(dy, p, stream); }));
 }
 

@@ -43,11 +43,14 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
       rates_.push_back(rate(group, common));
       roots_.push_back(root(group, common));
     }
-    this->sweep([&](const auto& part) {
-      const auto& options = this->group_options()[part.group];
+    auto now = [&](const auto& part) {  // rate and root
       auto at_common = part.step == common;
-      auto rate_now = at_common ? rates_[part.group] : rate(part.group, part.step);
-      auto root_now = at_common ? roots_[part.group] : root(part.group, part.step);
+      return std::pair(at_common ? rates_[part.group] : rate(part.group, part.step),
+                       at_common ? roots_[part.group] : root(part.group, part.step));
+    };
+    auto rule = [&](const auto& part) {
+      const auto& options = this->group_options()[part.group];
+      auto [rate_now, root_now] = now(part);
       return [beta1 = S(options.beta1), beta2 = S(options.beta2), fresh1 = S(1 - options.beta1),
               fresh2 = S(1 - options.beta2), eps = S(options.eps), minus_rate = S(-rate_now), root = S(root_now),
               keep = S(1 - this->group_lr(part.group) * options.weight_decay)](const S& p, const S& g, auto& state) {
@@ -55,6 +58,13 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
         state[1] = fma(beta2, state[1], fresh2 * (g * g));
         return fma(minus_rate, state[0] / fma(sqrt(state[1]), root, eps), keep * p);
       };
+    };
+    this->sweep(0, rule, [&](const auto& part) {
+      const auto& options = this->group_options()[part.group];
+      auto [rate_now, root_now] = now(part);
+      return std::array<double, 8>{
+          options.beta1, options.beta2, 1 - options.beta1, 1 - options.beta2,
+          options.eps,   rate_now,      root_now,          1 - this->group_lr(part.group) * options.weight_decay};
     });
   }
 

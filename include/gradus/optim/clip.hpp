@@ -7,6 +7,11 @@
 
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/core/thread_pool.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/pointwise.hpp"
+#include "gradus/ops/reduction/sum.hpp"
+#include "gradus/ops/view/cast.hpp"
+#endif
 
 namespace gradus::optim::detail::inline GRADUS_BUILD {
 
@@ -35,6 +40,12 @@ template <Floating T>
 double sum_of_squares(const Tensor<T>& x) {
   constexpr int64_t chunk = 16384;
   auto n = x.numel();
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto wide = cast<Compute<T>>(x);
+    return static_cast<double>(sum(wide * wide).item());
+  }
+#endif
   std::vector<double> partial(static_cast<size_t>((n + chunk - 1) / chunk));
   auto* from = x.data();
   parallel_for(n, chunk, [&](int64_t first, int64_t last) {
@@ -52,6 +63,14 @@ double sum_of_squares(const Tensor<T>& x) {
   for (auto part : partial) total += part;
   return total;
 }
+
+#if defined(GRADUS_CUDA)
+/// x = y on a GPU.
+template <Floating T>
+void replace_elements(Tensor<T>& x, const Tensor<T>& y) {
+  x.copy_(y);
+}
+#endif
 
 /// x = f(x) for every element.
 template <Floating T, class F>
@@ -78,6 +97,9 @@ double clip_grad_norm(Model& model, double max_norm) {
   auto norm = std::sqrt(squares), factor = max_norm / (norm + 1e-6);
   if (!(factor < 1) || !std::isfinite(norm)) return norm;
   detail::for_each_gradient("clip_grad_norm", model, [&](auto& gradient) {
+#if defined(GRADUS_CUDA)
+    if (!gradient.device().is_cpu()) return detail::replace_elements(gradient, gradient * factor);
+#endif
     using C = Compute<typename std::remove_cvref_t<decltype(gradient)>::value_type>;
     detail::change_elements(gradient, [scale = static_cast<C>(factor)](C g) { return g * scale; });
   });
@@ -89,6 +111,10 @@ template <class Model>
 void clip_grad_value(Model& model, double limit) {
   require<ValueError>(limit > 0, "clip_grad_value: limit is ", limit, ", but must be above 0");
   detail::for_each_gradient("clip_grad_value", model, [&](auto& gradient) {
+#if defined(GRADUS_CUDA)
+    if (!gradient.device().is_cpu())
+      return detail::replace_elements(gradient, maximum(minimum(gradient, limit), -limit));
+#endif
     using C = Compute<typename std::remove_cvref_t<decltype(gradient)>::value_type>;
     detail::change_elements(gradient, [top = static_cast<C>(limit)](C g) {
       return g > top ? top : g < -top ? -top : g;

@@ -11,6 +11,9 @@
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/creation.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/optim/sweep_cuda.hpp"
+#endif
 
 namespace gradus::optim::inline GRADUS_BUILD {
 
@@ -125,9 +128,10 @@ class Optimizer {
   double group_lr(size_t group) const { return group == 0 ? lr_ : lr_ * (options_[group].lr / options_[0].lr); }
 
   /// Updates every parameter that has a gradient, in one sweep over all elements. rule(part) gives, for registers,
-  /// update(p, g, states) -> new p, which changes the states.
-  template <class Rule>
-  void sweep(Rule&& rule) {
+  /// update(p, g, states) -> new p, which changes the states; on_card(part) the numbers from which a GPU's kernel
+  /// computes the same.
+  template <class Rule, class OnCard>
+  void sweep(int card_rule, Rule&& rule, OnCard&& on_card) {
     NoGradGuard guard;
     require_living_model();
     parts_.clear();
@@ -136,10 +140,29 @@ class Optimizer {
     for (auto& slot : slots_) {
       auto gradient = slot.parameter.grad();
       if (!gradient.defined() || slot.parameter.numel() == 0) continue;
+      require<DeviceError>(gradient.device() == slot.parameter.device(), name_, ": parameter ", slot.name, " is on ",
+                           slot.parameter.device(), " but its gradient on ", gradient.device());
       kept_.push_back(contiguous(gradient).impl());
       parts_.push_back(prepare(slot, reinterpret_cast<const T*>(kept_.back()->data()), total));
       total += slot.parameter.numel();
     }
+    static_cast<void>(card_rule);
+    static_cast<void>(on_card);
+#if defined(GRADUS_CUDA)
+    if (!parts_.empty() && !slots_.front().parameter.device().is_cpu()) {
+      std::vector<CardPart> parts;
+      for (const auto& part : parts_) {
+        CardPart one{part.parameter, part.master, part.gradient, {}, part.n, {}};
+        std::copy(part.state.begin(), part.state.end(), one.states);
+        auto numbers = on_card(part);
+        std::copy(numbers.begin(), numbers.end(), one.numbers);
+        parts.push_back(one);
+      }
+      sweep_on_card(name_, slots_.front().parameter.device(), dtype_of<T>, static_cast<CardRule>(card_rule), parts);
+      kept_.clear();
+      return;
+    }
+#endif
     parallel_for(total, 16384, [&](int64_t first, int64_t last) {
       auto part =
           std::upper_bound(parts_.begin(), parts_.end(), first, [](int64_t i, const auto& p) { return i < p.first; }) -
@@ -177,10 +200,17 @@ class Optimizer {
   SweepPart<T, N> prepare(Slot<T, N>& slot, const T* gradient, int64_t first) {
     SweepPart<T, N> part{};
     auto known = slot.parameter.impl()->storage->version() == slot.version;
+    auto device = slot.parameter.device();
+    require<DeviceError>(device == slots_.front().parameter.device(), name_, ": parameter ", slot.name, " is on ",
+                         device, " and ", slots_.front().name, " on ", slots_.front().parameter.device());
+    for (auto& state : slot.state) {  // the model may have moved
+      if (state.defined()) state = state.to(device);
+    }
+    if (slot.master.defined()) slot.master = slot.master.to(device);
     part.parameter = slot.parameter.mutable_data();
     if constexpr (!std::is_same_v<T, C>) {
       if (!slot.master.defined() || !known) {
-        slot.master = Tensor<C>::empty(slot.parameter.shape());
+        slot.master = Tensor<C>::empty(slot.parameter.shape(), device);
         gradus::detail::cast_elements<C, T>(*slot.master.impl(), *slot.parameter.impl());
       }
       part.master = reinterpret_cast<C*>(slot.master.impl()->data());
@@ -188,7 +218,7 @@ class Optimizer {
     static_cast<void>(known);
     slot.version = slot.parameter.impl()->storage->version();
     for (size_t i = 0; i < N; ++i) {
-      if (!slot.state[i].defined()) slot.state[i] = zeros<C>(slot.parameter.shape());
+      if (!slot.state[i].defined()) slot.state[i] = zeros<C>(slot.parameter.shape(), device);
       part.state[i] = reinterpret_cast<C*>(slot.state[i].impl()->data());
     }
     part.gradient = gradient;

@@ -32,7 +32,7 @@ class SGD : public detail::Optimizer<T, 1, SgdOptions> {
   /// Changes every parameter that has a gradient. ValueError when the model is gone.
   void step() {
     using S = gradus::detail::Simd<Compute<T>>;
-    this->sweep([&](const auto& part) {
+    auto rule = [&](const auto& part) {
       const auto& options = this->group_options()[part.group];
       return [minus_lr = S(-this->group_lr(part.group)), momentum = S(options.momentum),
               decay = S(options.weight_decay), fresh = S(1 - options.dampening), moving = options.momentum != 0,
@@ -44,6 +44,17 @@ class SGD : public detail::Optimizer<T, 1, SgdOptions> {
         }
         return fma(minus_lr, g, p);
       };
+    };
+    this->sweep(1, rule, [&](const auto& part) {
+      const auto& options = this->group_options()[part.group];
+      return std::array<double, 8>{this->group_lr(part.group),
+                                   options.momentum,
+                                   options.weight_decay,
+                                   1 - options.dampening,
+                                   options.momentum != 0 ? 1.0 : 0.0,
+                                   options.nesterov ? 1.0 : 0.0,
+                                   part.step == 1 ? 1.0 : 0.0,
+                                   0.0};
     });
   }
 };

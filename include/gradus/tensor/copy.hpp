@@ -8,6 +8,9 @@
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/tensor/loop.hpp"
 #include "gradus/tensor/storage.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/tensor/copy_cuda.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -50,6 +53,28 @@ inline bool may_overlap(const TensorImpl& a, const TensorImpl& b) {
   return std::less<>()(a.data(), end(b)) && std::less<>()(b.data(), end(a));
 }
 
+inline void copy_elements(TensorImpl& to, const TensorImpl& from);
+
+#if defined(GRADUS_CUDA)
+/// to = from between two devices.
+inline void copy_across(TensorImpl& to, const TensorImpl& from) {
+  auto there = to.storage->device(), here = from.storage->device();
+  if (!from.is_contiguous()) {
+    auto dense = allocate_impl(from.dtype, from.shape, here);
+    copy_elements(*dense, from);
+    return copy_across(to, *dense);
+  }
+  if (!to.is_contiguous() || (!there.is_cpu() && !here.is_cpu())) {  // by way of the host, and then into its places
+    auto dense = allocate_impl(from.dtype, from.shape, to.is_contiguous() ? Device::cpu() : there);
+    copy_across(*dense, from);
+    return copy_elements(to, *dense);
+  }
+  auto bytes = static_cast<size_t>(to.numel * size_of(to.dtype));
+  if (here.is_cpu()) cuda::detail::Context::of(there).to_device(to.data(), from.data(), bytes, "copy");
+  else cuda::detail::Context::of(here).to_host(to.data(), from.data(), bytes, "copy");
+}
+#endif
+
 /// to = from, element by element; same shape and element type. Operands that overlap in part are copied right.
 inline void copy_elements(TensorImpl& to, const TensorImpl& from) {
   if (to.numel == 0 || (to.data() == from.data() && to.strides == from.strides)) return;
@@ -58,6 +83,10 @@ inline void copy_elements(TensorImpl& to, const TensorImpl& from) {
     copy_elements(*apart, from);
     return copy_elements(to, *apart);
   }
+#if defined(GRADUS_CUDA)
+  if (to.storage->device() != from.storage->device()) return copy_across(to, from);
+  if (on_card(to)) return move_on_card(to, from);
+#endif
   auto bytes = size_of(to.dtype);
   const Strides strides[] = {to.strides, from.strides};
   auto plan = plan_loop(to.shape, strides, 2);
@@ -72,6 +101,9 @@ inline void copy_elements(TensorImpl& to, const TensorImpl& from) {
 /// Every element of `to` becomes the one that `value` points to.
 inline void fill_elements(TensorImpl& to, const void* value) {
   if (to.numel == 0) return;
+#if defined(GRADUS_CUDA)
+  if (on_card(to)) return fill_on_card(to, value);
+#endif
   auto bytes = size_of(to.dtype);
   auto plan = plan_loop(to.shape, &to.strides, 1);
   parallel_for(to.numel, elements_per_chunk, [&](int64_t first, int64_t last) {
@@ -85,6 +117,9 @@ inline void fill_elements(TensorImpl& to, const void* value) {
 template <Element To, Element From>
 void cast_elements(TensorImpl& to, const TensorImpl& from) {
   if (to.numel == 0) return;
+#if defined(GRADUS_CUDA)
+  if (on_card(to)) return move_on_card(to, from);
+#endif
   const Strides strides[] = {to.strides, from.strides};
   auto plan = plan_loop(to.shape, strides, 2);
   auto to_stride = plan.inner_stride(0), from_stride = plan.inner_stride(1);

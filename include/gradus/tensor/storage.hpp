@@ -10,6 +10,9 @@
 #include "gradus/core/dtype.hpp"
 #include "gradus/core/shape.hpp"
 #include "gradus/device/cpu/allocator.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/device/cuda/context.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -57,12 +60,21 @@ class Ref {
   P* object_ = nullptr;
 };
 
-/// A block of memory. Small header and data share one allocation; foreign memory keeps its owner alive.
+/// A block of memory. Small header and data share one allocation; foreign memory keeps its owner alive; that of a GPU
+/// comes from its pool.
 class Storage {
  public:
   static constexpr size_t header = 64;  // keeps the data on its 64-byte boundary
 
   static Ref<Storage> allocate(size_t bytes, Device device) {
+#if defined(GRADUS_CUDA)
+    if (!device.is_cpu()) {
+      auto& context = cuda::detail::Context::of(device);
+      auto* memory = static_cast<char*>(context.allocate(bytes));
+      auto* record = CachingAllocator::instance().allocate(header);
+      return Ref<Storage>(new (record) Storage(memory, bytes, device, nullptr));
+    }
+#endif
     auto* block = CachingAllocator::instance().allocate(header + bytes);
     auto* storage = new (block) Storage(static_cast<char*>(block) + header, bytes, device, nullptr);
     return Ref<Storage>(storage);
@@ -75,6 +87,9 @@ class Storage {
   static void destroy(Storage* storage) noexcept {
     auto inside = storage->data_ == reinterpret_cast<char*>(storage) + header;
     auto bytes = header + (inside ? storage->bytes_ : 0);
+#if defined(GRADUS_CUDA)
+    if (!storage->device_.is_cpu()) cuda::detail::Context::of(storage->device_).release(storage->data_);
+#endif
     storage->~Storage();
     CachingAllocator::instance().deallocate(storage, bytes);
   }

@@ -49,7 +49,7 @@ class Tensor {
   Device device() const { return checked().storage->device(); }
   bool is_contiguous() const { return checked().is_contiguous(); }
 
-  /// First element; elements are at data()[sum of index * stride].
+  /// First element; elements are at data()[sum of index * stride]. On a GPU the host must not touch it.
   const T* data() const { return reinterpret_cast<const T*>(checked().data()); }
   /// The same for writing: counts as an in-place change. Refused while the tensor is part of a graph.
   T* mutable_data() {
@@ -57,18 +57,20 @@ class Tensor {
     return reinterpret_cast<T*>(impl_->data());
   }
 
-  /// All elements of a contiguous tensor.
+  /// All elements of a contiguous tensor on the CPU.
   std::span<const T> span() const {
     require_contiguous("span");
+    require_cpu("span");
     return {data(), static_cast<size_t>(numel())};
   }
   std::span<T> mutable_span() {
     require_contiguous("mutable_span");
+    require_cpu("mutable_span");
     return {mutable_data(), static_cast<size_t>(numel())};
   }
   /// A copy in row-major order, of any tensor.
   std::vector<T> to_vector() const {
-    auto dense = is_contiguous() ? *this : clone();
+    auto dense = device().is_cpu() ? (is_contiguous() ? *this : clone()) : moved_to(Device::cpu());
     return std::vector<T>(dense.data(), dense.data() + numel());
   }
 
@@ -76,17 +78,20 @@ class Tensor {
   T item() const {
     require<ShapeError>(numel() == 1, "item: a tensor of shape ", shape(), " has ", numel(),
                         " elements, but must have one");
-    return *data();
+    return device().is_cpu() ? *data() : *moved_to(Device::cpu()).data();
   }
   /// One element: x(2, 0). Negative indices count from the end.
   template <std::convertible_to<int64_t>... Index>
   T operator()(Index... index) const {
-    return data()[offset_of("element access", {static_cast<int64_t>(index)...})];
+    auto offset = offset_of("element access", {static_cast<int64_t>(index)...});
+    return device().is_cpu() ? data()[offset] : place(offset).item();
   }
   /// Writes one element: x.set({2, 0}, 1.5f).
   void set(std::initializer_list<int64_t> index, T value) {
     auto offset = offset_of("set", index);
-    mutable_data()[offset] = value;
+    auto* to = mutable_data();
+    if (device().is_cpu()) to[offset] = value;
+    else place(offset).fill_(value);
   }
 
   /// A dense copy with memory of its own, outside any graph.
@@ -100,10 +105,12 @@ class Tensor {
     const auto& self = checked();
     return Tensor(detail::make_impl(self.dtype, self.storage, self.offset, self.shape, self.strides));
   }
-  /// On that device: itself when it is there already.
+  /// On that device: itself when it is there already, else a dense copy, whose gradient comes back to this one.
   Tensor to(Device target) const {
-    require<DeviceError>(target == device(), "to: no way from ", device(), " to ", target, " in this build");
-    return *this;
+    if (target == device()) return *this;
+    auto result = moved_to(target);
+    if (impl_->node) record_move(result);
+    return result;
   }
 
   /// In-place writes. They do not record, and are refused on a tensor that is part of a graph (use no_grad).
@@ -145,6 +152,20 @@ class Tensor {
     require<ValueError>(defined(), "tensor: used before it was given a value");
     return *impl_;
   }
+  Tensor moved_to(Device target) const {
+    auto result = empty(shape(), target);
+    detail::copy_elements(*result.impl_, *impl_);
+    return result;
+  }
+  /// Defined in autograd/differentiable.hpp.
+  void record_move(Tensor& moved) const;
+  void require_cpu(const char* name) const {
+    require<DeviceError>(device().is_cpu(), name, ": the tensor is on ", device(), "; call .to(Device::cpu()) first");
+  }
+  /// One element as a tensor of its own.
+  Tensor place(int64_t offset) const {
+    return Tensor(detail::make_impl(impl_->dtype, impl_->storage, impl_->offset + offset, {}, {}));
+  }
   void require_contiguous(const char* name) const {
     require<ShapeError>(is_contiguous(), name, ": tensor of shape ", shape(), " with strides ", strides(),
                         " is not contiguous; call contiguous(x) first");
@@ -167,3 +188,18 @@ class Tensor {
 };
 
 }  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// The tensors, those that are defined, must be on `device`.
+template <Element... T>
+void require_device(const char* op, Device device, const Tensor<T>&... tensors) {
+  auto check = [&](const auto& x) {
+    if (!x.defined()) return;
+    require<DeviceError>(x.device() == device, op, ": tensors on ", device, " and ", x.device(),
+                         "; move one with .to(device)");
+  };
+  (check(tensors), ...);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

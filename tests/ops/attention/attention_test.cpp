@@ -86,7 +86,7 @@ TEST_CASE("attention with masks") {
   auto seen = cast<bool>(visible);
   auto attend = [](const Tensor<bool>& mask) {
     return [=]<class T>(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
-      return scaled_dot_product_attention(q, k, v, {.mask = mask});
+      return scaled_dot_product_attention(q, k, v, {.mask = mask.to(q.device())});
     };
   };
   test::check_operator<double>("masked", attend(seen), attention_tolerances());
@@ -96,7 +96,7 @@ TEST_CASE("attention with masks") {
 
 TEST_CASE("attention with terms added to scores") {
   auto alibi = []<class T>(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v) {
-    return scaled_dot_product_attention(q, k, v, {.alibi = tensor<T>({0.5, 0.25}), .first_query = 3});
+    return scaled_dot_product_attention(q, k, v, {.alibi = tensor<T>({0.5, 0.25}).to(q.device()), .first_query = 3});
   };
   test::check_operator<double>("alibi", alibi, attention_tolerances());
   auto biased = []<class T>(const Tensor<T>& q, const Tensor<T>& k, const Tensor<T>& v, const Tensor<T>& bias) {

@@ -1,5 +1,5 @@
 // The host's side of a pointwise kernel's layout: division by multiplication, packs, many axes, run-time numbers.
-#include "gradus/ops/formula/cuda_loop.hpp"
+#include "gradus/tensor/cuda_loop.hpp"
 
 #include "gradus/ops/formula/cuda_text.hpp"
 #include "tests/ops/formula/host_kernels.hpp"

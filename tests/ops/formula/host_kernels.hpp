@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "gradus/ops/formula/cuda_loop.hpp"
+#include "gradus/tensor/cuda_loop.hpp"
 
 namespace gradus::test {
 

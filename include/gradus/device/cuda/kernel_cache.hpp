@@ -12,7 +12,7 @@
 
 #include "gradus/device/cuda/nvrtc.hpp"
 
-namespace gradus::cuda::detail::inline GRADUS_BUILD {
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
 
 /// 128 bits of a text (FNV-1a, twice), as 32 hexadecimal digits.
 inline std::string hash_of(std::string_view text) {
@@ -108,4 +108,4 @@ class KernelCache {
   int compiled_ = 0;
 };
 
-}  // namespace gradus::cuda::detail::inline GRADUS_BUILD
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE

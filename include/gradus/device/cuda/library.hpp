@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -20,7 +21,7 @@ class GRADUS_SHARED CudaError : public Error {
 
 }  // namespace gradus::inline GRADUS_STABLE
 
-namespace gradus::cuda::detail::inline GRADUS_BUILD {
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
 
 /// Where toolkits, and the Python packages that carry NVIDIA's libraries, put them.
 inline std::vector<std::string> toolkit_folders() {
@@ -46,8 +47,18 @@ class Library {
 
   /// The first of `names` that the loader finds, or that lies in one of the folders. When none can be opened the
   /// library is empty and reason() says why.
-  static Library open(const std::vector<std::string>& names, const std::vector<std::string>& folders) {
+  static Library open(std::vector<std::string> names, const std::vector<std::string>& folders) {
     Library library;
+    // A folder that the user names comes first: another driver or toolkit than the machine's, or a simulated card.
+    if (const auto* chosen = std::getenv("GRADUS_CUDA_LIBRARIES"); chosen != nullptr && *chosen != '\0') {
+      for (auto name = names.rbegin(); name != names.rend(); ++name) {
+        auto path = std::string(chosen) + "/" + *name;
+        if (::access(path.c_str(), F_OK) == 0) {
+          names.insert(names.begin(), path);
+          break;
+        }
+      }
+    }
     auto take = [&](const std::string& path) {
       library.handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
       if (library.handle_ == nullptr) {
@@ -94,4 +105,4 @@ class Library {
   std::string path_, reason_;
 };
 
-}  // namespace gradus::cuda::detail::inline GRADUS_BUILD
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE

@@ -7,7 +7,7 @@
 
 #include "gradus/device/cuda/library.hpp"
 
-namespace gradus::cuda::detail::inline GRADUS_BUILD {
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
 
 /// The functions of libnvrtc that are used. Tests fill it with others.
 struct Nvrtc {
@@ -47,7 +47,7 @@ struct Nvrtc {
   }
 
   /// This machine's. CudaError when there is none; then the next call looks again.
-  static const Nvrtc& get() {
+  GRADUS_SHARED static const Nvrtc& get() {
     static const Nvrtc api = from(open_library());
     return api;
   }
@@ -143,4 +143,4 @@ inline KernelBinary compile(const Nvrtc& nvrtc, const KernelSource& source, int 
   return result;
 }
 
-}  // namespace gradus::cuda::detail::inline GRADUS_BUILD
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE

@@ -110,6 +110,27 @@ GRADUS_DEVICE void store_pack(T* to, const Pack<T, N>& pack) {
   *reinterpret_cast<typename Word<N * sizeof(T)>::type*>(to) = word;
 }
 
+// `bytes` bytes, a multiple of 8 and aligned to 16 if it is one of 16, in as few instructions as possible.
+template <int bytes>
+GRADUS_DEVICE void load_words(void* to, const void* from) {
+  typedef typename Word<bytes % 16 == 0 ? 16 : 8>::type Piece;
+#pragma unroll
+  for (int k = 0; k < bytes / static_cast<int>(sizeof(Piece)); ++k) {
+    Piece piece = reinterpret_cast<const Piece*>(from)[k];
+    memcpy(static_cast<char*>(to) + k * sizeof(Piece), &piece, sizeof(Piece));
+  }
+}
+template <int bytes>
+GRADUS_DEVICE void store_words(void* to, const void* from) {
+  typedef typename Word<bytes % 16 == 0 ? 16 : 8>::type Piece;
+#pragma unroll
+  for (int k = 0; k < bytes / static_cast<int>(sizeof(Piece)); ++k) {
+    Piece piece;
+    memcpy(&piece, static_cast<const char*>(from) + k * sizeof(Piece), sizeof(Piece));
+    reinterpret_cast<Piece*>(to)[k] = piece;
+  }
+}
+
 // Whole numbers wrap; a quotient is cut towards 0, and x / 0 is 0.
 GRADUS_DEVICE int add(int a, int b) { return static_cast<int>(static_cast<unsigned>(a) + static_cast<unsigned>(b)); }
 GRADUS_DEVICE int subtract(int a, int b) {
@@ -148,6 +169,9 @@ GRADUS_DEVICE int64 minimum(int64 a, int64 b) { return a < b ? a : b; }
 GRADUS_DEVICE float minimum(float a, float b) { return a < b || a != a ? a : b; }
 GRADUS_DEVICE double minimum(double a, double b) { return a < b || a != a ? a : b; }
 
+GRADUS_DEVICE float from_infinity(float) { return from_bits(0x7f800000u); }
+GRADUS_DEVICE double from_infinity(double) { return from_bits(0x7ff0000000000000ull); }
+
 GRADUS_DEVICE float abs(float x) { return ::fabsf(x); }
 GRADUS_DEVICE double abs(double x) { return ::fabs(x); }
 GRADUS_DEVICE float floor(float x) { return ::floorf(x); }
@@ -174,6 +198,98 @@ GRADUS_DEVICE float cos(float x) { return ::cosf(x); }
 GRADUS_DEVICE double cos(double x) { return ::cos(x); }
 GRADUS_DEVICE float pow(float x, float y) { return ::powf(x, y); }
 GRADUS_DEVICE double pow(double x, double y) { return ::pow(x, y); }
+
+}  // namespace gradus
+)cuda";
+
+/// Follows cuda_prelude in the programs of kernels that work in blocks: sums over warps and blocks, random words, and
+/// what a kernel does about an index out of range.
+inline constexpr std::string_view cuda_blocks = R"cuda(
+namespace gradus {
+
+#define GRADUS_KERNEL extern "C" __global__ void __launch_bounds__(256)
+#define GRADUS_EACH(i, count) \
+  for (int64 i = static_cast<int64>(blockIdx.x) * blockDim.x + threadIdx.x; i < (count); \
+       i += static_cast<int64>(gridDim.x) * blockDim.x)
+
+struct Sum {
+  template <class X>
+  static __device__ __forceinline__ X of(X a, X b) {
+    return a + b;
+  }
+};
+struct Largest {
+  template <class X>
+  static __device__ __forceinline__ X of(X a, X b) {
+    return maximum(a, b);
+  }
+};
+struct Smallest {
+  template <class X>
+  static __device__ __forceinline__ X of(X a, X b) {
+    return minimum(a, b);
+  }
+};
+
+// Of 32 threads; each gets the result.
+template <class Op, class X>
+GRADUS_DEVICE X warp_reduce(X x) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) x = Op::of(x, __shfl_xor_sync(0xffffffffu, x, distance));
+  return x;
+}
+// Of all threads of a block, a multiple of 32 and at most 1024; each gets the result.
+template <class Op, class X>
+GRADUS_DEVICE X block_reduce(X x, X identity) {
+  __shared__ X parts[32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  x = warp_reduce<Op>(x);
+  if (lane == 0) parts[warp] = x;
+  __syncthreads();
+  x = warp_reduce<Op>(lane < static_cast<int>(blockDim.x / 32) ? parts[lane] : identity);
+  __syncthreads();
+  return x;
+}
+
+// Words 4 quad to 4 quad + 3 of a random stream, as RandomStream::word on the host.
+GRADUS_DEVICE void random_words(unsigned long long seed, unsigned long long offset, int64 quad, unsigned* words) {
+  const unsigned long long counter = offset + static_cast<unsigned long long>(quad);
+  unsigned key0 = static_cast<unsigned>(seed), key1 = static_cast<unsigned>(seed >> 32);
+  unsigned c0 = static_cast<unsigned>(counter), c1 = static_cast<unsigned>(counter >> 32), c2 = 0, c3 = 0;
+#pragma unroll
+  for (int round = 0; round < 10; ++round) {
+    const unsigned long long p0 = 0xD2511F53ull * c0, p1 = 0xCD9E8D57ull * c2;
+    const unsigned n0 = static_cast<unsigned>(p1 >> 32) ^ c1 ^ key0, n2 = static_cast<unsigned>(p0 >> 32) ^ c3 ^ key1;
+    c0 = n0, c1 = static_cast<unsigned>(p1), c2 = n2, c3 = static_cast<unsigned>(p0);
+    key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
+  }
+  words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
+}
+GRADUS_DEVICE unsigned random_word(unsigned long long seed, unsigned long long offset, int64 i) {
+  unsigned words[4];
+  random_words(seed, offset, i / 4, words);
+  const int which = static_cast<int>(i & 3);
+  return which == 0 ? words[0] : which == 1 ? words[1] : which == 2 ? words[2] : words[3];
+}
+
+struct Fault {
+  int64 op, value, bound, lowest;
+};
+// `index` counted from the front; what is out of range is told to the host and read as 0.
+GRADUS_DEVICE int64 checked_index(int64 index, int64 bound, int64 lowest, Fault* fault, int64 op) {
+  if (index >= lowest && index < bound) return index < 0 ? index + bound : index;
+  volatile Fault* report = fault;
+  if (report->op == 0) {
+    report->value = index;
+    report->bound = bound;
+    report->lowest = lowest;
+    report->op = op;
+  }
+  return 0;
+}
+GRADUS_DEVICE int64 checked_index(int64 index, int64 bound, Fault* fault, int64 op) {
+  return checked_index(index, bound, -bound, fault, op);
+}
 
 }  // namespace gradus
 )cuda";

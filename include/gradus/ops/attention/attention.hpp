@@ -2,6 +2,9 @@
 
 #include "gradus/ops/attention/attention_backward.hpp"
 #include "gradus/ops/attention/attention_operators.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/attention/attention_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -21,8 +24,31 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
     problem.stream =
         default_generator().reserve(problem.n * problem.heads * blocks * problem.keys * detail::query_block);
   }
-  if (grad_enabled() && options.bias.defined() && options.bias.requires_grad())
-    return detail::AttentionByOperators<T>{problem, options}.forward(query, key, value);
+  auto device = query.device();
+  if (grad_enabled() && options.bias.defined() && options.bias.requires_grad()) {
+    return detail::attend_by_operators(problem, options, device,
+                                       [&](const auto& by) { return by.forward(query, key, value); });
+  }
+#if defined(GRADUS_CUDA)
+  if (!device.is_cpu()) {
+    auto [result, weights, dropped] =
+        detail::AttentionOnCard<T>(problem, detail::query_block).forward(query, key, value);
+    return differentiable(
+        "scaled_dot_product_attention", result, inputs(query, key, value),
+        [problem, options, query = saved(query), key = saved(key), value = saved(value), weights = weights,
+         dropped = dropped, mask = saved(options.mask), bias = saved(options.bias)](
+            const Tensor<T>& dy, const std::array<bool, 3>&) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
+          mask(), bias();  // as they were
+          if (grad_enabled()) {
+            return detail::attend_by_operators(problem, options, dy.device(), [&](const auto& by) {
+              return by.gradient(query(), key(), value(), dy);
+            });
+          }
+          return detail::AttentionOnCard<T>(problem, detail::query_block)
+              .backward(query(), key(), value(), weights, dropped, dy);
+        });
+  }
+#endif
   auto y = detail::empty_by_rows<T>(problem.n, problem.heads, problem.queries, problem.width);
   auto log_sums = Tensor<C>::empty({problem.n, problem.heads, problem.queries});
   detail::attention_forward(problem, query, key, value, y, reinterpret_cast<C*>(log_sums.impl()->data()));
@@ -31,8 +57,10 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
       [problem, options, query = saved(query), key = saved(key), value = saved(value), y = saved(y.detach()), log_sums,
        mask = saved(options.mask), bias = saved(options.bias)](const Tensor<T>& dy, const std::array<bool, 3>&) {
         mask(), bias();  // as they were
-        if (grad_enabled())
-          return detail::AttentionByOperators<T>{problem, options}.gradient(query(), key(), value(), dy);
+        if (grad_enabled()) {
+          return detail::attend_by_operators(problem, options, dy.device(),
+                                             [&](const auto& by) { return by.gradient(query(), key(), value(), dy); });
+        }
         return std::tuple_cat(detail::attention_backward(problem, query(), key(), value(), y(), log_sums.data(), dy));
       });
 }

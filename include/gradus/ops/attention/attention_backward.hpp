@@ -137,8 +137,8 @@ struct AttentionGradient {
 
 /// x (n, heads, rows, columns) in memory as (n, rows, heads, columns): dense again when heads are joined.
 template <Floating T>
-Tensor<T> empty_by_rows(int64_t n, int64_t heads, int64_t rows, int64_t columns) {
-  auto memory = Tensor<T>::empty({n, rows, heads, columns});
+Tensor<T> empty_by_rows(int64_t n, int64_t heads, int64_t rows, int64_t columns, Device device = {}) {
+  auto memory = Tensor<T>::empty({n, rows, heads, columns}, device);
   return raw_view(memory, {n, heads, rows, columns}, {rows * heads * columns, columns, heads * columns, 1});
 }
 

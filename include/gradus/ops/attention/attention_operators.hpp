@@ -15,6 +15,7 @@ template <Floating T>
 struct AttentionByOperators {
   const AttentionProblem<T>& problem;
   const AttentionOptions<T>& options;
+  Device device = {};  ///< of query, key and value; what problem points to is the host's
 
   /// (n, heads, ...) -> (n, kv_heads, group, ...)
   template <Element E>
@@ -34,7 +35,7 @@ struct AttentionByOperators {
         for (int64_t j = 0; j < problem.keys; ++j) *to++ = f(pair / problem.heads, pair % problem.heads, i, j);
       }
     }
-    return grouped(values);
+    return grouped(values.to(device));
   }
   Tensor<T> joined(const Tensor<T>& x) const {
     return reshape(x, {problem.n, x.size(1) * x.size(2), x.size(3), x.size(4)});
@@ -87,5 +88,20 @@ struct AttentionByOperators {
     return {joined(matmul(ds, k)), joined(dk), joined(dv)};
   }
 };
+
+/// f(AttentionByOperators), whose problem points to memory of the host.
+template <Floating T, class F>
+auto attend_by_operators(const AttentionProblem<T>& problem, const AttentionOptions<T>& options, Device device, F&& f) {
+  if (device.is_cpu()) return f(AttentionByOperators<T>{problem, options, device});
+  auto near = [](const auto& x) { return x.defined() ? x.to(Device::cpu()).detach() : x; };
+  auto mask = near(options.mask);
+  auto bias = near(options.bias), alibi = near(options.alibi);
+  auto of_host = problem;
+  Shape scores{problem.n, problem.heads, problem.queries, problem.keys};
+  of_host.mask = score_term("mask", mask, scores);
+  of_host.bias = score_term("bias", bias, scores);
+  of_host.alibi = alibi.defined() ? alibi.data() : nullptr;
+  return f(AttentionByOperators<T>{of_host, options, device});
+}
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -90,6 +90,7 @@ AttentionProblem<T> attention_problem(const Tensor<T>& query, const Tensor<T>& k
   require<ShapeError>(query.rank() == 4 && key.rank() == 4 && value.rank() == 4, name, "query is ", query.shape(),
                       ", key ", key.shape(), " and value ", value.shape(),
                       ", but they must be (n, heads, queries, d), (n, heads, keys, d) and (n, heads, keys, width)");
+  require_device("scaled_dot_product_attention", query.device(), key, value, options.mask, options.bias, options.alibi);
   auto n = query.size(0), heads = query.size(1), kv_heads = key.size(1);
   require<ShapeError>(key.size(0) == n && value.size(0) == n && value.size(1) == kv_heads &&
                           key.size(3) == query.size(3) && key.size(2) == value.size(2),

@@ -6,6 +6,9 @@
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/attention/attention_backward.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/attention/attention_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -19,6 +22,7 @@ struct RotaryOptions {
 template <Floating T>
 struct RotaryTable {
   Tensor<T> cosines, sines;
+  mutable Tensor<T> moved_cosines = {}, moved_sines = {};  ///< the same on the GPU that asked last
 };
 
 /// The angles of `positions` positions for rotary over `size` numbers of each head.
@@ -42,35 +46,56 @@ RotaryTable<T> rotary_table(int64_t positions, int64_t size, const RotaryOptions
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+/// The table on a device, copied there once.
+template <Floating T>
+RotaryTable<T> table_on(const RotaryTable<T>& table, Device device) {
+  if (table.cosines.device() == device) return {table.cosines, table.sines};
+  if (!table.moved_cosines.defined() || table.moved_cosines.device() != device) {
+    table.moved_cosines = table.cosines.to(device);
+    table.moved_sines = table.sines.to(device);
+  }
+  return {table.moved_cosines, table.moved_sines};
+}
+
 /// Turns by the angles, or back with sign -1: its own gradient.
 template <Floating T>
 Tensor<T> turn_heads(const Tensor<T>& x_in, const RotaryTable<T>& table, int64_t first, int sign) {
   using C = Compute<T>;
   auto x = x_in.strides()[3] == 1 ? x_in : contiguous(x_in);
   auto n = x.size(0), heads = x.size(1), tokens = x.size(2), size = x.size(3), half = table.cosines.size(1);
-  auto y = empty_by_rows<T>(n, heads, tokens, size);
+  auto y = empty_by_rows<T>(n, heads, tokens, size, x.device());
   auto flip = static_cast<C>(sign);
-  parallel_for(n * tokens, std::max<int64_t>(1, 4096 / std::max<int64_t>(heads * size, 1)),
-               [&](int64_t from, int64_t to) {
-                 for (auto row = from; row < to; ++row) {
-                   auto sample = row / tokens, token = row % tokens;
-                   auto *cosines = table.cosines.data() + (first + token) * half,
-                        *sines = table.sines.data() + (first + token) * half;
-                   for (int64_t head = 0; head < heads; ++head) {
-                     auto in = head_view(x, sample, head);
-                     auto* low = in.data + token * in.row;
-                     auto* result = reinterpret_cast<T*>(y.impl()->data()) + (row * heads + head) * size;
-                     for (int64_t i = 0; i < half; i += simd_lanes) {
-                       auto count = std::min<int64_t>(simd_lanes, half - i);
-                       auto a = load_some<C>(low + i, count), b = load_some<C>(low + half + i, count);
-                       auto c = load_some<C>(cosines + i, count), s = load_some<C>(sines + i, count) * flip;
-                       store_some(a * c - b * s, result + i, count);
-                       store_some(b * c + a * s, result + half + i, count);
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto there = table_on(table, x.device());
+    const auto& strides = x.strides();
+    cuda::detail::launch("rotary", x.device(), cuda_attention, {dtype_of<T>}, "turn_heads",
+                         {cuda::detail::Context::of(x.device()).blocks_for(y.numel(), 256)}, y.numel(), heads, tokens,
+                         size, half, first, flip, strides[0], strides[1], strides[2], y.impl()->data(), x.data(),
+                         there.cosines.data(), there.sines.data());
+  } else
+#endif
+    parallel_for(n * tokens, std::max<int64_t>(1, 4096 / std::max<int64_t>(heads * size, 1)),
+                 [&](int64_t from, int64_t to) {
+                   for (auto row = from; row < to; ++row) {
+                     auto sample = row / tokens, token = row % tokens;
+                     auto *cosines = table.cosines.data() + (first + token) * half,
+                          *sines = table.sines.data() + (first + token) * half;
+                     for (int64_t head = 0; head < heads; ++head) {
+                       auto in = head_view(x, sample, head);
+                       auto* low = in.data + token * in.row;
+                       auto* result = reinterpret_cast<T*>(y.impl()->data()) + (row * heads + head) * size;
+                       for (int64_t i = 0; i < half; i += simd_lanes) {
+                         auto count = std::min<int64_t>(simd_lanes, half - i);
+                         auto a = load_some<C>(low + i, count), b = load_some<C>(low + half + i, count);
+                         auto c = load_some<C>(cosines + i, count), s = load_some<C>(sines + i, count) * flip;
+                         store_some(a * c - b * s, result + i, count);
+                         store_some(b * c + a * s, result + half + i, count);
+                       }
+                       std::copy(low + 2 * half, low + size, result + 2 * half);
                      }
-                     std::copy(low + 2 * half, low + size, result + 2 * half);
                    }
-                 }
-               });
+                 });
   return differentiable(
       "rotary", y, wrt(x, [table, first, sign](const Tensor<T>& dy) { return turn_heads(dy, table, first, -sign); }));
 }

@@ -6,9 +6,9 @@
 #include <cstdio>
 
 #include "gradus/device/cuda/prelude.hpp"
-#include "gradus/ops/formula/cuda_loop.hpp"
 #include "gradus/ops/formula/dual.hpp"
 #include "gradus/ops/formula/symbol.hpp"
+#include "gradus/tensor/cuda_loop.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 

@@ -7,6 +7,9 @@
 
 #include "gradus/autograd/differentiable.hpp"
 #include "gradus/ops/formula/kernel.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/formula/pointwise_cuda.hpp"
+#endif
 #include "gradus/ops/sum_to.hpp"
 #include "gradus/tensor/creation.hpp"
 
@@ -74,13 +77,13 @@ struct KeptOperand {
   }
   /// For formulas over tensors; A is the operand's type. What no derivative reads is any value.
   template <class T, class A>
-  auto as_tensor() const {
+  auto as_tensor(Device device) const {
     if constexpr (OperandTraits<A>::is_tensor) {
-      return tensor ? A(tensor) : full<typename A::value_type>({}, typename A::value_type{});
+      return tensor ? A(tensor) : full<typename A::value_type>({}, typename A::value_type{}, device);
     } else {
       Compute<T> number;
       std::memcpy(&number, value, sizeof(number));
-      return full<T>({}, static_cast<T>(number));
+      return full<T>({}, static_cast<T>(number), device);
     }
   }
 };
@@ -94,18 +97,27 @@ struct PointwiseTable {
     TensorRef (*by_operators)(const KeptOperand* operands, const TensorRef& dy) = nullptr;
     uint32_t reads = 0;    ///< bit k: it reads operand k
     bool is_seed = false;  ///< it is dy itself
+#if defined(GRADUS_CUDA)
+    CudaKernelWriterFunction write = nullptr;
+#endif
   };
   DType result;
   PointwiseKernel forward;
   std::array<Gradient, max_operands> gradients;  ///< one an operand; empty for numbers and truth values
+#if defined(GRADUS_CUDA)
+  CudaKernelWriterFunction write = nullptr;
+  DType element = DType::f32;                     ///< in which it works
+  std::array<CudaOperand, max_operands> types{};  ///< how each operand enters a kernel
+#endif
 };
 
 template <class F, size_t I, class T, class... A>
 GRADUS_COLD TensorRef gradient_by_operators(const KeptOperand* operands, const TensorRef& dy) {
+  auto device = dy->storage->device();
   auto operand = [&]<size_t J>(std::integral_constant<size_t, J>) {
     using Given = std::tuple_element_t<J, std::tuple<A...>>;
-    if constexpr (J == I) return Dual<Tensor<T>>{operands[J].as_tensor<T, Given>(), Tensor<T>(dy)};
-    else return operands[J].as_tensor<T, Given>();
+    if constexpr (J == I) return Dual<Tensor<T>>{operands[J].as_tensor<T, Given>(device), Tensor<T>(dy)};
+    else return operands[J].as_tensor<T, Given>(device);
   };
   auto y = [&]<size_t... K>(std::index_sequence<K...>) { return F{}(operand(std::integral_constant<size_t, K>{})...); }
   (std::index_sequence_for<A...>{});
@@ -117,7 +129,15 @@ template <class F, class... A>
 constexpr PointwiseTable make_pointwise_table() {
   using T = Common<A...>;
   using K = PointwiseKernels<F, A...>;
-  PointwiseTable table{dtype_of<typename K::Out>, &K::forward, {}};
+  PointwiseTable table{};
+  table.result = dtype_of<typename K::Out>;
+  table.forward = &K::forward;
+#if defined(GRADUS_CUDA)
+  table.write = &write_value_kernel<F, sizeof...(A)>;
+  table.element = dtype_of<T>;
+  size_t k = 0;
+  ((table.types[k++] = {dtype_of<typename KernelElement<T, A>::type>, !OperandTraits<A>::is_tensor}), ...);
+#endif
   if constexpr (Floating<T> && std::is_same_v<typename K::Out, T>) {
     auto fill = [&]<size_t I>(std::integral_constant<size_t, I>) {
       if constexpr (std::is_same_v<std::tuple_element_t<I, std::tuple<A...>>, Tensor<T>>) {
@@ -128,6 +148,9 @@ constexpr PointwiseTable make_pointwise_table() {
         if constexpr (!trace.is_seed) {
           gradient.kernel = &K::template gradient<I>;
           gradient.by_operators = &gradient_by_operators<F, I, T, A...>;
+#if defined(GRADUS_CUDA)
+          gradient.write = &write_gradient_kernel<F, I, sizeof...(A)>;
+#endif
         }
       }
     };
@@ -174,6 +197,12 @@ inline TensorRef run_forward(const char* name, const PointwiseTable& table, cons
   auto y = allocate_impl(table.result, shape, device);
   PointwiseOperand operands[max_operands];
   for (int k = 0; k < count; ++k) operands[k] = given[k].operand(shape);
+#if defined(GRADUS_CUDA)
+  if (!device.is_cpu()) {
+    run_pointwise_on_card(name, table.write, table.element, table.types.data(), count, *y, operands, nullptr);
+    return y;
+  }
+#endif
   run_pointwise(table.forward, *y, operands, count);
   return y;
 }
@@ -196,8 +225,9 @@ inline void keep_operands(const PointwiseTable& table, std::span<const GivenOper
 }
 
 /// The gradient of one operand, in the shape of dy.
-inline TensorRef pointwise_gradient(const PointwiseTable::Gradient& of, std::span<const KeptOperand> operands,
-                                    const TensorRef& dy) {
+inline TensorRef pointwise_gradient(const char* name, const PointwiseTable& table, size_t input,
+                                    std::span<const KeptOperand> operands, const TensorRef& dy) {
+  const auto& of = table.gradients[input];
   if (of.is_seed) return dy;
   for (const auto& kept : operands) kept.check();
   if (recording()) {
@@ -209,6 +239,14 @@ inline TensorRef pointwise_gradient(const PointwiseTable::Gradient& of, std::spa
   in[0] = tensor_operand(*dy, dy->shape);
   for (size_t k = 0; k < operands.size(); ++k) in[k + 1] = operands[k].operand(dy->shape);
   auto dx = allocate_impl(dy->dtype, dy->shape, dy->storage->device());
+#if defined(GRADUS_CUDA)
+  if (!dy->storage->device().is_cpu()) {
+    run_pointwise_on_card(name, of.write, table.element, table.types.data(), static_cast<int>(operands.size()), *dx,
+                          in + 1, in);
+    return dx;
+  }
+#endif
+  static_cast<void>(name);
   run_pointwise(of.kernel, *dx, in, static_cast<int>(operands.size()) + 1);
   return dx;
 }
@@ -228,7 +266,8 @@ struct PointwiseNode final : NodeWithEdges<T, N> {
       if (!this->inputs[k].node || !this->inputs[k].node->wanted) continue;
       walk.deliver(
           this->inputs[k],
-          sum_to(Tensor<T>(pointwise_gradient(table.gradients[k], operands, this->gradient)), this->shapes[k]).impl());
+          sum_to(Tensor<T>(pointwise_gradient(this->name, table, k, operands, this->gradient)), this->shapes[k])
+              .impl());
     }
   }
   void release() override {

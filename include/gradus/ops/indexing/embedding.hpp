@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "gradus/ops/indexing/index_select.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
+#include "gradus/ops/pointwise/where.hpp"
 #include "gradus/ops/view/slice.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
@@ -24,6 +26,23 @@ inline int64_t padding_row(const char* op, const EmbeddingOptions& options, int6
   return row < 0 ? row + rows : row;
 }
 
+#if defined(GRADUS_CUDA)
+/// ids (count,) on the weight's device; an id out of range is told when the host waits.
+template <Floating T>
+Tensor<T> embedding_on_card(const Tensor<int64_t>& ids, const Tensor<T>& weight, int64_t padding, const Shape& shape) {
+  check_index_device("embedding", ids, weight.device());
+  auto n = weight.size(0);
+  auto dense = contiguous(weight.detach());
+  auto y = Tensor<T>::empty({ids.numel(), weight.size(1)}, weight.device());  // (count, d)
+  index_select_on_card("embedding", *dense.impl(), *ids.impl(), *y.impl(), n, weight.size(1), 0);
+  auto targets = no_grad([&] { return padding < 0 ? ids : where(ids == padding, n, ids); });
+  auto gradient = [targets, n, rows = padding < 0 ? n : n + 1](const Tensor<T>& dy) {
+    return slice(index_add(dy, 0, targets, rows), 0, 0, n);  // (n, d)
+  };
+  return reshape(differentiable("embedding", y, wrt(weight, std::move(gradient))), shape);
+}
+#endif
+
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -38,6 +57,9 @@ Tensor<T> embedding(const Tensor<int64_t>& ids_in, const Tensor<T>& weight, cons
   auto shape = ids_in.shape();
   shape.push_back(weight.size(1));
   auto ids = reshape(ids_in.detach(), {count});
+#if defined(GRADUS_CUDA)
+  if (!weight.device().is_cpu()) return detail::embedding_on_card(ids, weight, padding, shape);
+#endif
   // An id of padding adds its gradient to a row behind the others, which is cut off.
   auto targets = padding < 0 ? ids : Tensor<int64_t>::empty({count});
   auto* target = reinterpret_cast<int64_t*>(targets.impl()->data());

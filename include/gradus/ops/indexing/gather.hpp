@@ -3,6 +3,9 @@
 
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/creation.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/indexing/indexing_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -53,10 +56,23 @@ template <Element T>
 Tensor<T> gather(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_in) {
   auto a = normalize_axis("gather", axis, x.rank());
   detail::check_gather("gather", x.shape(), a, index_in);
+  detail::require_device("gather", x.device(), index_in);
   auto index = contiguous(index_in);
   auto y = Tensor<T>::empty(index.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
-  if (index.numel() > 0) {
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto outer = x.strides();
+    outer[a] = 0;
+    auto layout = detail::cuda_layout(detail::plan_loop(index.shape(), &outer, 1));
+    auto& context = cuda::detail::Context::of(x.device());
+    static constexpr const char* name = "gather";
+    cuda::detail::launch(name, x.device(), detail::cuda_indexing(), {dtype_of<T>}, "gather",
+                         {context.blocks_for(index.numel(), 256)}, layout, x.shape()[a], x.strides()[a],
+                         context.fault(), name, to, x.data(), index.data());
+  } else
+#endif
+      if (index.numel() > 0) {
     detail::for_each_index("gather", x.shape(), x.strides(), a, index,
                            [&](int64_t place, int64_t at) { to[at] = x.data()[place]; });
   }
@@ -74,11 +90,27 @@ Tensor<T> scatter_add(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& i
   auto a = normalize_axis("scatter_add", axis, shape.rank());
   detail::check_gather("scatter_add", shape, a, index_in);
   require<ShapeError>(x.shape() == index_in.shape(), "scatter_add: x is ", x.shape(), " but index ", index_in.shape());
+  detail::require_device("scatter_add", x.device(), index_in);
   auto index = contiguous(index_in);
   auto dense = contiguous(x);
   auto y = zeros<T>(shape, x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
-  if (index.numel() > 0) {
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto lines = index.shape();
+    auto of_index = index.strides(), of_y = y.strides();
+    lines[a] = 1;
+    const Strides strides[] = {of_index, of_y};
+    auto layout = detail::cuda_layout(detail::plan_loop(lines, strides, 2));
+    auto& context = cuda::detail::Context::of(x.device());
+    static constexpr const char* name = "scatter_add";
+    if (index.numel() > 0)
+      cuda::detail::launch(name, x.device(), detail::cuda_indexing(), {dtype_of<T>}, "scatter_add",
+                           {context.blocks_for(lines.numel(), 256)}, layout, index.shape()[a], of_index[a], shape[a],
+                           of_y[a], context.fault(), name, to, dense.data(), index.data());
+  } else
+#endif
+      if (index.numel() > 0) {
     detail::for_each_index("scatter_add", shape, y.strides(), a, index, [&](int64_t place, int64_t at) {
       to[place] = static_cast<T>(static_cast<C>(to[place]) + static_cast<C>(dense.data()[at]));
     });

@@ -3,6 +3,9 @@
 
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/creation.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/indexing/indexing_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -23,9 +26,16 @@ struct AxisSplit {
   }
 };
 
+inline void check_index_shape(const char* op, const Tensor<int64_t>& index) {
+  require<ShapeError>(index.rank() == 1, op, ": index is ", index.shape(), ", but must be (count,)");
+}
+inline void check_index_device(const char* op, const Tensor<int64_t>& index, Device device) {
+  require_device(op, device, index);
+}
+
 inline std::vector<int64_t> checked_positions(const char* op, const Tensor<int64_t>& index, int64_t size, int64_t axis,
                                               const Shape& shape) {
-  require<ShapeError>(index.rank() == 1, op, ": index is ", index.shape(), ", but must be (count,)");
+  check_index_shape(op, index);
   auto positions = index.to_vector();
   for (auto& position : positions) {
     require<IndexError>(position >= -size && position < size, op, ": index ", position, " is out of range for axis ",
@@ -46,12 +56,22 @@ Tensor<T> index_select(const Tensor<T>& x_in, int64_t axis, const Tensor<int64_t
   auto a = normalize_axis("index_select", axis, x_in.rank());
   auto x = contiguous(x_in);
   detail::AxisSplit split(x.shape(), a);
-  auto positions = detail::checked_positions("index_select", index, split.size, a, x.shape());
   auto shape = x.shape();
   auto count = shape[a] = index.numel();
   auto y = Tensor<T>::empty(shape, x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto rows = split.outer * count;
+  std::vector<int64_t> positions;
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    detail::check_index_shape("index_select", index);
+    detail::check_index_device("index_select", index, x.device());
+    detail::index_select_on_card("index_select", *x.impl(), *contiguous(index).impl(), *y.impl(), split.size,
+                                 split.inner, -split.size);
+    rows = 0;
+  } else
+#endif
+    positions = detail::checked_positions("index_select", index, split.size, a, x.shape());
   parallel_for(rows, std::max<int64_t>(1, detail::elements_per_chunk / std::max<int64_t>(split.inner, 1)),
                [&](int64_t first, int64_t last) {
                  for (auto row = first; row < last; ++row) {
@@ -75,11 +95,19 @@ Tensor<T> index_add(const Tensor<T>& x_in, int64_t axis, const Tensor<int64_t>& 
                       " but x is ", x.shape(), ": index must be (", x.shape()[a], ",)");
   auto shape = x.shape();
   shape[a] = size;
-  auto positions = detail::checked_positions("index_add", index, size, a, shape);
   detail::AxisSplit split(shape, a);
   auto y = zeros<T>(shape, x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto count = index.numel();
+  std::vector<int64_t> positions;
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    detail::check_index_device("index_add", index, x.device());
+    detail::index_add_on_card("index_add", *x.impl(), *contiguous(index).impl(), *y.impl(), size, split.inner);
+    count = 0;
+  } else
+#endif
+    positions = detail::checked_positions("index_add", index, size, a, shape);
   // Slices that meet are added in order by one thread: work is cut across outer and inner places.
   constexpr int64_t width = 4096;
   auto strips = (split.inner + width - 1) / width;

@@ -20,17 +20,17 @@ std::array<Tensor<T>, N> split(const Tensor<T>& x, const std::array<int64_t, N>&
   if constexpr (!Floating<T>) {
     return parts;
   } else {
-    return differentiable(
-        "split", parts, inputs(x),
-        [shape = x.shape(), sizes, a](const std::array<Tensor<T>, N>& dys, const std::array<bool, 1>&) {
-          std::vector<Tensor<T>> given(dys.begin(), dys.end());
-          for (size_t i = 0; i < N; ++i) {
-            auto part = shape;
-            part[a] = sizes[i];
-            if (!given[i].defined()) given[i] = zeros<T>(part);
-          }
-          return std::tuple(cat(given, a));
-        });
+    return differentiable("split", parts, inputs(x),
+                          [shape = x.shape(), sizes, a, x_device = x.device()](const std::array<Tensor<T>, N>& dys,
+                                                                               const std::array<bool, 1>&) {
+                            std::vector<Tensor<T>> given(dys.begin(), dys.end());
+                            for (size_t i = 0; i < N; ++i) {
+                              auto part = shape;
+                              part[a] = sizes[i];
+                              if (!given[i].defined()) given[i] = zeros<T>(part, x_device);
+                            }
+                            return std::tuple(cat(given, a));
+                          });
   }
 }
 

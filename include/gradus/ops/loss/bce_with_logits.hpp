@@ -34,7 +34,7 @@ template <Floating T>
 Tensor<T> bce_with_logits(const Tensor<T>& logits, const Tensor<T>& targets, const BceOptions<T>& options = {}) {
   require<ShapeError>(logits.shape() == targets.shape(), "bce_with_logits: logits are ", logits.shape(),
                       " and targets ", targets.shape(), ", but their shapes must be equal");
-  auto weight = options.pos_weight.defined() ? options.pos_weight : full<T>({}, T(1));
+  auto weight = options.pos_weight.defined() ? options.pos_weight : full<T>({}, T(1), logits.device());
   require<ShapeError>(broadcast_shapes("bce_with_logits", logits.shape(), weight.shape()) == logits.shape(),
                       "bce_with_logits: pos_weight is ", weight.shape(), ", but must broadcast to the logits' shape ",
                       logits.shape());

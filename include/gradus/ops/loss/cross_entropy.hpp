@@ -42,7 +42,8 @@ Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>&
 
 /// The target distribution of each row, zeros where the row is ignored: (n, c).
 template <Floating T>
-Tensor<T> target_rows(const Tensor<int64_t>& labels, int64_t classes, const CrossEntropyOptions& options) {
+Tensor<T> target_rows(const Tensor<int64_t>& given, int64_t classes, const CrossEntropyOptions& options) {
+  auto labels = given.to(Device::cpu());
   auto n = labels.numel();
   auto target = zeros<T>({n, classes});
   auto* to = target.mutable_data();
@@ -53,8 +54,53 @@ Tensor<T> target_rows(const Tensor<int64_t>& labels, int64_t classes, const Cros
     to[row * classes + label] =
         static_cast<T>(1 - options.label_smoothing + options.label_smoothing / static_cast<double>(classes));
   }
-  return target;
+  return target.to(given.device());
 }
+
+#if defined(GRADUS_CUDA)
+/// The same on a GPU: the host does not wait, so labels out of range are told when it does.
+template <Floating T>
+Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& labels,
+                                const CrossEntropyOptions& options) {
+  using C = Compute<T>;
+  auto device = logits.device();
+  auto n = logits.size(0), classes = logits.size(1);
+  auto totals = Tensor<C>::empty({n, 2}, device), losses = Tensor<C>::empty({n}, device),
+       counts = Tensor<C>::empty({n}, device);
+  auto smoothing = static_cast<C>(options.label_smoothing);
+  static constexpr const char* name = "cross_entropy";
+  cuda::detail::launch(name, device, cuda_softmax, {dtype_of<T>}, "block_cross_entropy",
+                       {std::min<int64_t>(n, 1 << 16)}, n, classes, options.ignore_index, smoothing,
+                       cuda::detail::Context::of(device).fault(), name, totals.impl()->data(), losses.impl()->data(),
+                       counts.impl()->data(), logits.data(), labels.data());
+  Tensor<C> counted;
+  if (options.reduction != Reduce::none) losses = reduce<SumReducer<C>>(name, losses, 0, false);
+  if (options.reduction == Reduce::mean) {
+    counted = reduce<SumReducer<C>>(name, counts, 0, false);
+    losses = no_grad([&] { return losses / counted; });
+  }
+  return differentiable(
+      name, cast<T>(losses),
+      wrt(logits,
+          [logits = saved(logits), labels = saved(labels), totals, counted, options, smoothing](const Tensor<T>& dy) {
+            auto per_row = options.reduction == Reduce::none;
+            if (!grad_enabled()) {
+              auto dense = contiguous(dy);
+              auto dx = Tensor<T>::empty(logits().shape(), dy.device());
+              const auto* count = counted.defined() ? counted.data() : nullptr;
+              cuda::detail::launch(name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient",
+                                   {cuda::detail::Context::of(dy.device()).blocks_for(dx.numel(), 256)}, dx.size(0),
+                                   dx.size(1), options.ignore_index, smoothing, per_row ? 1 : 0, dx.impl()->data(),
+                                   logits().data(), labels().data(), totals.data(), dense.data(), count);
+              return dx;
+            }
+            auto target = target_rows<T>(labels(), logits().size(1), options);  // (n, classes)
+            auto weight = sum(target, 1, true);                                 // 0 for ignored rows
+            auto scaled = counted.defined() ? dy / cast<T>(counted) : dy;
+            return (softmax(logits()) * weight - target) * (per_row ? unsqueeze(dy, 1) : scaled);
+          }));
+}
+#endif
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
@@ -71,9 +117,15 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
                       ", but must be (n, classes) and (n,)");
   require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1,
                       "cross_entropy: label_smoothing is ", options.label_smoothing, ", but must be in [0, 1]");
+  detail::require_device("cross_entropy", logits_in.device(), labels_in);
   auto logits = contiguous(logits_in);           // (n, classes)
   auto labels = contiguous(labels_in.detach());  // (n,)
   auto n = logits.size(0), classes = logits.size(1);
+#if defined(GRADUS_CUDA)
+  if (!logits.device().is_cpu()) {
+    return detail::cross_entropy_on_card(logits, labels, options);
+  }
+#endif
   int64_t counted = 0;
   for (int64_t row = 0; row < n; ++row) {
     auto label = labels.data()[row];

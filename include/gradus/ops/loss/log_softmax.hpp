@@ -11,6 +11,12 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
   auto n = x.shape().back(), rows = x.numel() / std::max<int64_t>(n, 1);
   auto y = Tensor<T>::empty(x.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    softmax_on_card("log_softmax", *x.impl(), *y.impl(), n, true);
+    rows = 0;
+  }
+#endif
   for_rows(rows, n, [&](int64_t row) {
     auto* from = x.data() + row * n;
     auto total = row_total(from, n);
@@ -19,6 +25,12 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
     });
   });
   return differentiable("log_softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
+#if defined(GRADUS_CUDA)
+                          if (!grad_enabled() && !dy.device().is_cpu()) {
+                            return Tensor<T>(softmax_gradient_on_card("log_softmax", *y().impl(),
+                                                                      *contiguous(dy).impl(), dy.size(-1), true));
+                          }
+#endif
                           auto p = grad_enabled() ? softmax_last(x()) : exp(y());
                           return dy - p * sum(dy, -1, true);
                         }));

@@ -2,6 +2,9 @@
 
 #include "gradus/ops/loss/softmax_rows.hpp"
 #include "gradus/ops/pointwise.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/loss/softmax_cuda.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -12,6 +15,12 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
   auto n = x.shape().back(), rows = x.numel() / std::max<int64_t>(n, 1);
   auto y = Tensor<T>::empty(x.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    softmax_on_card("softmax", *x.impl(), *y.impl(), n, false);
+    rows = 0;
+  }
+#endif
   for_rows(rows, n, [&](int64_t row) {
     auto* from = x.data() + row * n;
     auto total = row_total(from, n);
@@ -20,6 +29,12 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
     });
   });
   return differentiable("softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
+#if defined(GRADUS_CUDA)
+                          if (!grad_enabled() && !dy.device().is_cpu()) {
+                            return Tensor<T>(softmax_gradient_on_card("softmax", *y().impl(), *contiguous(dy).impl(),
+                                                                      dy.size(-1), false));
+                          }
+#endif
                           auto p = grad_enabled() ? softmax_last(x()) : y();
                           return p * (dy - sum(dy * p, -1, true));
                         }));

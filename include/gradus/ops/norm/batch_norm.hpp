@@ -2,6 +2,9 @@
 
 #include "gradus/ops/norm/channel_blocks.hpp"
 #include "gradus/ops/norm/norm_gradient.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/norm/norm_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -104,6 +107,62 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
   return {dx, dw, db};
 }
 
+#if defined(GRADUS_CUDA)
+/// Normalising with the batch's statistics on a GPU; x is dense.
+template <Floating T>
+Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor<T>& running_var,
+                             const Tensor<T>& weight_in, const Tensor<T>& bias_in, const BatchNormOptions& options) {
+  using C = Compute<T>;
+  static constexpr const char* name = "batch_norm";
+  auto channels = x.size(1), plane = x.numel() / std::max<int64_t>(x.size(0) * channels, 1);
+  auto each = x.size(0) * plane;  // values of a channel
+  auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
+  auto bias = bias_in.defined() ? contiguous(bias_in.detach()) : bias_in;
+  auto y = Tensor<T>::empty(x.shape(), x.device());
+  Tensor<C> mean, inverse;  // (c,)
+  auto grid = [](const Tensor<T>& of) {
+    return cuda::detail::Grid{cuda::detail::Context::of(of.device()).blocks_for(of.numel(), 256)};
+  };
+  {
+    NoGradGuard guard;
+    auto count = static_cast<double>(each);
+    mean = channel_sums_on_card(name, 0, x, Tensor<T>(), Tensor<C>(), Tensor<C>()) / count;
+    auto variance = channel_sums_on_card(name, 1, x, Tensor<T>(), mean, Tensor<C>()) / count;  // (c,)
+    inverse = 1.0 / sqrt(variance + options.eps);
+    if (running_mean.defined() && running_var.defined()) {
+      auto keep = 1 - options.momentum, unbias = count / (count - 1);
+      running_mean.copy_(cast<T>(cast<C>(running_mean) * keep + mean * options.momentum));
+      running_var.copy_(cast<T>(cast<C>(running_var) * keep + variance * (options.momentum * unbias)));
+    }
+  }
+  cuda::detail::launch(name, x.device(), cuda_norm, {dtype_of<T>}, "channel_norm", grid(x), x.numel(), channels, plane,
+                       y.impl()->data(), x.data(), mean.data(), inverse.data(), data_or_null(weight),
+                       data_or_null(bias));
+  return differentiable(
+      name, y, inputs(x, weight_in, bias_in),
+      [x = saved(x), weight = saved(weight_in), mean, inverse, each, plane, grid, eps = options.eps](
+          const Tensor<T>& dy_in, std::array<bool, 3>) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
+        if (grad_enabled()) {
+          Axes axes;
+          for (int i = 0; i < x().rank(); ++i) {
+            if (i != 1) axes.push_back(i);
+          }
+          return norm_gradient(dy_in, x(), weight().defined() ? per_channel(weight(), x().rank()) : weight(), axes,
+                               axes, eps);
+        }
+        auto dy = contiguous(dy_in);
+        auto dense_weight = weight().defined() ? contiguous(weight().detach()) : weight();
+        auto sums = channel_sums_on_card(name, 2, x(), dy, mean, inverse);  // (2, c): of dy, of dy normal
+        auto dx = Tensor<T>::empty(x().shape(), x().device());
+        cuda::detail::launch(name, x().device(), cuda_norm, {dtype_of<T>}, "channel_norm_gradient", grid(dx),
+                             dx.numel(), dx.size(1), plane, static_cast<C>(each), dx.impl()->data(), dy.data(),
+                             x().data(), mean.data(), inverse.data(), data_or_null(dense_weight), sums.data());
+        auto rounded = cast<T>(sums);
+        return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
+      });
+}
+#endif
+
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -123,6 +182,7 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
                         " but a parameter is ", part->defined() ? part->shape() : Shape(), ": it must be (", channels,
                         ",)");
   }
+  detail::require_device("batch_norm", x_in.device(), weight, bias, running_mean, running_var);
   if (!options.training) {
     require<ValueError>(running_mean.defined() && running_var.defined(),
                         "batch_norm: without training it needs running_mean and running_var");
@@ -138,6 +198,9 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
   auto count = blocks.per_channel();
   require<ValueError>(count > 1 || channels == 0, "batch_norm: input is ", x.shape(),
                       ", but training needs more than one value a channel");
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) return detail::batch_norm_on_card(x, running_mean, running_var, weight, bias, options);
+#endif
   detail::ChannelStatistics<Compute<T>> statistics(channels);
   blocks.moments(x.data(), statistics, options.eps);
   auto y = detail::normalize_channels(x, blocks, statistics, weight, bias);  // shape of x

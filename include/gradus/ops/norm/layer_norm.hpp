@@ -3,6 +3,9 @@
 #include "gradus/device/cpu/allocator.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/norm/norm_gradient.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/norm/norm_cuda.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -105,6 +108,14 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> layer_norm_gradient(const Tensor<T>&
   auto dy = contiguous(dy_in);
   auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
   auto rows = moments.size(0), width = normalized.numel();
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto [of_x, of_weight, of_bias] =
+        norm_gradient_on_card("layer_norm", dy, x, weight, moments, false, width, wanted[1] || wanted[2]);
+    if (!of_weight.defined()) return {of_x, of_weight, of_bias};
+    return {of_x, reshape(of_weight, normalized), reshape(of_bias, normalized)};
+  }
+#endif
   auto dx = Tensor<T>::empty(x.shape(), x.device()), dw = Tensor<T>::empty(normalized, x.device()),
        db = Tensor<T>::empty(normalized, x.device());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
@@ -147,6 +158,7 @@ Tensor<T> layer_norm(const Tensor<T>& x_in, const Shape& normalized_shape, const
         !part->defined() || part->shape() == normalized_shape, "layer_norm: ", part == &weight ? "weight" : "bias",
         " is ", part->defined() ? part->shape() : Shape(), ", but must have the normalized shape ", normalized_shape);
   }
+  detail::require_device("layer_norm", x_in.device(), weight, bias);
   auto x = contiguous(x_in);
   auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
@@ -157,6 +169,12 @@ Tensor<T> layer_norm(const Tensor<T>& x_in, const Shape& normalized_shape, const
   auto* of_rows = reinterpret_cast<detail::RowMoments<C>*>(moments.impl()->data());
   auto* weights = weight.defined() ? dense_weight.data() : nullptr;
   auto* biases = bias.defined() ? dense_bias.data() : nullptr;
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    detail::norm_on_card("layer_norm", x, dense_weight, dense_bias, false, eps, width, y, moments);
+    rows = 0;
+  }
+#endif
   detail::for_rows(rows, width, [&](int64_t row) {
     of_rows[row] = detail::normalize_row(x.data() + row * width, weights, biases, width, eps, to + row * width);
   });

@@ -40,6 +40,13 @@ std::tuple<Tensor<T>, Tensor<T>> rms_norm_gradient(const Tensor<T>& dy_in, const
   auto dy = contiguous(dy_in);
   auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
   auto rows = inverses.size(0), width = x.size(-1);
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto [of_x, of_weight, none] =
+        norm_gradient_on_card("rms_norm", dy, x, weight, inverses, true, width, weight_wanted);
+    return {of_x, of_weight};
+  }
+#endif
   auto dx = Tensor<T>::empty(x.shape(), x.device()), dw = Tensor<T>::empty({width}, x.device());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
   auto* weights = weight.defined() ? weight.data() : nullptr;
@@ -71,6 +78,7 @@ Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double e
   require<ShapeError>(!weight.defined() || weight.shape() == Shape{width}, "rms_norm: input is ", x_in.shape(),
                       " and weight ", weight.defined() ? weight.shape() : Shape(),
                       ", but weight must have the size of the input's last axis");
+  detail::require_device("rms_norm", x_in.device(), weight);
   auto x = contiguous(x_in);
   auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
   auto inverses = Tensor<C>::empty({rows}, x.device());
@@ -78,6 +86,12 @@ Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double e
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto* of_rows = reinterpret_cast<C*>(inverses.impl()->data());
   auto* weights = weight.defined() ? dense_weight.data() : nullptr;
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    detail::norm_on_card("rms_norm", x, dense_weight, Tensor<T>(), true, eps, width, y, inverses);
+    rows = 0;
+  }
+#endif
   detail::for_rows(rows, width, [&](int64_t row) {
     auto* from = x.data() + row * width;
     of_rows[row] = detail::row_inverse_rms(from, width, eps);

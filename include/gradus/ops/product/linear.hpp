@@ -15,6 +15,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   require<ShapeError>(!bias.defined() || bias.shape() == Shape{out}, "linear: bias is ",
                       bias.defined() ? bias.shape() : Shape(), " but weight is ", weight.shape(),
                       ": the bias must be (", out, ",)");
+  detail::require_device("linear", x.device(), weight, bias);
   if (x.rank() != 2) {
     auto shape = x.shape(), rows = x.shape();
     shape[x.rank() - 1] = out;
@@ -23,9 +24,15 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   }
   auto y = Tensor<T>::empty({x.size(0), out}, x.device());  // (n, out)
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
-  detail::gemm<T>(detail::matrix_view(x), {weight.data(), in, out, weight.strides()[1], weight.strides()[0]},
-                  reinterpret_cast<T*>(y.impl()->data()), out,
-                  {.column_bias = bias.defined() ? dense_bias.data() : nullptr});
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    detail::matmul_on_card("linear", *x.impl(), *transpose(weight.detach()).impl(), *y.impl(),
+                           bias.defined() ? dense_bias.impl().get() : nullptr);
+  } else
+#endif
+    detail::gemm<T>(detail::matrix_view(x), {weight.data(), in, out, weight.strides()[1], weight.strides()[0]},
+                    reinterpret_cast<T*>(y.impl()->data()), out,
+                    {.column_bias = bias.defined() ? dense_bias.data() : nullptr});
   return differentiable(
       "linear", y, wrt(x, [w = saved(weight)](const Tensor<T>& dy) { return matmul(dy, w()); }),  // (n, in)
       wrt(weight, [x = saved(x)](const Tensor<T>& dy) { return matmul(transpose(dy), x()); }),    // (out, in)

@@ -1,6 +1,9 @@
 #pragma once
 
 #include "gradus/device/cpu/gemm.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/product/matmul_cuda.hpp"
+#endif
 #include "gradus/ops/sum_to.hpp"
 #include "gradus/ops/view/permute.hpp"
 
@@ -20,6 +23,9 @@ inline Shape leading(const Shape& sizes) { return Shape(std::span(sizes.begin(),
 template <Floating T>
 void matmul_stack(const Tensor<T>& a, const Tensor<T>& b, Tensor<T>& y) {
   auto stack = leading(y.shape());
+#if defined(GRADUS_CUDA)
+  if (!a.device().is_cpu()) return matmul_on_card("matmul", *a.impl(), *b.impl(), *y.impl());
+#endif
   const Strides strides[] = {broadcast_strides(leading(a.shape()), leading(a.strides()), stack),
                              broadcast_strides(leading(b.shape()), leading(b.strides()), stack)};
   auto plan = plan_loop(stack, strides, 2);

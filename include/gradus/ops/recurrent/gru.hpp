@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gradus/ops/indexing/cat.hpp"
+#include "gradus/ops/indexing/split.hpp"
 #include "gradus/ops/indexing/stack.hpp"
 #include "gradus/ops/pointwise/sigmoid.hpp"
 #include "gradus/ops/pointwise/tanh.hpp"
@@ -52,9 +53,10 @@ GruTensors<T> gru_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
   const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
   auto gate = [&](const Tensor<T>& all, int64_t k) { return slice(all, 1, k * s.hidden, (k + 1) * s.hidden); };
   auto runs = [&](int64_t t) {  // (n, 1)
-    return direction.lengths.defined() ? unsqueeze(direction.lengths, 1) > t : full<bool>({s.batch, 1}, true);
+    return direction.lengths.defined() ? unsqueeze(direction.lengths, 1) > t
+                                       : full<bool>({s.batch, 1}, true, x.device());
   };
-  auto zero = zeros<T>({s.batch, s.hidden});
+  auto zero = zeros<T>({s.batch, s.hidden}, x.device());
   std::vector<Tensor<T>> r, z, q, n, states{h0};
   for (int64_t k = 0; k < s.steps; ++k) {
     auto t = s.at(k);
@@ -67,7 +69,8 @@ GruTensors<T> gru_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
     states.push_back(where(runs(t), state, states.back()));
   }
   auto dh = dys[1].defined() ? dys[1] : zero;
-  auto dw_ih = zeros<T>(w_ih.shape()), dw_hh = zeros<T>(w_hh.shape()), db_ih = zeros<T>({3 * s.hidden}), db_hh = db_ih;
+  auto dw_ih = zeros<T>(w_ih.shape(), x.device()), dw_hh = zeros<T>(w_hh.shape(), x.device()),
+       db_ih = zeros<T>({3 * s.hidden}, x.device()), db_hh = db_ih;
   std::vector<Tensor<T>> dx(static_cast<size_t>(s.steps));
   for (auto k = s.steps - 1; k >= 0; --k) {
     auto t = s.at(k);
@@ -90,12 +93,41 @@ GruTensors<T> gru_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
   return {stack(dx), dh, dw_ih, dw_hh, db_ih, db_hh};
 }
 
+/// The same forward, recorded: what a GPU runs.
+template <Floating T>
+std::array<Tensor<T>, 2> gru_by_operators(const GruTensors<T>& in, const SequenceOptions& direction,
+                                          const SequenceShape& s) {
+  const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
+  auto from_input = linear(x, w_ih, b_ih);  // (steps, n, 3 hidden)
+  auto h = h0;
+  auto zero = zeros<T>({s.batch, s.hidden}, x.device());
+  std::vector<Tensor<T>> shown(static_cast<size_t>(s.steps));
+  for (int64_t k = 0; k < s.steps; ++k) {
+    auto t = s.at(k);
+    std::array<int64_t, 3> parts{s.hidden, s.hidden, s.hidden};
+    auto [xr, xz, xn] = split<3>(select(from_input, 0, t), parts, 1);
+    auto [hr, hz, hn] = split<3>(linear(h, w_hh, b_hh), parts, 1);
+    auto z = sigmoid(xz + hz), n = tanh(xn + sigmoid(xr + hr) * hn);
+    auto state = (1.0 - z) * n + z * h;  // (n, hidden)
+    if (direction.lengths.defined()) {
+      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
+      shown[static_cast<size_t>(t)] = where(on, state, zero);
+      state = where(on, state, h);
+    } else {
+      shown[static_cast<size_t>(t)] = state;
+    }
+    h = state;
+  }
+  return {stack(shown), h};
+}
+
 template <Floating T>
 std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const GruParameters<T>& p,
                                  const SequenceOptions& given) {
-  auto direction = given.own();
+  auto direction = given.own(x.device());
   GruTensors<T> in = {x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
   auto s = gru_shape(in, direction);  // points to direction's lengths
+  if (!x.device().is_cpu()) return gru_by_operators(in, direction, s);
   auto keep = records(in);
   auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 3 * s.hidden}),
        inner = Tensor<T>::empty({keep ? s.steps : 1, s.batch, s.hidden}),

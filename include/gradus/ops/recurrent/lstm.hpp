@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gradus/ops/indexing/cat.hpp"
+#include "gradus/ops/indexing/split.hpp"
 #include "gradus/ops/indexing/stack.hpp"
 #include "gradus/ops/pointwise/sigmoid.hpp"
 #include "gradus/ops/pointwise/tanh.hpp"
@@ -57,9 +58,10 @@ LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, c
   const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
   auto gate = [&](const Tensor<T>& all, int64_t k) { return slice(all, 1, k * s.hidden, (k + 1) * s.hidden); };
   auto runs = [&](int64_t t) {  // (n, 1)
-    return direction.lengths.defined() ? unsqueeze(direction.lengths, 1) > t : full<bool>({s.batch, 1}, true);
+    return direction.lengths.defined() ? unsqueeze(direction.lengths, 1) > t
+                                       : full<bool>({s.batch, 1}, true, x.device());
   };
-  auto zero_out = zeros<T>({s.batch, s.out}), zero_hidden = zeros<T>({s.batch, s.hidden});
+  auto zero_out = zeros<T>({s.batch, s.out}, x.device()), zero_hidden = zeros<T>({s.batch, s.hidden}, x.device());
   std::vector<Tensor<T>> i, f, g, o, cells{c0}, states{h0}, ready, shown;
   for (int64_t k = 0; k < s.steps; ++k) {
     auto t = s.at(k);
@@ -77,8 +79,9 @@ LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, c
   }
   auto or_zero = [](const Tensor<T>& dy, const Tensor<T>& zero) { return dy.defined() ? dy : zero; };
   auto dh = or_zero(dys[1], zero_out), dc = or_zero(dys[2], zero_hidden);
-  auto dw_ih = zeros<T>(w_ih.shape()), dw_hh = zeros<T>(w_hh.shape()), db = zeros<T>({4 * s.hidden});
-  auto dw_hr = w_hr.defined() ? zeros<T>(w_hr.shape()) : Tensor<T>();
+  auto dw_ih = zeros<T>(w_ih.shape(), x.device()), dw_hh = zeros<T>(w_hh.shape(), x.device()),
+       db = zeros<T>({4 * s.hidden}, x.device());
+  auto dw_hr = w_hr.defined() ? zeros<T>(w_hr.shape(), x.device()) : Tensor<T>();
   std::vector<Tensor<T>> dx(static_cast<size_t>(s.steps));
   for (auto k = s.steps - 1; k >= 0; --k) {
     auto t = s.at(k);
@@ -103,13 +106,44 @@ LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, c
   return {stack(dx), dh, dc, dw_ih, dw_hh, db, db, dw_hr};
 }
 
+/// The same forward, recorded: what a GPU runs.
+template <Floating T>
+std::array<Tensor<T>, 3> lstm_by_operators(const LstmTensors<T>& in, const SequenceOptions& direction,
+                                           const SequenceShape& s) {
+  const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
+  auto from_input = linear(x, w_ih, b_ih);  // (steps, n, 4 hidden)
+  auto h = h0, c = c0;
+  auto zero = zeros<T>({s.batch, s.out}, x.device());
+  std::vector<Tensor<T>> shown(static_cast<size_t>(s.steps));
+  for (int64_t k = 0; k < s.steps; ++k) {
+    auto t = s.at(k);
+    auto gates = select(from_input, 0, t) + linear(h, w_hh, b_hh);
+    auto [i, f, g, o] = split<4>(gates, {s.hidden, s.hidden, s.hidden, s.hidden}, 1);
+    auto cell = sigmoid(f) * c + sigmoid(i) * tanh(g);  // (n, hidden)
+    auto state = sigmoid(o) * tanh(cell);
+    if (w_hr.defined()) state = linear(state, w_hr);  // (n, out)
+    if (direction.lengths.defined()) {
+      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
+      shown[static_cast<size_t>(t)] = where(on, state, zero);
+      state = where(on, state, h);
+      cell = where(on, cell, c);
+    } else {
+      shown[static_cast<size_t>(t)] = state;
+    }
+    h = state;
+    c = cell;
+  }
+  return {stack(shown), h, c};
+}
+
 template <Floating T>
 std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
                                   const LstmParameters<T>& parameters, const SequenceOptions& given) {
-  auto direction = given.own();
+  auto direction = given.own(x.device());
   const auto& p = parameters;
   LstmTensors<T> in = {x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr};
   auto s = lstm_shape(in, direction);  // points to direction's lengths
+  if (!x.device().is_cpu()) return lstm_by_operators(in, direction, s);
   auto projects = p.weight_hr.defined(), keep = records(in);
   auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 4 * s.hidden}),
        cells = Tensor<T>::empty({s.steps, s.batch, s.hidden}), ready = Tensor<T>::empty({s.steps, s.batch, s.hidden});

@@ -49,9 +49,10 @@ RnnTensors<T> rnn_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
                                         const SequenceOptions& direction, const SequenceShape& s) {
   const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
   auto runs = [&](int64_t t) {  // (n, 1)
-    return direction.lengths.defined() ? unsqueeze(direction.lengths, 1) > t : full<bool>({s.batch, 1}, true);
+    return direction.lengths.defined() ? unsqueeze(direction.lengths, 1) > t
+                                       : full<bool>({s.batch, 1}, true, x.device());
   };
-  auto zero = zeros<T>({s.batch, s.hidden});
+  auto zero = zeros<T>({s.batch, s.hidden}, x.device());
   std::vector<Tensor<T>> states{h0}, made;  // made: also where a sequence has ended
   for (int64_t k = 0; k < s.steps; ++k) {
     auto sums = linear(select(x, 0, s.at(k)), w_ih, b_ih) + linear(states.back(), w_hh, b_hh);  // (n, hidden)
@@ -59,7 +60,8 @@ RnnTensors<T> rnn_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
     states.push_back(where(runs(s.at(k)), made.back(), states.back()));
   }
   auto dh = dys[1].defined() ? dys[1] : zero;
-  auto dw_ih = zeros<T>(w_ih.shape()), dw_hh = zeros<T>(w_hh.shape()), db = zeros<T>({s.hidden});
+  auto dw_ih = zeros<T>(w_ih.shape(), x.device()), dw_hh = zeros<T>(w_hh.shape(), x.device()),
+       db = zeros<T>({s.hidden}, x.device());
   std::vector<Tensor<T>> dx(static_cast<size_t>(s.steps));
   for (auto k = s.steps - 1; k >= 0; --k) {
     auto t = s.at(k);
@@ -77,12 +79,38 @@ RnnTensors<T> rnn_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
   return {stack(dx), dh, dw_ih, dw_hh, db, db};
 }
 
+/// The same forward, recorded: what a GPU runs.
+template <Floating T>
+std::array<Tensor<T>, 2> rnn_by_operators(const RnnTensors<T>& in, Nonlinearity f, const SequenceOptions& direction,
+                                          const SequenceShape& s) {
+  const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
+  auto from_input = linear(x, w_ih, b_ih);  // (steps, n, hidden)
+  auto h = h0;
+  auto zero = zeros<T>({s.batch, s.hidden}, x.device());
+  std::vector<Tensor<T>> shown(static_cast<size_t>(s.steps));
+  for (int64_t k = 0; k < s.steps; ++k) {
+    auto t = s.at(k);
+    auto sums = select(from_input, 0, t) + linear(h, w_hh, b_hh);  // (n, hidden)
+    auto state = f == Nonlinearity::tanh ? tanh(sums) : relu(sums);
+    if (direction.lengths.defined()) {
+      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
+      shown[static_cast<size_t>(t)] = where(on, state, zero);
+      state = where(on, state, h);
+    } else {
+      shown[static_cast<size_t>(t)] = state;
+    }
+    h = state;
+  }
+  return {stack(shown), h};
+}
+
 template <Floating T>
 std::array<Tensor<T>, 2> run_rnn(const Tensor<T>& x, const Tensor<T>& h0, const RnnParameters<T>& p, Nonlinearity f,
                                  const SequenceOptions& given) {
-  auto direction = given.own();
+  auto direction = given.own(x.device());
   RnnTensors<T> in = {x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
   auto s = rnn_shape(in, direction);  // points to direction's lengths
+  if (!x.device().is_cpu()) return rnn_by_operators(in, f, direction, s);
   auto states = Tensor<T>::empty({s.steps, s.batch, s.hidden});
   RnnTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });

@@ -13,8 +13,11 @@ struct SequenceOptions {
   bool reverse = false;          ///< from the last step to the first
   Tensor<int64_t> lengths = {};  ///< (n,): how many steps of each sequence count; undefined: all
 
-  /// Internal: the same with lengths that nobody else can change.
-  SequenceOptions own() const { return {reverse, lengths.defined() ? lengths.clone() : lengths}; }
+  /// Internal: the same with lengths that nobody else can change, on a device.
+  SequenceOptions own(Device device) const {
+    if (!lengths.defined()) return *this;
+    return {reverse, lengths.device() == device ? lengths.clone() : lengths.to(device)};
+  }
 };
 
 }  // namespace gradus::inline GRADUS_BUILD
@@ -44,9 +47,12 @@ void check_sequence_part(const char* op, const char* name, const Tensor<T>& part
 inline const int64_t* check_lengths(const char* op, const Tensor<int64_t>& lengths, int64_t steps, int64_t n) {
   if (!lengths.defined()) return nullptr;
   require<ShapeError>(lengths.shape() == Shape{n}, op, ": lengths are ", lengths.shape(), ", but must be (", n, ",)");
-  for (int64_t i = 0; i < n; ++i)
-    require<ValueError>(lengths(i) >= 0 && lengths(i) <= steps, op, ": length ", lengths(i), " of sequence ", i,
-                        ", but there are ", steps, " steps");
+  auto values = lengths.to_vector();
+  for (int64_t i = 0; i < n; ++i) {
+    auto length = values[static_cast<size_t>(i)];
+    require<ValueError>(length >= 0 && length <= steps, op, ": length ", length, " of sequence ", i, ", but there are ",
+                        steps, " steps");
+  }
   return lengths.data();
 }
 

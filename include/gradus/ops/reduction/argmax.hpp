@@ -1,5 +1,6 @@
 #pragma once
 
+#include "gradus/ops/reduction/reduce.hpp"
 #include "gradus/ops/view/permute.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
@@ -19,6 +20,15 @@ Tensor<int64_t> argmax(const Tensor<T>& x, int64_t axis = -1, bool keep_dims = f
   auto y = Tensor<int64_t>::empty(shape, x.device());
   auto* to = reinterpret_cast<int64_t*>(y.impl()->data());
   auto plan = detail::plan_loop(shape, &strides, 1);
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    auto outputs = shape.numel();
+    cuda::detail::launch("argmax", x.device(), detail::cuda_reduce(), {dtype_of<T>, dtype_of<T>}, "block_argmax",
+                         {std::min<int64_t>(outputs, 1 << 16)}, detail::cuda_layout(plan), outputs, count, step, to,
+                         x.data());
+    return keep_dims ? unsqueeze(y, a) : y;
+  }
+#endif
   parallel_for(shape.numel(), std::max<int64_t>(1, detail::elements_per_chunk / std::max<int64_t>(count, 1)),
                [&](int64_t first, int64_t last) {
                  detail::for_each_row(plan, first, last, [&, at = first](const int64_t* offsets, int64_t n) mutable {

@@ -3,61 +3,26 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <limits>
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
+#include "gradus/ops/reduction/reduce_shape.hpp"
 #include "gradus/tensor/loop.hpp"
 #include "gradus/tensor/tensor.hpp"
-
-namespace gradus::inline GRADUS_BUILD {
-
-/// The axes of a reduction: one number, or a list. Negative ones count from the end.
-class Axes : public Shape {
- public:
-  Axes() = default;
-  Axes(int axis) : Shape{axis} {}
-  Axes(int64_t axis) : Shape{axis} {}
-  Axes(std::initializer_list<int64_t> axes) : Shape(axes) {}
-
-  /// Every axis of a tensor.
-  static Axes all(int rank) {
-    Axes axes;
-    for (int i = 0; i < rank; ++i) axes.push_back(i);
-    return axes;
-  }
-};
-
-}  // namespace gradus::inline GRADUS_BUILD
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/reduction/reduce_cuda.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
-
-/// Which axes of x are kept and which are reduced, and the shape of the result.
-struct ReduceShape {
-  Shape kept, reduced, keep_dims;  ///< keep_dims: reduced axes have size 1
-  Strides kept_strides, reduced_strides;
-
-  ReduceShape(const char* op, const Shape& shape, const Strides& strides, const Axes& axes) {
-    std::array<bool, Shape::max_rank> is_reduced{};
-    for (auto axis : axes) {
-      auto& flag = is_reduced[static_cast<size_t>(normalize_axis(op, axis, shape.rank()))];
-      require<ShapeError>(!flag, op, ": axis ", axis, " is named twice");
-      flag = true;
-    }
-    for (int i = 0; i < shape.rank(); ++i) {
-      auto gone = is_reduced[static_cast<size_t>(i)];
-      (gone ? reduced : kept).push_back(shape[i]);
-      (gone ? reduced_strides : kept_strides).push_back(strides[i]);
-      keep_dims.push_back(gone ? 1 : shape[i]);
-    }
-  }
-};
 
 /// A reducer gives: type C, Simd<C> identity(), Simd<C> combine(Simd<C>, Simd<C>), C combine(C, C).
 template <class T>
 struct SumReducer {
   using C = Compute<T>;
+#if defined(GRADUS_CUDA)
+  static constexpr auto on_card = CudaReducer::sum;
+#endif
   static C identity() { return C(0); }
   static GRADUS_INLINE Simd<C> combine(const Simd<C>& a, const Simd<C>& b) { return a + b; }
   static C combine_one(C a, C b) { return a + b; }
@@ -65,6 +30,9 @@ struct SumReducer {
 template <class T>
 struct MaxReducer {
   using C = Compute<T>;
+#if defined(GRADUS_CUDA)
+  static constexpr auto on_card = CudaReducer::largest;
+#endif
   static C identity() { return static_cast<C>(lowest_value<T>()); }
   static GRADUS_INLINE Simd<C> combine(const Simd<C>& a, const Simd<C>& b) { return maximum(a, b); }
   static C combine_one(C a, C b) { return a > b || a != a ? a : b; }  // NaN wins
@@ -72,6 +40,9 @@ struct MaxReducer {
 template <class T>
 struct MinReducer {
   using C = Compute<T>;
+#if defined(GRADUS_CUDA)
+  static constexpr auto on_card = CudaReducer::smallest;
+#endif
   static C identity() {
     if constexpr (Floating<T>) return std::numeric_limits<C>::infinity();
     else return static_cast<C>(std::numeric_limits<T>::max());
@@ -200,6 +171,12 @@ template <class R, Element T>
 Tensor<T> reduce(const char* op, const Tensor<T>& x, const Axes& axes, bool keep_dims) {
   ReduceShape split(op, x.shape(), x.strides(), axes);
   auto out = Tensor<T>::empty(keep_dims ? split.keep_dims : split.kept, x.device());
+#if defined(GRADUS_CUDA)
+  if (on_card(*x.impl())) {
+    reduce_on_card(op, R::on_card, *x.impl(), split, *out.impl(), R::identity());
+    return out;
+  }
+#endif
   Reduction<T, R>(*x.impl(), split, *out.impl()).run();
   return out;
 }

@@ -2,6 +2,9 @@
 
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/window/window_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -40,17 +43,23 @@ Tensor<T> avg_pool(const Tensor<T>& x_in, const PoolShape& s, bool include_paddi
   auto x = contiguous(x_in);
   auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
-  for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
-    auto* plane = x.data() + p * s.h * s.w;
-    for_avg_windows(s, include_padding,
-                    [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {
-                      C total = 0;
-                      for (auto r = r0; r < r1; ++r) {
-                        for (auto c = c0; c < c1; ++c) total += static_cast<C>(plane[r * s.w + c]);
-                      }
-                      to[p * s.oh * s.ow + window] = static_cast<T>(total / static_cast<C>(divisor));
-                    });
-  });
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    launch_window("avg_pool2d", *y.impl(), "avg_pool", y.numel(), card_windows(s), include_padding ? 1 : 0, to,
+                  x.data());
+  } else
+#endif
+    for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
+      auto* plane = x.data() + p * s.h * s.w;
+      for_avg_windows(s, include_padding,
+                      [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {
+                        C total = 0;
+                        for (auto r = r0; r < r1; ++r) {
+                          for (auto c = c0; c < c1; ++c) total += static_cast<C>(plane[r * s.w + c]);
+                        }
+                        to[p * s.oh * s.ow + window] = static_cast<T>(total / static_cast<C>(divisor));
+                      });
+    });
   return differentiable("avg_pool2d", y, wrt(x, [s, include_padding](const Tensor<T>& dy) {
                           return avg_pool_gradient(dy, s, include_padding);
                         }));
@@ -63,18 +72,24 @@ Tensor<T> avg_pool_gradient(const Tensor<T>& dy_in, const PoolShape& s, bool inc
   auto dy = contiguous(dy_in);
   auto dx = Tensor<T>::empty({s.n, s.c, s.h, s.w}, dy.device());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
-  for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
-    auto* plane = to + p * s.h * s.w;
-    std::fill_n(plane, s.h * s.w, T(0));
-    for_avg_windows(s, include_padding,
-                    [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {
-                      auto share = static_cast<C>(dy.data()[p * s.oh * s.ow + window]) / static_cast<C>(divisor);
-                      for (auto r = r0; r < r1; ++r) {
-                        for (auto c = c0; c < c1; ++c)
-                          plane[r * s.w + c] = static_cast<T>(static_cast<C>(plane[r * s.w + c]) + share);
-                      }
-                    });
-  });
+#if defined(GRADUS_CUDA)
+  if (!dy.device().is_cpu()) {
+    launch_window("avg_pool2d", *dx.impl(), "avg_pool_gradient", dx.numel(), card_windows(s), include_padding ? 1 : 0,
+                  to, dy.data());
+  } else
+#endif
+    for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
+      auto* plane = to + p * s.h * s.w;
+      std::fill_n(plane, s.h * s.w, T(0));
+      for_avg_windows(s, include_padding,
+                      [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {
+                        auto share = static_cast<C>(dy.data()[p * s.oh * s.ow + window]) / static_cast<C>(divisor);
+                        for (auto r = r0; r < r1; ++r) {
+                          for (auto c = c0; c < c1; ++c)
+                            plane[r * s.w + c] = static_cast<T>(static_cast<C>(plane[r * s.w + c]) + share);
+                        }
+                      });
+    });
   return differentiable("avg_pool2d_gradient", dx, wrt(dy, [s, include_padding](const Tensor<T>& ddx) {
                           return avg_pool(ddx, s, include_padding);
                         }));

@@ -3,6 +3,9 @@
 #include "gradus/device/cpu/conv.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/window/window_options.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/window/conv_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -61,9 +64,15 @@ template <Floating T>
 Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s) {
   auto x = contiguous(x_in), w = contiguous(w_in);
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
-  auto y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device());
-  conv2d_forward<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
-                    reinterpret_cast<T*>(y.impl()->data()));
+  Tensor<T> y;
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) y = CardConv<T>(s).forward(x.detach(), w.detach(), dense_bias);
+#endif
+  if (!y.defined()) {
+    y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device());
+    conv2d_forward<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
+                      reinterpret_cast<T*>(y.impl()->data()));
+  }
   return differentiable("conv2d", y,
                         wrt(x, [w = saved(w), s](const Tensor<T>& dy) { return conv_input_gradient(dy, w(), s); }),
                         wrt(w, [x = saved(x), s](const Tensor<T>& dy) { return conv_weight_gradient(x(), dy, s); }),
@@ -75,8 +84,14 @@ Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tenso
 template <Floating T>
 Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, const ConvShape& s) {
   auto dy = contiguous(dy_in), w = contiguous(w_in);
-  auto dx = Tensor<T>::empty({s.n, s.c_in, s.h, s.w}, dy.device());
-  conv2d_backward_input<T>(s, dy.data(), w.data(), reinterpret_cast<T*>(dx.impl()->data()));
+  Tensor<T> dx;
+#if defined(GRADUS_CUDA)
+  if (!dy.device().is_cpu()) dx = CardConv<T>(s).input_gradient(dy.detach(), w.detach());
+#endif
+  if (!dx.defined()) {
+    dx = Tensor<T>::empty({s.n, s.c_in, s.h, s.w}, dy.device());
+    conv2d_backward_input<T>(s, dy.data(), w.data(), reinterpret_cast<T*>(dx.impl()->data()));
+  }
   return differentiable(
       "conv2d_input_gradient", dx,
       wrt(dy, [w = saved(w), s](const Tensor<T>& ddx) { return conv_forward(ddx, w(), {}, s); }),
@@ -86,8 +101,14 @@ Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, con
 template <Floating T>
 Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s) {
   auto x = contiguous(x_in), dy = contiguous(dy_in);
-  auto dw = Tensor<T>::empty({s.c_out, s.c_in / s.groups, s.kh, s.kw}, dy.device());
-  conv2d_backward_weight<T>(s, x.data(), dy.data(), reinterpret_cast<T*>(dw.impl()->data()));
+  Tensor<T> dw;
+#if defined(GRADUS_CUDA)
+  if (!dy.device().is_cpu()) dw = CardConv<T>(s).weight_gradient(x.detach(), dy.detach());
+#endif
+  if (!dw.defined()) {
+    dw = Tensor<T>::empty({s.c_out, s.c_in / s.groups, s.kh, s.kw}, dy.device());
+    conv2d_backward_weight<T>(s, x.data(), dy.data(), reinterpret_cast<T*>(dw.impl()->data()));
+  }
   return differentiable("conv2d_weight_gradient", dw,
                         wrt(x, [dy = saved(dy), s](const Tensor<T>& ddw) { return conv_input_gradient(dy(), ddw, s); }),
                         wrt(dy, [x = saved(x), s](const Tensor<T>& ddw) { return conv_forward(x(), ddw, {}, s); }));
@@ -107,6 +128,7 @@ Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   require<ShapeError>(!bias.defined() || bias.shape() == Shape{s.c_out}, "conv2d: bias is ",
                       bias.defined() ? bias.shape() : Shape(), " but weight is ", weight.shape(),
                       ": the bias must be (", s.c_out, ",)");
+  detail::require_device("conv2d", x.device(), weight, bias);
   return detail::conv_forward(x, weight, bias, s);
 }
 

@@ -5,43 +5,56 @@
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
 #include "gradus/tensor/creation.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/window/window_cuda.hpp"
+#endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
 template <Floating T>
-Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const Shape& shape);
+Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const PoolShape& s);
 
 /// y[i] = x[from[i]] within each plane: x (n, c, h, w), from (n, c, oh, ow).
 template <Floating T>
-Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<int32_t>& from) {
+Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<int32_t>& from, const PoolShape& s) {
   auto x = contiguous(x_in);
   auto y = Tensor<T>::empty(from.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto pixels = from.size(2) * from.size(3), plane = x.size(2) * x.size(3);
-  for_planes(from.size(0) * from.size(1), pixels, [&](int64_t p) {
-    for (int64_t i = 0; i < pixels; ++i) to[p * pixels + i] = x.data()[p * plane + from.data()[p * pixels + i]];
-  });
-  return differentiable("pool_take", y,
-                        wrt(x, [from, shape = x.shape()](const Tensor<T>& dy) { return pool_put(dy, from, shape); }));
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    launch_window("pool_take", *y.impl(), "pool_take", y.numel(), y.numel(), pixels, plane, to, x.data(), from.data());
+  } else
+#endif
+    for_planes(from.size(0) * from.size(1), pixels, [&](int64_t p) {
+      for (int64_t i = 0; i < pixels; ++i) to[p * pixels + i] = x.data()[p * plane + from.data()[p * pixels + i]];
+    });
+  return differentiable("pool_take", y, wrt(x, [from, s](const Tensor<T>& dy) { return pool_put(dy, from, s); }));
 }
 
-/// Zeros of `shape`, plus y[i] at from[i]: the transpose of pool_take.
+/// Zeros of the image's shape, plus y[i] at from[i]: the transpose of pool_take.
 template <Floating T>
-Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const Shape& shape) {
+Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const PoolShape& s) {
   using C = Compute<T>;
   auto y = contiguous(y_in);
+  Shape shape{s.n, s.c, s.h, s.w};
   auto x = Tensor<T>::empty(shape, y.device());
   auto* to = reinterpret_cast<T*>(x.impl()->data());
   auto pixels = from.size(2) * from.size(3), plane = shape[2] * shape[3];
-  for_planes(shape[0] * shape[1], plane, [&](int64_t p) {
-    auto* target = to + p * plane;
-    std::fill_n(target, plane, T(0));
-    for (int64_t i = 0; i < pixels; ++i) {
-      auto& sum = target[from.data()[p * pixels + i]];
-      sum = static_cast<T>(static_cast<C>(sum) + static_cast<C>(y.data()[p * pixels + i]));
-    }
-  });
-  return differentiable("pool_put", x, wrt(y, [from](const Tensor<T>& dx) { return pool_take(dx, from); }));
+#if defined(GRADUS_CUDA)
+  if (!y.device().is_cpu()) {
+    launch_window("pool_put", *x.impl(), "pool_put", x.numel(), card_windows(s), to, y.data(), from.data());
+  } else
+#endif
+    for_planes(shape[0] * shape[1], plane, [&](int64_t p) {
+      auto* target = to + p * plane;
+      std::fill_n(target, plane, T(0));
+      for (int64_t i = 0; i < pixels; ++i) {
+        auto& sum = target[from.data()[p * pixels + i]];
+        sum = static_cast<T>(static_cast<C>(sum) + static_cast<C>(y.data()[p * pixels + i]));
+      }
+    });
+  return differentiable("pool_put", x, wrt(y, [from, s](const Tensor<T>& dx) { return pool_take(dx, from, s); }));
 }
 
 /// The largest element of each window and where it was: the first of several, but the last NaN.
@@ -109,13 +122,18 @@ Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& op
   auto* places = reinterpret_cast<int32_t*>(from.impl()->data());
   auto quads = kernel == Size2d(2) && s.stride == Size2d(2).array() && s.padding == Size2d(0).array() &&
                s.dilation == Size2d(1).array() && 2 * s.oh <= s.h && 2 * s.ow <= s.w;
-  detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
-    auto* window = quads ? detail::max_of_quads<T> : detail::max_of_windows<T>;
-    window(s, x.data() + p * s.h * s.w, values + p * s.oh * s.ow, places + p * s.oh * s.ow);
-  });
-  return differentiable("max_pool2d", y, wrt(x, [from, shape = x.shape()](const Tensor<T>& dy) {
-                          return detail::pool_put(dy, from, shape);
-                        }));
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    detail::launch_window("max_pool2d", *y.impl(), "max_pool", y.numel(), detail::card_windows(s), values, places,
+                          x.data());
+  } else
+#endif
+    detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
+      auto* window = quads ? detail::max_of_quads<T> : detail::max_of_windows<T>;
+      window(s, x.data() + p * s.h * s.w, values + p * s.oh * s.ow, places + p * s.oh * s.ow);
+    });
+  return differentiable("max_pool2d", y,
+                        wrt(x, [from, s](const Tensor<T>& dy) { return detail::pool_put(dy, from, s); }));
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -42,7 +42,7 @@ Tensor<T> resize_bilinear(const Tensor<T>& x, Size2d size) {
   require<ValueError>(size.rows > 0 && size.columns > 0, "resize_bilinear: to ", size, ", but both must be at least 1");
   auto rows = detail::bilinear_weights<T>(x.size(2), size.rows),
        columns = detail::bilinear_weights<T>(x.size(3), size.columns);
-  return matmul(rows, matmul(x, transpose(columns)));
+  return matmul(rows.to(x.device()), matmul(x, transpose(columns.to(x.device()))));
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -1,0 +1,275 @@
+// One card as the library uses it: the driver's context, a stream on which all work is in order, memory, loaded
+// kernels, and what went wrong in kernels that cannot throw.
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <initializer_list>
+#include <map>
+#include <mutex>
+
+#include "gradus/core/device.hpp"
+#include "gradus/core/dtype.hpp"
+#include "gradus/device/cuda/kernel_cache.hpp"
+#include "gradus/device/cuda/memory.hpp"
+#include "gradus/device/cuda/prelude.hpp"
+
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
+
+/// What a kernel writes when an index is out of range; it goes on with one that is in range.
+struct KernelFault {
+  long long op = 0;  ///< a const char*: the operator's name; 0: nothing happened
+  long long value = 0, bound = 0, lowest = 0;
+};
+
+/// The text of a family of kernels. It is compiled for element types: T, U, V stand for them, C, CU, CV for the types
+/// that they are computed in.
+struct KernelText {
+  const char* name;
+  std::string_view text;
+};
+
+/// Blocks and threads of a launch.
+struct Grid {
+  int64_t blocks = 1;
+  int threads = 256;
+  int shared_bytes = 0;
+};
+
+class GRADUS_SHARED Context {
+ public:
+  /// Made on first use, never destroyed: static tensors may outlive any static context.
+  GRADUS_SHARED static Context& of(Device device) {
+    static std::mutex mutex;
+    static std::array<Context*, 64> contexts{};
+    auto& context = contexts[static_cast<size_t>(device.index())];
+    std::lock_guard lock(mutex);
+    if (context == nullptr) context = new Context(device.index());
+    context->make_current();
+    return *context;
+  }
+
+  const Driver& driver() const { return driver_; }
+  Handle stream() const { return stream_; }
+  int architecture() const { return architecture_; }
+  int multiprocessors() const { return multiprocessors_; }
+  const std::string& name() const { return name_; }
+  CudaStats stats() {
+    std::lock_guard lock(mutex_);
+    return stats_;
+  }
+  void reset_peak() {
+    std::lock_guard lock(mutex_);
+    stats_.peak_bytes = stats_.bytes_in_use;
+  }
+
+  void* allocate(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    auto* block = memory_.allocate(bytes);
+    if (poison_) driver_.set_bytes(pointer(block), 0xff, bytes, stream_);
+    return block;
+  }
+  void release(void* block) noexcept {
+    std::lock_guard lock(mutex_);
+    memory_.release(block);
+  }
+  MemoryPool& memory() { return memory_; }
+  /// New memory holds NaN: for tests.
+  void set_poison(bool on) { poison_ = on; }
+
+  /// Copies in the stream's order. The host's memory may be changed as soon as to_device returns, and to_host waits.
+  void to_device(void* to, const void* from, size_t bytes, const char* op) {
+    if (bytes == 0) return;
+    ++stats_.copies;
+    check(driver_.to_device(pointer(to), from, bytes, stream_), "cuMemcpyHtoDAsync", op);
+  }
+  void to_host(void* to, const void* from, size_t bytes, const char* op) {
+    if (bytes == 0) return;
+    ++stats_.copies;
+    check(driver_.to_host(to, pointer(from), bytes, stream_), "cuMemcpyDtoHAsync", op);
+    wait(op);
+  }
+  void on_device(void* to, const void* from, size_t bytes, const char* op) {
+    if (bytes > 0) check(driver_.on_device(pointer(to), pointer(from), bytes, stream_), "cuMemcpyDtoDAsync", op);
+  }
+  void set_bytes(void* to, unsigned char value, size_t bytes, const char* op) {
+    if (bytes > 0) check(driver_.set_bytes(pointer(to), value, bytes, stream_), "cuMemsetD8Async", op);
+  }
+
+  /// Until all work so far is done. Throws IndexError when a kernel met an index out of range.
+  void wait(const char* op) {
+    ++stats_.waits;
+    check(driver_.stream_synchronize(stream_), "cuStreamSynchronize", op);
+    if (fault_->op == 0) [[likely]]
+      return;
+    auto fault = std::exchange(*fault_, {});
+    throw IndexError(join(reinterpret_cast<const char*>(fault.op), ": index ", fault.value,
+                          " is out of range: it must be in [", fault.lowest, ", ", fault.bound,
+                          ") (seen on the GPU, when the host waited for '", op, "')"));
+  }
+  /// Where kernels report; memory of the host that they can write.
+  KernelFault* fault() const { return fault_; }
+
+  /// The kernel `entry` of a family, for element types.
+  Handle kernel(const KernelText& family, std::initializer_list<DType> types, const char* entry) {
+    uint64_t packed = 0;
+    for (auto type : types) packed = packed << 8 | (static_cast<uint64_t>(type) + 1);
+    std::lock_guard lock(mutex_);
+    auto& function = functions_[{family.text.data(), packed, entry}];
+    if (function == nullptr) [[unlikely]]
+      function = load(KernelSource{.name = family.name, .text = family_text(family, types)}, entry);
+    return function;
+  }
+  /// A kernel out of a program of its own. Programs with equal texts are loaded once.
+  Handle load(const KernelSource& source, const std::string& entry) {
+    auto key = KernelCache::key_of(nvrtc(), source, architecture_);
+    auto& module = modules_[key];
+    if (module == nullptr) {
+      auto binary = cache_.get(nvrtc(), source, architecture_);
+      check(driver_.module_load(&module, binary.code.data()), "cuModuleLoadData", source.name.c_str());
+    }
+    Handle function = nullptr;
+    check(driver_.module_function(&function, module, entry.c_str()), "cuModuleGetFunction", entry.c_str());
+    return function;
+  }
+
+  void launch(Handle function, const Grid& grid, void** arguments, const char* op) {
+    if (grid.blocks == 0) return;
+    ++stats_.launches;
+    check(driver_.launch(function, static_cast<unsigned>(grid.blocks), 1, 1, static_cast<unsigned>(grid.threads), 1, 1,
+                         static_cast<unsigned>(grid.shared_bytes), stream_, arguments, nullptr),
+          "cuLaunchKernel", op);
+  }
+
+  /// For kernels that a library launches.
+  void count_launch() { ++stats_.launches; }
+
+  void check(int result, const char* call, const char* op) const { driver_.check(result, call, op); }
+  static DevicePointer pointer(const void* at) { return reinterpret_cast<DevicePointer>(at); }
+
+  /// Blocks that fill the card a few times over, or fewer when there is less to do.
+  int64_t blocks_for(int64_t threads, int block) const {
+    return std::clamp<int64_t>((threads + block - 1) / block, 0, int64_t{multiprocessors_} * 16);
+  }
+
+  /// T, C and so on: the lines in front of a family's text.
+  static std::string family_text(const KernelText& family, std::initializer_list<DType> types) {
+    auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_blocks, "namespace gradus {\n");
+    const char* names[] = {"T", "U", "V"};
+    const char* computed[] = {"C", "CU", "CV"};
+    int i = 0;
+    for (auto type : types) {
+      text += join("typedef ", type_name(type), ' ', names[i], ";\n");
+      text += join("typedef decltype(widen(", names[i], "())) ", computed[i], ";\n");
+      ++i;
+    }
+    return join(text, family.text, "}  // namespace gradus\n");
+  }
+  static const char* type_name(DType type) {
+    switch (type) {
+      case DType::f32:
+        return "float";
+      case DType::f64:
+        return "double";
+      case DType::bf16:
+        return "bf16";
+      case DType::i32:
+        return "int";
+      case DType::i64:
+        return "int64";
+      case DType::u8:
+        return "unsigned char";
+      default:
+        return "bool";
+    }
+  }
+
+ private:
+  explicit Context(int index)
+      : driver_(Driver::get()),
+        index_(index),
+        stream_(start()),
+        memory_(driver_, stats_, index, stream_),
+        cache_(KernelCache::default_folder()) {
+    void* fault = nullptr;
+    check(driver_.allocate_host(&fault, sizeof(KernelFault), 0), "cuMemHostAlloc", "");
+    fault_ = new (fault) KernelFault;
+    if (const auto* limit = std::getenv("GRADUS_CUDA_MEMORY"); limit != nullptr)
+      memory_.set_limit(std::strtoull(limit, nullptr, 10));
+  }
+
+  Handle start() {
+    int device = 0, major = 0, minor = 0;
+    check(driver_.device_get(&device, index_), "cuDeviceGet", "");
+    check(driver_.device_attribute(&major, attribute_major, device), "cuDeviceGetAttribute", "");
+    check(driver_.device_attribute(&minor, attribute_minor, device), "cuDeviceGetAttribute", "");
+    check(driver_.device_attribute(&multiprocessors_, attribute_multiprocessors, device), "cuDeviceGetAttribute", "");
+    architecture_ = 10 * major + minor;
+    char name[256] = {};
+    check(driver_.device_name(name, sizeof(name) - 1, device), "cuDeviceGetName", "");
+    name_ = name;
+    check(driver_.context_retain(&context_, device), "cuDevicePrimaryCtxRetain", "");
+    make_current();
+    Handle stream = nullptr;
+    check(driver_.stream_create(&stream, stream_non_blocking), "cuStreamCreate", "");
+    return stream;
+  }
+  /// The driver's calls of this thread are about this card.
+  void make_current() const {
+    thread_local Handle current = nullptr;
+    if (current == context_) return;
+    check(driver_.context_set(context_), "cuCtxSetCurrent", "");
+    current = context_;
+  }
+  const Nvrtc& nvrtc() const { return Nvrtc::get(); }
+
+  struct Key {
+    const void* text;
+    uint64_t types;
+    const void* entry;
+    auto operator<=>(const Key&) const = default;
+  };
+
+  const Driver& driver_;
+  int index_, architecture_ = 0, multiprocessors_ = 1;
+  std::string name_;
+  Handle context_ = nullptr, stream_ = nullptr;
+  std::mutex mutex_;
+  CudaStats stats_;
+  MemoryPool memory_;
+  KernelCache cache_;
+  std::map<Key, Handle> functions_;
+  std::map<std::string, Handle> modules_;
+  KernelFault* fault_ = nullptr;
+  bool poison_ = false;
+};
+
+/// Runs a kernel of a family: launch("relu", device, family, {DType::f32}, "forward", {blocks, threads}, arguments...).
+/// Arguments are passed as they are: their types must be those of the kernel's parameters.
+template <class... Arguments>
+void launch(const char* op, Device device, const KernelText& family, std::initializer_list<DType> types,
+            const char* entry, const Grid& grid, const Arguments&... arguments) {
+  if (grid.blocks == 0) return;
+  auto& context = Context::of(device);
+  void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
+  context.launch(context.kernel(family, types, entry), grid, pointers, op);
+}
+/// The same with a thread for each of `count` pieces of work, in a loop when there are many.
+template <class... Arguments>
+void launch_each(const char* op, Device device, const KernelText& family, std::initializer_list<DType> types,
+                 const char* entry, int64_t count, const Arguments&... arguments) {
+  launch(op, device, family, types, entry, {Context::of(device).blocks_for(count, 256), 256}, count, arguments...);
+}
+
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE
+
+namespace gradus::cuda::inline GRADUS_STABLE {
+
+/// Counters of a card.
+inline CudaStats stats(Device device) { return detail::Context::of(device).stats(); }
+/// Peak memory counts from here.
+inline void reset_peak(Device device) { detail::Context::of(device).reset_peak(); }
+/// Until the card has done all it was given.
+inline void synchronize(Device device) { detail::Context::of(device).wait("synchronize"); }
+
+}  // namespace gradus::cuda::inline GRADUS_STABLE

@@ -1,0 +1,261 @@
+// Matrix products on a card by cuBLASLt, opened while a program runs: a table of its functions, and one product.
+#pragma once
+
+#include "gradus/device/cuda/context.hpp"
+
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
+
+/// What cuBLASLt answers when it is asked how it would do a product.
+struct LtHeuristic {
+  uint64_t algorithm[8];
+  size_t workspace_bytes;
+  int state;
+  float waves;
+  int reserved[4];
+};
+
+#define GRADUS_CUBLASLT(F)                                                                                         \
+  F(create, "cublasLtCreate", Handle* handle)                                                                      \
+  F(product_create, "cublasLtMatmulDescCreate", Handle* product, int compute, int scale)                           \
+  F(product_set, "cublasLtMatmulDescSetAttribute", Handle product, int attribute, const void* value, size_t bytes) \
+  F(product_destroy, "cublasLtMatmulDescDestroy", Handle product)                                                  \
+  F(layout_create, "cublasLtMatrixLayoutCreate", Handle* layout, int type, uint64_t rows, uint64_t columns,        \
+    int64_t ld)                                                                                                    \
+  F(layout_set, "cublasLtMatrixLayoutSetAttribute", Handle layout, int attribute, const void* value, size_t bytes) \
+  F(layout_destroy, "cublasLtMatrixLayoutDestroy", Handle layout)                                                  \
+  F(preference_create, "cublasLtMatmulPreferenceCreate", Handle* preference)                                       \
+  F(preference_set, "cublasLtMatmulPreferenceSetAttribute", Handle preference, int attribute, const void* value,   \
+    size_t bytes)                                                                                                  \
+  F(preference_destroy, "cublasLtMatmulPreferenceDestroy", Handle preference)                                      \
+  F(heuristic, "cublasLtMatmulAlgoGetHeuristic", Handle handle, Handle product, Handle a, Handle b, Handle c,      \
+    Handle d, Handle preference, int wanted, LtHeuristic* results, int* count)                                     \
+  F(matmul, "cublasLtMatmul", Handle handle, Handle product, const void* alpha, const void* a, Handle a_layout,    \
+    const void* b, Handle b_layout, const void* beta, const void* c, Handle c_layout, void* d, Handle d_layout,    \
+    const uint64_t* algorithm, void* workspace, size_t workspace_bytes, Handle stream)
+
+struct CublasLt {
+#define GRADUS_DETAIL_MEMBER(member, symbol, ...) int (*member)(__VA_ARGS__) = nullptr;
+  GRADUS_CUBLASLT(GRADUS_DETAIL_MEMBER)
+#undef GRADUS_DETAIL_MEMBER
+
+  static CublasLt from(const Library& library) {
+    CublasLt api;
+#define GRADUS_DETAIL_FIND(member, symbol, ...) library.find(api.member, symbol);
+    GRADUS_CUBLASLT(GRADUS_DETAIL_FIND)
+#undef GRADUS_DETAIL_FIND
+    return api;
+  }
+  /// This machine's. CudaError when there is none.
+  GRADUS_SHARED static const CublasLt& get() {
+    static const CublasLt api = [] {
+      auto library = Library::open({"libcublasLt.so.13", "libcublasLt.so.12"}, toolkit_folders());
+      require<CudaError>(static_cast<bool>(library),
+                         "NVIDIA's library of matrix products (libcublasLt) was not found: ", library.reason(),
+                         "; install the CUDA toolkit, or set CUDA_PATH to its folder");
+      return from(library);
+    }();
+    return api;
+  }
+  static void check(int result, const char* call, const char* op) {
+    constexpr const char* names[] = {"success",       "not initialized",      "", "allocation failed", "", "", "",
+                                     "invalid value", "architecture mismatch"};
+    auto name = result == 11                 ? "mapping error"
+                : result == 13               ? "execution failed"
+                : result == 14               ? "internal error"
+                : result == 15               ? "not supported"
+                : result >= 0 && result <= 8 ? names[result]
+                                             : "";
+    require<CudaError>(result == 0, call, " for ", op, ": error ", result, " (", name, ")");
+  }
+};
+
+/// A matrix in a card's memory; one of the strides is 1.
+struct CardMatrix {
+  const void* data;
+  int64_t rows, columns, row_stride, column_stride;
+  int64_t stack_stride = 0;  ///< to the next matrix of a stack
+};
+
+/// d (rows, columns) = a b + bias for each of `count` matrices of a stack; d is row-major.
+struct CardProduct {
+  DType type = DType::f32;
+  CardMatrix a, b;
+  void* d = nullptr;
+  int64_t d_stack_stride = 0, count = 1;
+  const void* bias = nullptr;  ///< one a column of d, or null
+  double beta = 0;             ///< 1: adds to d
+};
+
+/// Whether products of float may round their operands to TF32 (10 bits of mantissa) for speed. Off at the start.
+GRADUS_SHARED inline std::atomic<bool>& tf32_allowed() {
+  static std::atomic<bool> allowed{false};
+  return allowed;
+}
+
+/// Products of one card, with what cuBLASLt chose for each kind kept.
+class GRADUS_SHARED LtProducts {
+ public:
+  GRADUS_SHARED static LtProducts& of(Device device) {
+    static std::mutex mutex;
+    static std::array<LtProducts*, 64> all{};
+    auto& products = all[static_cast<size_t>(device.index())];
+    std::lock_guard lock(mutex);
+    if (products == nullptr) products = new LtProducts(Context::of(device));
+    return *products;
+  }
+
+  void run(const CardProduct& p, const char* op) {
+    std::lock_guard lock(mutex_);
+    auto& plan = plan_for(p, op);
+    if (p.bias != nullptr) {
+      CublasLt::check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)),
+                      "cublasLtMatmulDescSetAttribute", op);
+    }
+    const float one = 1, beta = static_cast<float>(p.beta);
+    const double one64 = 1, beta64 = p.beta;
+    auto is_double = p.type == DType::f64;
+    // Memory holds rows, cuBLASLt thinks in columns: it computes the transpose, b^T a^T.
+    CublasLt::check(
+        lt_.matmul(handle_, plan.product, is_double ? static_cast<const void*>(&one64) : &one, p.b.data, plan.first,
+                   p.a.data, plan.second, is_double ? static_cast<const void*>(&beta64) : &beta, p.d, plan.result, p.d,
+                   plan.result, plan.algorithm, workspace_, workspace_bytes, context_.stream()),
+        "cublasLtMatmul", op);
+    context_.count_launch();
+  }
+
+ private:
+  struct Plan {
+    Handle product = nullptr, first = nullptr, second = nullptr, result = nullptr;
+    uint64_t algorithm[8] = {};
+  };
+  using Key = std::array<int64_t, 16>;
+
+  static constexpr size_t workspace_bytes = size_t{32} << 20;  // what Hopper's kernels ask for
+  static constexpr int transpose_first = 3, transpose_second = 4, epilogue = 7, bias_pointer = 8, batch_count = 5,
+                       batch_stride = 6, workspace_limit = 1, alignment_first = 5;
+
+  explicit LtProducts(Context& context) : context_(context), lt_(CublasLt::get()) {
+    CublasLt::check(lt_.create(&handle_), "cublasLtCreate", "matmul");
+    workspace_ = context.allocate(workspace_bytes);
+  }
+
+  /// The matrix as cuBLASLt sees it: its memory's columns, and whether it must be turned.
+  struct Seen {
+    int64_t rows, columns, ld;
+    int transposed;
+  };
+  /// Of an operand that takes part as its transpose.
+  static Seen seen(const CardMatrix& m) {
+    if (m.column_stride == 1 || m.columns <= 1) return {m.columns, m.rows, std::max(m.row_stride, m.columns), 0};
+    return {m.rows, m.columns, std::max(m.column_stride, m.rows), 1};
+  }
+  static int64_t alignment(const void* pointer, int64_t stack_bytes) {
+    auto bits = reinterpret_cast<uintptr_t>(pointer) | static_cast<uintptr_t>(stack_bytes) | 256u;
+    return static_cast<int64_t>(bits & (~bits + 1));
+  }
+
+  Plan& plan_for(const CardProduct& p, const char* op) {
+    auto a = seen(p.a), b = seen(p.b);
+    auto m = p.a.rows, n = p.b.columns, k = p.a.columns, size = int64_t{size_of(p.type)};
+    int64_t alignments[] = {alignment(p.b.data, p.b.stack_stride * size), alignment(p.a.data, p.a.stack_stride * size),
+                            alignment(p.d, p.d_stack_stride * size), alignment(p.bias, 0)};
+    auto fast = p.type == DType::f32 && tf32_allowed();
+    Key key = {static_cast<int64_t>(p.type) * 8 + (p.bias != nullptr ? 4 : 0) + (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
+               m,
+               n,
+               k,
+               a.ld,
+               b.ld,
+               a.transposed * 2 + b.transposed,
+               p.count,
+               p.a.stack_stride,
+               p.b.stack_stride,
+               p.d_stack_stride,
+               alignments[0],
+               alignments[1],
+               alignments[2],
+               alignments[3],
+               0};
+    auto [found, fresh] = plans_.try_emplace(key);
+    auto& plan = found->second;
+    if (!fresh) return plan;
+    try {
+      make(plan, p, a, b, fast, alignments, op);
+    } catch (...) {
+      destroy(plan);
+      plans_.erase(found);
+      throw;
+    }
+    return plan;
+  }
+
+  void make(Plan& plan, const CardProduct& p, const Seen& a, const Seen& b, bool fast, const int64_t* alignments,
+            const char* op) {
+    auto type = p.type == DType::f64 ? 1 : p.type == DType::bf16 ? 14 : 0;
+    auto compute = p.type == DType::f64 ? 70 : fast ? 77 : 68;
+    auto check = [op](int result, const char* call) { CublasLt::check(result, call, op); };
+    check(lt_.product_create(&plan.product, compute, p.type == DType::f64 ? 1 : 0), "cublasLtMatmulDescCreate");
+    auto set = [&](int attribute, int value) {
+      check(lt_.product_set(plan.product, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
+    };
+    set(transpose_first, b.transposed);
+    set(transpose_second, a.transposed);
+    if (p.bias != nullptr) {
+      set(epilogue, 4);
+      check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)), "cublasLtMatmulDescSetAttribute");
+    }
+    auto layout = [&](Handle& to, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
+      check(lt_.layout_create(&to, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
+            "cublasLtMatrixLayoutCreate");
+      if (p.count == 1) return;
+      auto count = static_cast<int32_t>(p.count);
+      check(lt_.layout_set(to, batch_count, &count, sizeof(count)), "cublasLtMatrixLayoutSetAttribute");
+      check(lt_.layout_set(to, batch_stride, &stride, sizeof(stride)), "cublasLtMatrixLayoutSetAttribute");
+    };
+    layout(plan.first, b.rows, b.columns, b.ld, p.b.stack_stride);
+    layout(plan.second, a.rows, a.columns, a.ld, p.a.stack_stride);
+    layout(plan.result, p.b.columns, p.a.rows, p.b.columns, p.d_stack_stride);
+    Handle preference = nullptr;
+    check(lt_.preference_create(&preference), "cublasLtMatmulPreferenceCreate");
+    struct Owner {
+      const CublasLt& lt;
+      Handle preference;
+      ~Owner() { lt.preference_destroy(preference); }
+    } owner{lt_, preference};
+    auto prefer = [&](int attribute, auto value) {
+      check(lt_.preference_set(preference, attribute, &value, sizeof(value)), "cublasLtMatmulPreferenceSetAttribute");
+    };
+    prefer(workspace_limit, workspace_bytes);
+    for (int i = 0; i < 3; ++i) prefer(alignment_first + i, static_cast<uint32_t>(alignments[i]));
+    prefer(alignment_first + 3, static_cast<uint32_t>(alignments[2]));
+    LtHeuristic result{};
+    int count = 0;
+    auto answer = lt_.heuristic(handle_, plan.product, plan.first, plan.second, plan.result, plan.result, preference, 1,
+                                &result, &count);
+    check(answer == 0 && count == 0 ? 15 : answer, "cublasLtMatmulAlgoGetHeuristic");
+    std::copy(std::begin(result.algorithm), std::end(result.algorithm), std::begin(plan.algorithm));
+  }
+  void destroy(Plan& plan) const {
+    if (plan.product != nullptr) lt_.product_destroy(plan.product);
+    for (auto* layout : {plan.first, plan.second, plan.result}) {
+      if (layout != nullptr) lt_.layout_destroy(layout);
+    }
+  }
+
+  Context& context_;
+  const CublasLt& lt_;
+  Handle handle_ = nullptr;
+  void* workspace_ = nullptr;
+  std::mutex mutex_;
+  std::map<Key, Plan> plans_;
+};
+
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE
+
+namespace gradus::cuda::inline GRADUS_STABLE {
+
+/// Lets products of float on GPUs round their operands to TF32: several times as fast, with errors of 1e-3 instead of
+/// 1e-6 of the result. Off unless asked for, as in PyTorch.
+inline void allow_tf32(bool on = true) { detail::tf32_allowed() = on; }
+
+}  // namespace gradus::cuda::inline GRADUS_STABLE

@@ -1,0 +1,132 @@
+// NVIDIA's driver, opened while a program runs: a table of the functions that are used. A simulated card fills the
+// same table.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+
+#include "gradus/core/device.hpp"
+#include "gradus/device/cuda/library.hpp"
+
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
+
+using DevicePointer = unsigned long long;
+using Handle = void*;  ///< of a context, stream, event, module, function or graph
+
+/// The functions of libcuda that are used: name in the table, symbol in the library, arguments. All give 0 or an error.
+#define GRADUS_CUDA_DRIVER(F)                                                                                       \
+  F(init, "cuInit", unsigned flags)                                                                                 \
+  F(driver_version, "cuDriverGetVersion", int* version)                                                             \
+  F(device_count, "cuDeviceGetCount", int* count)                                                                   \
+  F(device_get, "cuDeviceGet", int* device, int ordinal)                                                            \
+  F(device_name, "cuDeviceGetName", char* name, int size, int device)                                               \
+  F(device_attribute, "cuDeviceGetAttribute", int* value, int attribute, int device)                                \
+  F(error_name, "cuGetErrorName", int error, const char** text)                                                     \
+  F(error_text, "cuGetErrorString", int error, const char** text)                                                   \
+  F(context_retain, "cuDevicePrimaryCtxRetain", Handle* context, int device)                                        \
+  F(context_set, "cuCtxSetCurrent", Handle context)                                                                 \
+  F(memory_info, "cuMemGetInfo_v2", size_t* free, size_t* total)                                                    \
+  F(allocate, "cuMemAlloc_v2", DevicePointer* pointer, size_t bytes)                                                \
+  F(release, "cuMemFree_v2", DevicePointer pointer)                                                                 \
+  F(allocate_host, "cuMemHostAlloc", void** pointer, size_t bytes, unsigned flags)                                  \
+  F(release_host, "cuMemFreeHost", void* pointer)                                                                   \
+  F(to_device, "cuMemcpyHtoDAsync_v2", DevicePointer to, const void* from, size_t bytes, Handle stream)             \
+  F(to_host, "cuMemcpyDtoHAsync_v2", void* to, DevicePointer from, size_t bytes, Handle stream)                     \
+  F(on_device, "cuMemcpyDtoDAsync_v2", DevicePointer to, DevicePointer from, size_t bytes, Handle stream)           \
+  F(set_bytes, "cuMemsetD8Async", DevicePointer to, unsigned char value, size_t count, Handle stream)               \
+  F(stream_create, "cuStreamCreate", Handle* stream, unsigned flags)                                                \
+  F(stream_synchronize, "cuStreamSynchronize", Handle stream)                                                       \
+  F(stream_wait, "cuStreamWaitEvent", Handle stream, Handle event, unsigned flags)                                  \
+  F(event_create, "cuEventCreate", Handle* event, unsigned flags)                                                   \
+  F(event_record, "cuEventRecord", Handle event, Handle stream)                                                     \
+  F(event_synchronize, "cuEventSynchronize", Handle event)                                                          \
+  F(event_elapsed, "cuEventElapsedTime", float* milliseconds, Handle from, Handle to)                               \
+  F(event_destroy, "cuEventDestroy_v2", Handle event)                                                               \
+  F(module_load, "cuModuleLoadData", Handle* module, const void* image)                                             \
+  F(module_function, "cuModuleGetFunction", Handle* function, Handle module, const char* name)                      \
+  F(function_attribute, "cuFuncSetAttribute", Handle function, int attribute, int value)                            \
+  F(launch, "cuLaunchKernel", Handle function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, \
+    unsigned block_y, unsigned block_z, unsigned shared_bytes, Handle stream, void** arguments, void** extra)       \
+  F(capture_begin, "cuStreamBeginCapture_v2", Handle stream, int mode)                                              \
+  F(capture_end, "cuStreamEndCapture", Handle stream, Handle* graph)                                                \
+  F(graph_instantiate, "cuGraphInstantiateWithFlags", Handle* executable, Handle graph, unsigned long long flags)   \
+  F(graph_launch, "cuGraphLaunch", Handle executable, Handle stream)                                                \
+  F(graph_destroy, "cuGraphDestroy", Handle graph)                                                                  \
+  F(graph_executable_destroy, "cuGraphExecDestroy", Handle executable)
+
+struct Driver {
+#define GRADUS_DETAIL_MEMBER(member, symbol, ...) int (*member)(__VA_ARGS__) = nullptr;
+  GRADUS_CUDA_DRIVER(GRADUS_DETAIL_MEMBER)
+#undef GRADUS_DETAIL_MEMBER
+
+  /// Out of an open library.
+  static Driver from(const Library& library) {
+    Driver api;
+#define GRADUS_DETAIL_FIND(member, symbol, ...) library.find(api.member, symbol);
+    GRADUS_CUDA_DRIVER(GRADUS_DETAIL_FIND)
+#undef GRADUS_DETAIL_FIND
+    return api;
+  }
+
+  /// This machine's. CudaError when there is none.
+  GRADUS_SHARED static const Driver& get() {
+    static const Driver api = [] {
+      auto library = Library::open({"libcuda.so.1", "libcuda.so"}, {"/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"});
+      require<CudaError>(static_cast<bool>(library), "NVIDIA's driver (libcuda) was not found: ", library.reason());
+      auto found = from(library);
+      found.check(found.init(0), "cuInit", "");
+      return found;
+    }();
+    return api;
+  }
+
+  /// What an answer of the driver means, as "CUDA_ERROR_OUT_OF_MEMORY (out of memory)".
+  std::string describe(int result) const {
+    const char *name = nullptr, *text = nullptr;
+    error_name(result, &name);
+    error_text(result, &text);
+    return join(name != nullptr ? name : "error ", name != nullptr ? "" : std::to_string(result), " (",
+                text != nullptr ? text : "unknown", ")");
+  }
+  /// Throws CudaError unless `result` is 0; `what` is the operator or kernel it was for.
+  void check(int result, const char* call, const char* what) const {
+    if (result == 0) [[likely]]
+      return;
+    throw CudaError(join(call, *what != '\0' ? " for " : "", what, ": ", describe(result)));
+  }
+};
+
+// Numbers of the driver's enumerations.
+inline constexpr int error_out_of_memory = 2;
+inline constexpr int attribute_multiprocessors = 16, attribute_major = 75, attribute_minor = 76;
+inline constexpr int function_max_dynamic_shared = 8;
+inline constexpr unsigned stream_non_blocking = 1, event_no_timing = 2;
+inline constexpr int capture_thread_local = 1;
+
+/// How many cards the driver shows; 0 without a driver. `reason`, when given, says why there are none.
+GRADUS_SHARED inline int device_count(std::string* reason = nullptr) noexcept {
+  struct Found {
+    int count = 0;
+    std::string reason;
+  };
+  static const Found found = [] {
+    Found result;
+    try {
+      const auto& driver = Driver::get();
+      driver.check(driver.device_count(&result.count), "cuDeviceGetCount", "");
+      if (result.count == 0) result.reason = "the driver shows no card";
+    } catch (const std::exception& error) {
+      result.count = 0;
+      result.reason = error.what();
+    }
+    return result;
+  }();
+  if (reason != nullptr) *reason = found.reason;
+  return found.count;
+}
+
+/// From here on Device::best() and Device::cuda() know of cards.
+inline const bool cards_are_known = (gradus::detail::count_cards = &device_count, true);
+
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE

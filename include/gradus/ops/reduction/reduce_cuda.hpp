@@ -1,0 +1,160 @@
+// Reductions over any axes on a GPU. Work is cut by the shape alone and partial results are combined in index order.
+#pragma once
+
+#include "gradus/ops/reduction/reduce_shape.hpp"
+#include "gradus/tensor/copy.hpp"
+#include "gradus/tensor/copy_cuda.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+inline constexpr std::string_view cuda_reduce_text = R"cuda(
+GRADUS_DEVICE int64 offset_at(const Layout& layout, int64 index) {
+  int64 offset = 0;
+#pragma unroll 1
+  for (int axis = layout.rank - 1; axis > 0; --axis) {
+    const int64 outer = __umul64hi(index, layout.factors[axis]) >> layout.shifts[axis - 1];
+    offset += (index - outer * layout.sizes[axis]) * layout.strides[0][axis];
+    index = outer;
+  }
+  return offset + index * layout.strides[0][0];
+}
+// Part `part` of `parts` of what is reduced.
+struct Range {
+  int64 from, to;
+};
+GRADUS_DEVICE Range range_of(int64 count, int64 part, int64 parts) {
+  Range range;
+  range.from = count * part / parts;
+  range.to = count * (part + 1) / parts;
+  return range;
+}
+
+// One block an output and part.
+template <class Op, class Out>
+GRADUS_DEVICE void by_blocks(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity, Out* out,
+                             const T* x) {
+  for (int64 task = blockIdx.x; task < outputs * parts; task += gridDim.x) {
+    const int64 output = task % outputs, part = task / outputs;
+    const T* from = x + offset_at(kept, output);
+    const Range range = range_of(reduced.count, part, parts);
+    C total = identity;
+    if (reduced.rank == 1) {
+      const int64 stride = reduced.strides[0][0];
+      for (int64 i = range.from + threadIdx.x; i < range.to; i += blockDim.x)
+        total = Op::of(total, static_cast<C>(widen(from[i * stride])));
+    } else {
+      for (int64 i = range.from + threadIdx.x; i < range.to; i += blockDim.x)
+        total = Op::of(total, static_cast<C>(widen(from[offset_at(reduced, i)])));
+    }
+    total = block_reduce<Op>(total, identity);
+    if (threadIdx.x == 0) out[part * outputs + output] = narrow<Out>(total);
+  }
+}
+// One thread an output and part: neighbours read neighbouring memory.
+template <class Op, class Out>
+GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity,
+                              Out* out, const T* x) {
+  GRADUS_EACH(task, outputs * parts) {
+    const int64 output = task % outputs, part = task / outputs;
+    const T* from = x + offset_at(kept, output);
+    const Range range = range_of(reduced.count, part, parts);
+    C total = identity;
+    if (reduced.rank == 1) {
+      const int64 stride = reduced.strides[0][0];
+      for (int64 i = range.from; i < range.to; ++i) total = Op::of(total, static_cast<C>(widen(from[i * stride])));
+    } else {
+      for (int64 i = range.from; i < range.to; ++i)
+        total = Op::of(total, static_cast<C>(widen(from[offset_at(reduced, i)])));
+    }
+    out[part * outputs + output] = narrow<Out>(total);
+  }
+}
+
+#define GRADUS_REDUCE(Op)                                                                                             \
+  if (blocks) by_blocks<Op>(kept, reduced, outputs, parts, identity, out, x);                                         \
+  else by_threads<Op>(kept, reduced, outputs, parts, identity, out, x);
+
+// V is what is written: U, or the compute type of partial results. op: 0 sum, 1 largest, 2 smallest.
+GRADUS_KERNEL block_reduction(const __grid_constant__ Layout kept, const __grid_constant__ Layout reduced,
+                              int64 outputs, int64 parts, int op, int blocks, C identity, U* out, const T* x) {
+  if (op == 0) { GRADUS_REDUCE(Sum) }
+  else if (op == 1) { GRADUS_REDUCE(Largest) }
+  else { GRADUS_REDUCE(Smallest) }
+}
+// The first of the largest; NaN is largest. One block an output.
+GRADUS_KERNEL block_argmax(const __grid_constant__ Layout kept, int64 outputs, int64 count, int64 step, int64* out,
+                           const T* x) {
+  __shared__ int64 places[256];
+  __shared__ C values[256];
+  for (int64 output = blockIdx.x; output < outputs; output += gridDim.x) {
+    const T* row = x + offset_at(kept, output);
+    int64 best = threadIdx.x;
+    C value = best < count ? widen(row[best * step]) : widen(row[0]);
+    for (int64 k = best + blockDim.x; k < count && value == value; k += blockDim.x) {
+      const C other = widen(row[k * step]);
+      if (!(other <= value)) best = k, value = other;
+    }
+    places[threadIdx.x] = best < count ? best : -1;
+    values[threadIdx.x] = value;
+    __syncthreads();
+    for (int width = 128; width > 0; width /= 2) {
+      if (threadIdx.x < width) {
+        const int64 mine = places[threadIdx.x], theirs = places[threadIdx.x + width];
+        const C a = values[threadIdx.x], b = values[threadIdx.x + width];
+        const bool a_nan = a != a, b_nan = b != b;
+        const bool larger = b_nan ? !a_nan || theirs < mine : !a_nan && (b > a || (b == a && theirs < mine));
+        if (theirs >= 0 && (mine < 0 || larger)) {
+          places[threadIdx.x] = theirs;
+          values[threadIdx.x] = b;
+        }
+      }
+      __syncthreads();
+    }
+    if (threadIdx.x == 0) out[output] = places[0];
+    __syncthreads();
+  }
+}
+)cuda";
+
+inline const cuda::detail::KernelText& cuda_reduce() {
+  static const std::string text = cuda_with_loop(cuda_reduce_text);
+  static const cuda::detail::KernelText family{"reduce", text};
+  return family;
+}
+
+enum class CudaReducer : int { sum, largest, smallest };
+
+/// Fills the dense tensor `out`; identity is in the compute type of x.
+template <class C>
+void reduce_on_card(const char* op, CudaReducer reducer, const TensorImpl& x, const ReduceShape& split, TensorImpl& out,
+                    C identity) {
+  auto device = x.storage->device();
+  auto kept = plan_loop(split.kept, &split.kept_strides, 1),
+       reduced = plan_loop(split.reduced, &split.reduced_strides, 1);
+  auto outputs = split.kept.numel(), count = split.reduced.numel();
+  if (outputs == 0) return;
+  auto& context = cuda::detail::Context::of(device);
+  auto beside = kept.inner_stride(0) == 1 && reduced.inner_stride(0) != 1 && kept.inner() >= 32;
+  auto blocks = !beside && count > 32;
+  // As many parts as fill a card of 128 multiprocessors, whatever the card: the same bits on each.
+  auto tasks = blocks ? outputs : (outputs + 255) / 256;
+  auto parts = std::clamp<int64_t>(512 / tasks, 1, std::clamp<int64_t>(count / (blocks ? 2048 : 64), 1, 512));
+  auto kept_layout = cuda_layout(kept), reduced_layout = cuda_layout(reduced);
+  if (count == 0) reduced_layout.count = 0;
+  auto pass = [&](const CudaPointwiseLayout& outer, const CudaPointwiseLayout& inner, int64_t pieces, bool by_block,
+                  DType from, DType to, char* target, const char* source) {
+    cuda::detail::Grid grid{by_block ? std::min<int64_t>(outputs * pieces, 1 << 16)
+                                     : context.blocks_for(outputs * pieces, 256)};
+    cuda::detail::launch(op, device, cuda_reduce(), {from, to}, "block_reduction", grid, outer, inner, outputs, pieces,
+                         static_cast<int>(reducer), by_block ? 1 : 0, identity, target, source);
+  };
+  if (parts == 1) return pass(kept_layout, reduced_layout, 1, blocks, x.dtype, out.dtype, out.data(), x.data());
+  auto partial = allocate_impl(dtype_of<C>, {parts, outputs}, device);
+  pass(kept_layout, reduced_layout, parts, blocks, x.dtype, partial->dtype, partial->data(), x.data());
+  const Shape one{outputs}, all{parts};
+  const Strides one_strides = Strides::filled(1, 1), all_strides = Strides::filled(1, outputs);
+  pass(cuda_layout(plan_loop(one, &one_strides, 1)), cuda_layout(plan_loop(all, &all_strides, 1)), 1, outputs < 256,
+       partial->dtype, out.dtype, out.data(), partial->data());
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

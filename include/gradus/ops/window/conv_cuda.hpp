@@ -1,0 +1,119 @@
+// Convolutions on a GPU: images are unfolded, some at a time, and multiplied.
+#pragma once
+
+#include "gradus/device/cpu/conv.hpp"
+#include "gradus/ops/product/matmul.hpp"
+#include "gradus/ops/view/cast.hpp"
+#include "gradus/ops/view/slice.hpp"
+#include "gradus/ops/window/window_cuda.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// The three products of a convolution; x, w and dy are dense. Groups are a leading axis of the products.
+template <Floating T>
+class CardConv {
+ public:
+  explicit CardConv(const ConvShape& shape) : s_(shape) {
+    plain_ =
+        s_.kh == 1 && s_.kw == 1 && s_.stride[0] == 1 && s_.stride[1] == 1 && s_.padding[0] == 0 && s_.padding[1] == 0;
+    auto image = s_.c_in * s_.kh * s_.kw * pixels() * int64_t{sizeof(T)};
+    chunk_ = std::clamp<int64_t>((int64_t{256} << 20) / std::max<int64_t>(image, 1), 1, std::max<int64_t>(s_.n, 1));
+  }
+
+  Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& bias) const {
+    NoGradGuard guard;
+    auto y = Tensor<T>::empty({s_.n, s_.c_out, s_.oh(), s_.ow()}, x.device());
+    if (y.numel() == 0) return y;
+    if (w.numel() == 0) {
+      y.zero_();
+    } else {
+      auto weight = reshape(w, {1, s_.groups, out(), depth()});
+      for_chunks([&](int64_t first, int64_t n) {
+        auto to = reshape(slice(y, 0, first, first + n), {n, s_.groups, out(), pixels()});
+        matmul_on_card("conv2d", *weight.impl(), *unfolded(x, first, n).impl(), *to.impl());
+      });
+    }
+    if (bias.defined()) {
+      launch_window("conv2d", *y.impl(), "add_channel", y.numel(), y.numel(), pixels(), s_.c_out, y.impl()->data(),
+                    bias.data());
+    }
+    return y;
+  }
+
+  Tensor<T> input_gradient(const Tensor<T>& dy, const Tensor<T>& w) const {
+    NoGradGuard guard;
+    auto dx = Tensor<T>::empty({s_.n, s_.c_in, s_.h, s_.w}, dy.device());
+    if (dx.numel() == 0) return dx;
+    if (dy.numel() == 0) {
+      dx.zero_();
+      return dx;
+    }
+    auto weight = transpose(reshape(w, {1, s_.groups, out(), depth()}));
+    for_chunks([&](int64_t first, int64_t n) {
+      auto from = reshape(slice(dy, 0, first, first + n), {n, s_.groups, out(), pixels()});
+      auto part = slice(dx, 0, first, first + n);
+      if (plain_) {
+        auto to = reshape(part, {n, s_.groups, depth(), pixels()});
+        return matmul_on_card("conv2d_input_gradient", *weight.impl(), *from.impl(), *to.impl());
+      }
+      auto columns = Tensor<T>::empty({n, s_.groups, depth(), pixels()}, dy.device());
+      matmul_on_card("conv2d_input_gradient", *weight.impl(), *from.impl(), *columns.impl());
+      launch_window("conv2d_input_gradient", *part.impl(), "fold", part.numel(), windows(n), part.impl()->data(),
+                    columns.data());
+    });
+    return dx;
+  }
+
+  Tensor<T> weight_gradient(const Tensor<T>& x, const Tensor<T>& dy) const {
+    NoGradGuard guard;
+    Shape shape{s_.c_out, s_.c_in / s_.groups, s_.kh, s_.kw};
+    if (dy.numel() == 0 || shape.numel() == 0) return zeros<T>(shape, dy.device());
+    using C = Compute<T>;
+    Tensor<C> total;
+    for_chunks([&](int64_t first, int64_t n) {
+      auto from = reshape(slice(dy, 0, first, first + n), {n, s_.groups, out(), pixels()});
+      auto columns = transpose(unfolded(x, first, n));  // (n, groups, pixels, depth)
+      auto each = Tensor<T>::empty({n, s_.groups, out(), depth()}, dy.device());
+      matmul_on_card("conv2d_weight_gradient", *from.impl(), *columns.impl(), *each.impl());
+      auto part = reduce<SumReducer<C>>("conv2d_weight_gradient", cast<C>(each), 0, false);
+      total = total.defined() ? total + part : part;
+    });
+    return reshape(cast<T>(total), shape);
+  }
+
+ private:
+  int64_t pixels() const { return s_.oh() * s_.ow(); }
+  int64_t out() const { return s_.c_out / s_.groups; }
+  int64_t depth() const { return s_.c_in / s_.groups * s_.kh * s_.kw; }
+  CardWindows windows(int64_t images) const {
+    return {images * s_.c_in,
+            s_.h,
+            s_.w,
+            s_.oh(),
+            s_.ow(),
+            s_.kh,
+            s_.kw,
+            {s_.stride[0], s_.stride[1]},
+            {s_.padding[0], s_.padding[1]},
+            {s_.dilation[0], s_.dilation[1]}};
+  }
+  template <class Body>
+  void for_chunks(Body&& body) const {
+    for (int64_t first = 0; first < s_.n; first += chunk_) body(first, std::min(chunk_, s_.n - first));
+  }
+  /// Images [first, first + n) as (n, groups, depth, pixels).
+  Tensor<T> unfolded(const Tensor<T>& x, int64_t first, int64_t n) const {
+    auto images = slice(x, 0, first, first + n);
+    if (plain_) return reshape(images, {n, s_.groups, depth(), pixels()});
+    auto columns = Tensor<T>::empty({n, s_.groups, depth(), pixels()}, x.device());
+    launch_window("conv2d", *columns.impl(), "unfold", columns.numel(), windows(n), columns.impl()->data(),
+                  images.data());
+    return columns;
+  }
+
+  ConvShape s_;
+  bool plain_ = false;
+  int64_t chunk_ = 1;
+};
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

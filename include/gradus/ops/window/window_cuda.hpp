@@ -1,0 +1,166 @@
+// Poolings and the unfolding of images for convolutions on a GPU.
+#pragma once
+
+#include "gradus/device/cuda/context.hpp"
+#include "gradus/ops/window/pool_shape.hpp"
+#include "gradus/tensor/storage.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Sizes of a window operator, as in the text below; the same bytes there.
+struct CardWindows {
+  int64_t planes, h, w, oh, ow, kh, kw;
+  int64_t stride[2], padding[2], dilation[2];
+};
+inline CardWindows card_windows(const PoolShape& s) {
+  return {s.n * s.c,
+          s.h,
+          s.w,
+          s.oh,
+          s.ow,
+          s.kh,
+          s.kw,
+          {s.stride[0], s.stride[1]},
+          {s.padding[0], s.padding[1]},
+          {s.dilation[0], s.dilation[1]}};
+}
+
+inline constexpr std::string_view cuda_window_text = R"cuda(
+struct Windows {
+  int64 planes, h, w, oh, ow, kh, kw;
+  int64 stride[2], padding[2], dilation[2];
+};
+GRADUS_DEVICE int64 least(int64 a, int64 b) { return a < b ? a : b; }
+GRADUS_DEVICE int64 most(int64 a, int64 b) { return a > b ? a : b; }
+
+// The largest of each window and where it was: the first of several, but the last NaN.
+GRADUS_KERNEL max_pool(const __grid_constant__ Windows s, T* y, int* from, const T* x) {
+  GRADUS_EACH(i, s.planes * s.oh * s.ow) {
+    const int64 column = i % s.ow, row = i / s.ow % s.oh, plane = i / (s.ow * s.oh);
+    const T* at = x + plane * s.h * s.w;
+    C best = -from_infinity(C(0));
+    int64 place = -1;
+    for (int64 k = 0; k < s.kh; ++k) {
+      const int64 r = row * s.stride[0] - s.padding[0] + k * s.dilation[0];
+      if (r < 0 || r >= s.h) continue;
+      for (int64 l = 0; l < s.kw; ++l) {
+        const int64 c = column * s.stride[1] - s.padding[1] + l * s.dilation[1];
+        if (c < 0 || c >= s.w) continue;
+        const C v = widen(at[r * s.w + c]);
+        if (place < 0 || v > best || v != v) best = v, place = r * s.w + c;
+      }
+    }
+    y[i] = at[place];
+    from[i] = static_cast<int>(place);
+  }
+}
+GRADUS_KERNEL pool_take(int64 count, int64 pixels, int64 plane, T* y, const T* x, const int* from) {
+  GRADUS_EACH(i, count) y[i] = x[i / pixels * plane + from[i]];
+}
+// The windows from `first` to `last` of one axis that hold a place.
+GRADUS_DEVICE void windows_of(int64 place, int64 size, int64 kernel, int64 stride, int64 padding, int64 dilation,
+                              int64& first, int64& last) {
+  const int64 reach = dilation * (kernel - 1), from = place + padding - reach;
+  first = from <= 0 ? 0 : (from + stride - 1) / stride;
+  last = least((place + padding) / stride, size - 1);
+}
+// What each pixel was the largest of, gathered window by window.
+GRADUS_KERNEL pool_put(const __grid_constant__ Windows s, T* x, const T* y, const int* from) {
+  GRADUS_EACH(i, s.planes * s.h * s.w) {
+    const int64 c = i % s.w, r = i / s.w % s.h, plane = i / (s.w * s.h), here = r * s.w + c;
+    int64 r0, r1, c0, c1;
+    windows_of(r, s.oh, s.kh, s.stride[0], s.padding[0], s.dilation[0], r0, r1);
+    windows_of(c, s.ow, s.kw, s.stride[1], s.padding[1], s.dilation[1], c0, c1);
+    C total = 0;
+    for (int64 row = r0; row <= r1; ++row) {
+      for (int64 column = c0; column <= c1; ++column) {
+        const int64 window = (plane * s.oh + row) * s.ow + column;
+        if (from[window] == here) total += widen(y[window]);
+      }
+    }
+    x[i] = narrow<T>(total);
+  }
+}
+// Rows and columns [r0, r1) x [c0, c1) of a window within the image, and what its sum is divided by.
+struct Mean {
+  int64 r0, r1, c0, c1, divisor;
+};
+GRADUS_DEVICE Mean mean_of(const Windows& s, int64 row, int64 column, int include_padding) {
+  const int64 top = row * s.stride[0] - s.padding[0], bottom = least(top + s.kh, s.h + s.padding[0]);
+  const int64 left = column * s.stride[1] - s.padding[1], right = least(left + s.kw, s.w + s.padding[1]);
+  Mean m;
+  m.r0 = most(top, 0), m.r1 = least(bottom, s.h), m.c0 = most(left, 0), m.c1 = least(right, s.w);
+  m.divisor = include_padding ? (bottom - top) * (right - left) : (m.r1 - m.r0) * (m.c1 - m.c0);
+  return m;
+}
+GRADUS_KERNEL avg_pool(const __grid_constant__ Windows s, int include_padding, T* y, const T* x) {
+  GRADUS_EACH(i, s.planes * s.oh * s.ow) {
+    const Mean m = mean_of(s, i / s.ow % s.oh, i % s.ow, include_padding);
+    const T* at = x + i / (s.ow * s.oh) * s.h * s.w;
+    C total = 0;
+    for (int64 r = m.r0; r < m.r1; ++r)
+      for (int64 c = m.c0; c < m.c1; ++c) total += widen(at[r * s.w + c]);
+    y[i] = narrow<T>(total / C(m.divisor));
+  }
+}
+GRADUS_KERNEL avg_pool_gradient(const __grid_constant__ Windows s, int include_padding, T* x, const T* y) {
+  GRADUS_EACH(i, s.planes * s.h * s.w) {
+    const int64 c = i % s.w, r = i / s.w % s.h, plane = i / (s.w * s.h);
+    int64 r0, r1, c0, c1;
+    windows_of(r, s.oh, s.kh, s.stride[0], s.padding[0], 1, r0, r1);
+    windows_of(c, s.ow, s.kw, s.stride[1], s.padding[1], 1, c0, c1);
+    C total = 0;
+    for (int64 row = r0; row <= r1; ++row) {
+      for (int64 column = c0; column <= c1; ++column) {
+        const Mean m = mean_of(s, row, column, include_padding);
+        if (r < m.r0 || r >= m.r1 || c < m.c0 || c >= m.c1) continue;
+        total += widen(y[(plane * s.oh + row) * s.ow + column]) / C(m.divisor);
+      }
+    }
+    x[i] = narrow<T>(total);
+  }
+}
+
+// Every window of every plane becomes a column: x (planes, h, w) -> (planes, kh, kw, oh, ow).
+GRADUS_KERNEL unfold(const __grid_constant__ Windows s, T* y, const T* x) {
+  GRADUS_EACH(i, s.planes * s.kh * s.kw * s.oh * s.ow) {
+    const int64 column = i % s.ow, row = i / s.ow % s.oh, rest = i / (s.ow * s.oh);
+    const int64 l = rest % s.kw, k = rest / s.kw % s.kh, plane = rest / (s.kw * s.kh);
+    const int64 r = row * s.stride[0] - s.padding[0] + k * s.dilation[0];
+    const int64 c = column * s.stride[1] - s.padding[1] + l * s.dilation[1];
+    y[i] = r < 0 || r >= s.h || c < 0 || c >= s.w ? narrow<T>(C(0)) : x[(plane * s.h + r) * s.w + c];
+  }
+}
+// The transpose: each pixel adds up the windows that hold it.
+GRADUS_KERNEL fold(const __grid_constant__ Windows s, T* x, const T* y) {
+  GRADUS_EACH(i, s.planes * s.h * s.w) {
+    const int64 c = i % s.w, r = i / s.w % s.h, plane = i / (s.w * s.h);
+    C total = 0;
+    for (int64 k = 0; k < s.kh; ++k) {
+      const int64 row_at = r + s.padding[0] - k * s.dilation[0], row = row_at / s.stride[0];
+      if (row_at < 0 || row * s.stride[0] != row_at || row >= s.oh) continue;
+      for (int64 l = 0; l < s.kw; ++l) {
+        const int64 column_at = c + s.padding[1] - l * s.dilation[1], column = column_at / s.stride[1];
+        if (column_at < 0 || column * s.stride[1] != column_at || column >= s.ow) continue;
+        total += widen(y[(((plane * s.kh + k) * s.kw + l) * s.oh + row) * s.ow + column]);
+      }
+    }
+    x[i] = narrow<T>(total);
+  }
+}
+GRADUS_KERNEL add_channel(int64 count, int64 pixels, int64 channels, T* y, const T* bias) {
+  GRADUS_EACH(i, count) y[i] = narrow<T>(widen(y[i]) + widen(bias[i / pixels % channels]));
+}
+)cuda";
+inline constexpr cuda::detail::KernelText cuda_window{"window", cuda_window_text};
+
+/// Runs a kernel of the family with a thread for each of `count`.
+template <class... Arguments>
+void launch_window(const char* op, const TensorImpl& y, const char* entry, int64_t count,
+                   const Arguments&... arguments) {
+  auto device = y.storage->device();
+  cuda::detail::launch(op, device, cuda_window, {y.dtype}, entry,
+                       {cuda::detail::Context::of(device).blocks_for(count, 256)}, arguments...);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

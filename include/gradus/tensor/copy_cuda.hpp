@@ -1,0 +1,187 @@
+// Copies, fills and casts of tensors on a GPU, and between it and the host.
+#pragma once
+
+#include "gradus/device/cuda/context.hpp"
+#include "gradus/tensor/cuda_loop.hpp"
+#include "gradus/tensor/storage.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+inline constexpr std::string_view cuda_move_text = R"cuda(
+// to is row 0 of the layout, from row 1.
+template <class From, class To>
+struct Convert {
+  static __device__ __forceinline__ To of(From x) { return narrow<To>(widen(x)); }
+};
+template <class Same>
+struct Convert<Same, Same> {
+  static __device__ __forceinline__ Same of(Same x) { return x; }
+};
+GRADUS_DEVICE int alignment_of(const void* a, const void* b) {
+  return (reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b)) % 16 == 0 ? 16 : 1;
+}
+GRADUS_DEVICE int64 min(int64 a, int64 b) { return a < b ? a : b; }
+template <class Two>
+GRADUS_DEVICE void places(const Layout& layout, int64 index, Two& at) {
+  at.to = at.from = 0;
+  for (int axis = layout.rank - 1; axis >= 0; --axis) {
+    const int64 outer = axis == 0 ? 0 : __umul64hi(index, layout.factors[axis]) >> layout.shifts[axis - 1];
+    const int64 steps = index - outer * layout.sizes[axis];
+    at.to += steps * layout.strides[0][axis];
+    at.from += steps * layout.strides[1][axis];
+    index = outer;
+  }
+}
+struct Places {
+  int64 to, from;
+};
+GRADUS_KERNEL move(const __grid_constant__ Layout layout, U* to, const T* from) {
+  GRADUS_EACH(i, layout.count) {
+    Places at;
+    places(layout, i, at);
+    to[at.to] = Convert<T, U>::of(from[at.from]);
+  }
+}
+GRADUS_KERNEL fill(const __grid_constant__ Layout layout, U* to, T value) {
+  GRADUS_EACH(i, layout.count) {
+    Places at;
+    places(layout, i, at);
+    to[at.to] = Convert<T, U>::of(value);
+  }
+}
+GRADUS_KERNEL accumulate(int64 count, T* to, const T* from) {
+  GRADUS_EACH(pack, (count + 7) / 8) {
+    const int64 first = pack * 8;
+    if (first + 8 <= count && alignment_of(to, from) >= 16) {
+      T a[8], b[8];
+      load_words<sizeof(a)>(a, to + first);
+      load_words<sizeof(b)>(b, from + first);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) a[k] = narrow<T>(widen(a[k]) + widen(b[k]));
+      store_words<sizeof(a)>(to + first, a);
+    } else {
+      for (int64 i = first; i < min(first + 8, count); ++i) to[i] = narrow<T>(widen(to[i]) + widen(from[i]));
+    }
+  }
+}
+// Both dense: eight elements a thread, so that the loads are wide.
+GRADUS_KERNEL convert(int64 count, U* to, const T* from) {
+  GRADUS_EACH(pack, (count + 7) / 8) {
+    const int64 first = pack * 8;
+    if (first + 8 <= count) {
+      T in[8];
+      U out[8];
+      load_words<sizeof(in)>(in, from + first);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) out[k] = Convert<T, U>::of(in[k]);
+      store_words<sizeof(out)>(to + first, out);
+    } else {
+      for (int64 i = first; i < count; ++i) to[i] = Convert<T, U>::of(from[i]);
+    }
+  }
+}
+// A matrix (rows, columns) of `from` becomes (columns, rows) of `to`, through a tile, so that both sides are read and
+// written along memory.
+GRADUS_KERNEL block_transpose(int64 rows, int64 columns, int64 tiles, U* to, const T* from) {
+  __shared__ T tile[32][33];
+  const int64 across = (columns + 31) / 32, down = (rows + 31) / 32;
+  for (int64 t = blockIdx.x; t < tiles; t += gridDim.x) {
+    const int64 matrix = t / (across * down), r0 = t % (across * down) / across * 32, c0 = t % across * 32;
+    const T* in = from + matrix * rows * columns;
+    U* out = to + matrix * rows * columns;
+    for (int k = threadIdx.x / 32; k < 32; k += 8) {
+      const int64 r = r0 + k, c = c0 + threadIdx.x % 32;
+      if (r < rows && c < columns) tile[k][threadIdx.x % 32] = in[r * columns + c];
+    }
+    __syncthreads();
+    for (int k = threadIdx.x / 32; k < 32; k += 8) {
+      const int64 c = c0 + k, r = r0 + threadIdx.x % 32;
+      if (r < rows && c < columns) out[c * rows + r] = Convert<T, U>::of(tile[threadIdx.x % 32][k]);
+    }
+    __syncthreads();
+  }
+}
+)cuda";
+
+/// A family's text behind cuda_pointwise_loop, whose Layout it uses.
+inline std::string cuda_with_loop(std::string_view text) {
+  return join("}\n", cuda_pointwise_loop, "namespace gradus {\n", text);  // the loop is in a namespace of its own
+}
+inline const cuda::detail::KernelText& cuda_move() {
+  static const std::string text = cuda_with_loop(cuda_move_text);
+  static const cuda::detail::KernelText family{"move", text};
+  return family;
+}
+
+inline bool on_card(const TensorImpl& x) { return !x.storage->device().is_cpu(); }
+
+/// Whether `to` and `from`, of one shape, are a dense stack of matrices and their transposes; then sets the sizes of
+/// from's matrices.
+inline bool is_transposed(const LoopPlan& plan, int64_t& rows, int64_t& columns) {
+  auto last = plan.rank - 1;
+  if (last < 1 || last > 2) return false;
+  auto at = [&](int operand, int axis) {
+    return plan.strides[static_cast<size_t>(operand)][static_cast<size_t>(axis)];
+  };
+  auto size = [&](int axis) { return plan.sizes[static_cast<size_t>(axis)]; };
+  columns = size(last - 1);  // of from
+  rows = size(last);
+  if (at(0, last) != 1 || at(0, last - 1) != rows || at(1, last - 1) != 1 || at(1, last) != columns) return false;
+  return last == 1 || (at(0, 0) == rows * columns && at(1, 0) == rows * columns);
+}
+
+/// to = from, converted, on one card; same shape, no overlap.
+inline void move_on_card(TensorImpl& to, const TensorImpl& from) {
+  auto device = to.storage->device();
+  auto* target = to.data();
+  auto* source = static_cast<const char*>(from.data());
+  const Strides strides[] = {to.strides, from.strides};
+  auto plan = plan_loop(to.shape, strides, 2);
+  auto types = {from.dtype, to.dtype};
+  int64_t rows = 0, columns = 0;
+  if (plan.rank == 1 && plan.inner_stride(0) == 1 && plan.inner_stride(1) == 1) {
+    if (to.dtype == from.dtype) {
+      auto bytes = static_cast<size_t>(to.numel * size_of(to.dtype));
+      return cuda::detail::Context::of(device).on_device(target, source, bytes, "copy");
+    }
+    auto aligned = reinterpret_cast<uintptr_t>(target) % 16 == 0 && reinterpret_cast<uintptr_t>(source) % 16 == 0;
+    if (aligned) {
+      auto packs = (to.numel + 7) / 8;
+      auto& context = cuda::detail::Context::of(device);
+      return cuda::detail::launch("cast", device, cuda_move(), types, "convert", {context.blocks_for(packs, 256)},
+                                  to.numel, target, source);
+    }
+  } else if (is_transposed(plan, rows, columns) && rows >= 16 && columns >= 16) {
+    auto tiles = to.numel / (rows * columns) * ((rows + 31) / 32) * ((columns + 31) / 32);
+    return cuda::detail::launch("copy", device, cuda_move(), types, "block_transpose",
+                                {std::min<int64_t>(tiles, 1 << 16)}, rows, columns, tiles, target, source);
+  }
+  auto layout = cuda_layout(plan);
+  auto& context = cuda::detail::Context::of(device);
+  cuda::detail::launch("copy", device, cuda_move(), types, "move", {context.blocks_for(to.numel, 256)}, layout, target,
+                       source);
+}
+
+/// to += from, both dense.
+inline void add_on_card(TensorImpl& to, const TensorImpl& from) {
+  auto device = to.storage->device();
+  auto& context = cuda::detail::Context::of(device);
+  cuda::detail::launch("add", device, cuda_move(), {to.dtype, to.dtype}, "accumulate",
+                       {context.blocks_for((to.numel + 7) / 8, 256)}, to.numel, to.data(), from.data());
+}
+
+inline void fill_on_card(TensorImpl& to, const void* value) {
+  auto device = to.storage->device();
+  auto& context = cuda::detail::Context::of(device);
+  auto bytes = static_cast<size_t>(size_of(to.dtype));
+  char zeros[8] = {};
+  if (to.is_contiguous() && std::memcmp(value, zeros, bytes) == 0)
+    return context.set_bytes(to.data(), 0, bytes * static_cast<size_t>(to.numel), "fill");
+  auto layout = cuda_layout(plan_loop(to.shape, &to.strides, 1));
+  alignas(8) char number[8] = {};
+  std::memcpy(number, value, bytes);
+  cuda::detail::launch("fill", device, cuda_move(), {to.dtype, to.dtype}, "fill", {context.blocks_for(to.numel, 256)},
+                       layout, to.data(), number);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

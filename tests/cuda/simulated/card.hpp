@@ -1,0 +1,49 @@
+// A card that is not there: what stands behind libcuda, libnvrtc and libcublasLt when a program is told to open these
+// (GRADUS_CUDA_LIBRARIES). Device memory is host memory that the host may not touch, streams run as late as the rules
+// allow, and kernels are the same CUDA text compiled for the host.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace simulated {
+
+using Pointer = unsigned long long;
+
+// Answers of the driver.
+enum Result {
+  success = 0,
+  invalid_value = 1,
+  out_of_memory = 2,
+  not_initialized = 3,
+  invalid_context = 201,
+  invalid_handle = 400,
+  not_found = 500,
+  illegal_address = 700,
+  launch_failed = 719,
+  capture_unsupported = 900,
+  capture_invalidated = 901,
+};
+
+/// Puts work at the end of a stream's queue. It runs when somebody waits, or by the seed's chance before.
+int enqueue(void* stream, std::function<void()> work);
+/// Runs everything that waits in a stream, and what that depends on.
+int drain(void* stream);
+/// Whether all of [at, at + bytes) lies within one block of device memory.
+bool is_device_memory(const void* at, size_t bytes);
+/// Prints what went wrong and ends the program: mistakes that a card would punish or, worse, not notice.
+[[noreturn]] void mistake(const std::string& text);
+/// While one of these lives, device memory can be read and written.
+class OpenMemory {
+ public:
+  OpenMemory();
+  ~OpenMemory();
+  OpenMemory(const OpenMemory&) = delete;
+  OpenMemory& operator=(const OpenMemory&) = delete;
+};
+/// The n-th call of a function fails when GRADUS_SIMULATED_FAIL says so ("cuLaunchKernel:3:719"); else 0.
+int injected(const char* function);
+
+}  // namespace simulated

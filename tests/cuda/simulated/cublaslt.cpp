@@ -1,0 +1,218 @@
+// libcublasLt of the simulated card: descriptors are checked, also where the real library does not, and products are
+// plain loops over what the descriptors say.
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "tests/cuda/simulated/card.hpp"
+
+namespace {
+
+struct Product {
+  int compute = 68, scale = 0, transposes[2] = {0, 0}, epilogue = 1;
+  const void* bias = nullptr;
+};
+struct Layout {
+  int type = 0;
+  int64_t rows = 0, columns = 0, ld = 0, stride = 0;
+  int32_t count = 1;
+  int64_t elements() const { return rows == 0 || columns == 0 ? 0 : (count - 1) * stride + (columns - 1) * ld + rows; }
+};
+struct Preference {
+  size_t workspace = 0;
+  uint32_t alignments[4] = {256, 256, 256, 256};  // a, b, c, d
+};
+struct Algorithm {
+  uint64_t mark;
+  uint32_t alignments[4];
+  uint64_t rest[5];
+};
+static_assert(sizeof(Algorithm) == 64);
+struct Heuristic {
+  Algorithm algorithm;
+  size_t workspace_bytes;
+  int state;
+  float waves;
+  int reserved[4];
+};
+
+size_t size_of(int type) { return type == 1 ? 8 : type == 14 ? 2 : 4; }
+
+double load(const char* at, int type, int64_t i) {
+  if (type == 1) return reinterpret_cast<const double*>(at)[i];
+  if (type == 0) return static_cast<double>(reinterpret_cast<const float*>(at)[i]);
+  auto bits = static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(at)[i]) << 16;
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return static_cast<double>(value);
+}
+void store(char* at, int type, int64_t i, double value) {
+  if (type == 1) {
+    reinterpret_cast<double*>(at)[i] = value;
+  } else if (type == 0) {
+    reinterpret_cast<float*>(at)[i] = static_cast<float>(value);
+  } else {
+    auto single = static_cast<float>(value);
+    uint32_t word;
+    std::memcpy(&word, &single, 4);
+    auto rounded = single != single ? (word >> 16 | 0x40u) : (word + 0x7fffu + (word >> 16 & 1u)) >> 16;
+    reinterpret_cast<uint16_t*>(at)[i] = static_cast<uint16_t>(rounded);
+  }
+}
+
+constexpr uint64_t mark = 0x6772616475736c74;
+
+/// What is wrong with a product's descriptors; null for nothing.
+const char* wrong(const Product& p, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
+  for (const auto* layout : {&a, &b, &c, &d}) {
+    if (layout->type != 0 && layout->type != 1 && layout->type != 14) return "an element type that Gradus does not use";
+    if (layout->ld < layout->rows) return "a leading dimension below the rows";
+    if (layout->rows <= 0 || layout->columns <= 0) return "an empty matrix";
+    if (layout->count != d.count) return "stacks of different sizes";
+  }
+  if (a.type != b.type || c.type != d.type || a.type != d.type) return "element types that differ";
+  if ((d.type == 1) != (p.compute == 70) || (d.type == 1) != (p.scale == 1)) return "a compute type that does not fit";
+  if (d.type == 14 && p.compute != 68) return "a compute type that bf16 does not go with";
+  auto m = p.transposes[0] != 0 ? a.columns : a.rows, k = p.transposes[0] != 0 ? a.rows : a.columns;
+  auto k2 = p.transposes[1] != 0 ? b.columns : b.rows, n = p.transposes[1] != 0 ? b.rows : b.columns;
+  if (k != k2 || m != d.rows || n != d.columns || c.rows != d.rows || c.columns != d.columns)
+    return "sizes that do not fit";
+  if (p.epilogue != 1 && p.epilogue != 4) return "an epilogue that Gradus does not use";
+  if (p.epilogue == 4 && p.bias == nullptr) return "a bias that is not there";
+  if (p.epilogue == 4 && d.type == 1) return "a bias with double";
+  return nullptr;
+}
+uint32_t alignment(const void* pointer) {
+  auto bits = reinterpret_cast<uintptr_t>(pointer) | 256u;
+  return static_cast<uint32_t>(bits & (~bits + 1));
+}
+
+}  // namespace
+
+using simulated::injected, simulated::mistake;
+
+extern "C" {
+
+int cublasLtCreate(void** handle) {
+  if (auto failed = injected("cublasLtCreate"); failed != 0) return failed;
+  static int one;
+  return *handle = &one, 0;
+}
+int cublasLtMatmulDescCreate(void** product, int compute, int scale) {
+  if (auto failed = injected("cublasLtMatmulDescCreate"); failed != 0) return failed;
+  auto* made = new Product;
+  made->compute = compute;
+  made->scale = scale;
+  return *product = made, 0;
+}
+int cublasLtMatmulDescSetAttribute(void* product, int attribute, const void* value, size_t bytes) {
+  if (auto failed = injected("cublasLtMatmulDescSetAttribute"); failed != 0) return failed;
+  auto& p = *static_cast<Product*>(product);
+  if (attribute == 3 && bytes == 4) return std::memcpy(&p.transposes[0], value, 4), 0;
+  if (attribute == 4 && bytes == 4) return std::memcpy(&p.transposes[1], value, 4), 0;
+  if (attribute == 7 && bytes == 4) return std::memcpy(&p.epilogue, value, 4), 0;
+  if (attribute == 8 && bytes == 8) return std::memcpy(&p.bias, value, 8), 0;
+  return 7;
+}
+int cublasLtMatmulDescDestroy(void* product) { return delete static_cast<Product*>(product), 0; }
+int cublasLtMatrixLayoutCreate(void** layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {
+  if (auto failed = injected("cublasLtMatrixLayoutCreate"); failed != 0) return failed;
+  auto* made = new Layout;
+  made->type = type;
+  made->rows = static_cast<int64_t>(rows);
+  made->columns = static_cast<int64_t>(columns);
+  made->ld = ld;
+  return *layout = made, 0;
+}
+int cublasLtMatrixLayoutSetAttribute(void* layout, int attribute, const void* value, size_t bytes) {
+  if (auto failed = injected("cublasLtMatrixLayoutSetAttribute"); failed != 0) return failed;
+  auto& l = *static_cast<Layout*>(layout);
+  if (attribute == 5 && bytes == 4) return std::memcpy(&l.count, value, 4), 0;
+  if (attribute == 6 && bytes == 8) return std::memcpy(&l.stride, value, 8), 0;
+  return 7;
+}
+int cublasLtMatrixLayoutDestroy(void* layout) { return delete static_cast<Layout*>(layout), 0; }
+int cublasLtMatmulPreferenceCreate(void** preference) {
+  if (auto failed = injected("cublasLtMatmulPreferenceCreate"); failed != 0) return failed;
+  return *preference = new Preference, 0;
+}
+int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const void* value, size_t bytes) {
+  auto& p = *static_cast<Preference*>(preference);
+  if (attribute == 1 && bytes == 8) return std::memcpy(&p.workspace, value, 8), 0;
+  if (attribute >= 5 && attribute <= 8 && bytes == 4) return std::memcpy(&p.alignments[attribute - 5], value, 4), 0;
+  return 7;
+}
+int cublasLtMatmulPreferenceDestroy(void* preference) { return delete static_cast<Preference*>(preference), 0; }
+
+int cublasLtMatmulAlgoGetHeuristic(void*, void* product, void* a, void* b, void* c, void* d, void* preference,
+                                   int wanted, Heuristic* results, int* count) {
+  if (auto failed = injected("cublasLtMatmulAlgoGetHeuristic"); failed != 0) return failed;
+  const auto* what = wrong(*static_cast<Product*>(product), *static_cast<Layout*>(a), *static_cast<Layout*>(b),
+                           *static_cast<Layout*>(c), *static_cast<Layout*>(d));
+  if (what != nullptr) mistake(std::string("cublasLtMatmulAlgoGetHeuristic: ") + what);
+  if (wanted < 1) return 7;
+  results[0] = {};
+  results[0].algorithm.mark = mark;
+  std::memcpy(results[0].algorithm.alignments, static_cast<Preference*>(preference)->alignments, 16);
+  return *count = 1, 0;
+}
+
+int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, void* a_layout, const void* b_data,
+                   void* b_layout, const void* beta, const void* c_data, void* c_layout, void* d_data, void* d_layout,
+                   const uint64_t* algorithm, void* workspace, size_t workspace_bytes, void* stream) {
+  if (auto failed = injected("cublasLtMatmul"); failed != 0) return failed;
+  auto p = *static_cast<Product*>(product);
+  auto a = *static_cast<Layout*>(a_layout), b = *static_cast<Layout*>(b_layout), c = *static_cast<Layout*>(c_layout),
+       d = *static_cast<Layout*>(d_layout);
+  auto fail = [](const char* text) { mistake(std::string("cublasLtMatmul: ") + text); };
+  if (const auto* what = wrong(p, a, b, c, d)) fail(what);
+  Algorithm chosen;
+  std::memcpy(&chosen, algorithm, sizeof(chosen));
+  if (chosen.mark != mark) fail("an algorithm that no heuristic gave");
+  const void* pointers[] = {a_data, b_data, c_data, d_data};
+  const Layout* layouts[] = {&a, &b, &c, &d};
+  for (int i = 0; i < 4; ++i) {
+    if (alignment(pointers[i]) < chosen.alignments[i]) fail("memory that is less aligned than was promised");
+    auto bytes = static_cast<size_t>(layouts[i]->elements()) * size_of(layouts[i]->type);
+    if (!simulated::is_device_memory(pointers[i], bytes))
+      fail("a matrix that is not within one block of device memory");
+  }
+  if (p.epilogue == 4 && !simulated::is_device_memory(p.bias, static_cast<size_t>(d.rows) * size_of(d.type)))
+    fail("a bias that is not device memory");
+  if (workspace_bytes > 0 && !simulated::is_device_memory(workspace, workspace_bytes))
+    fail("a workspace that is not device memory");
+  auto scale_of = [&](const void* at) { return load(static_cast<const char*>(at), p.scale, 0); };
+  auto one = scale_of(alpha), keep = scale_of(beta);
+  return simulated::enqueue(stream, [=] {
+    auto m = d.rows, n = d.columns, k = p.transposes[0] != 0 ? a.rows : a.columns;
+    std::vector<double> first(static_cast<size_t>(m * k)), second(static_cast<size_t>(k * n));
+    for (int64_t s = 0; s < d.count; ++s) {
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t l = 0; l < k; ++l) {
+          auto at = s * a.stride + (p.transposes[0] != 0 ? l + i * a.ld : i + l * a.ld);
+          first[static_cast<size_t>(i * k + l)] = load(static_cast<const char*>(a_data), a.type, at);
+        }
+      }
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t l = 0; l < k; ++l) {
+          auto at = s * b.stride + (p.transposes[1] != 0 ? j + l * b.ld : l + j * b.ld);
+          second[static_cast<size_t>(j * k + l)] = load(static_cast<const char*>(b_data), b.type, at);
+        }
+      }
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t i = 0; i < m; ++i) {
+          double sum = 0;
+          for (int64_t l = 0; l < k; ++l)
+            sum += first[static_cast<size_t>(i * k + l)] * second[static_cast<size_t>(j * k + l)];
+          auto at = s * d.stride + i + j * d.ld;
+          sum *= one;
+          if (keep != 0) sum += keep * load(static_cast<const char*>(c_data), c.type, s * c.stride + i + j * c.ld);
+          if (p.epilogue == 4) sum += load(static_cast<const char*>(p.bias), d.type, i);
+          store(static_cast<char*>(d_data), d.type, at, sum);
+        }
+      }
+    }
+  });
+}
+
+}  // extern "C"

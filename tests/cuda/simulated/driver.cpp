@@ -1,0 +1,476 @@
+// libcuda of the simulated card.
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "tests/cuda/simulated/card.hpp"
+
+namespace simulated {
+namespace {
+
+constexpr size_t page = 4096, arena_bytes = size_t{1} << 38;
+
+struct Event;
+struct Work {
+  std::function<void()> run;
+  Event* wait = nullptr;  ///< goes on when this event has happened
+  Event* happens = nullptr;
+  uint64_t number = 0;  ///< of the event's recording
+};
+struct Stream {
+  std::deque<Work> queue;
+  bool capturing = false;
+  std::vector<std::function<void()>> captured;
+};
+struct Event {
+  uint64_t recorded = 0, happened = 0;
+  Stream* stream = nullptr;
+};
+struct Graph {
+  std::vector<std::function<void()>> work;
+};
+struct Module {
+  void* library = nullptr;
+};
+struct Function {
+  void (*call)(void** arguments) = nullptr;
+  std::vector<size_t> sizes;
+  bool fibers = false;
+  void (*run)(const Function&, const unsigned* grid, const unsigned* block, unsigned shared,
+              void** arguments) = nullptr;
+  int (*find)(const char*, void (**)(void**), const size_t**, int*, bool*) = nullptr;
+  void (*launch)(void (*)(void**), bool, const unsigned*, const unsigned*, unsigned, void**, unsigned) = nullptr;
+};
+
+struct Card {
+  std::recursive_mutex mutex;
+  char* arena = nullptr;
+  size_t used = 0;                 ///< of the arena's addresses
+  std::map<char*, size_t> blocks;  ///< what is allocated
+  std::map<char*, size_t> pinned;  ///< host memory that copies read and write later
+  size_t limit = size_t{4} << 30, held = 0;
+  int open = 0;
+  std::set<Stream*> streams;
+  std::mt19937 chance{seed()};
+  std::map<std::string, int> calls;
+  bool lost = false;
+
+  static unsigned seed() {
+    const auto* text = std::getenv("GRADUS_SIMULATED_SEED");
+    return text == nullptr ? 1u : static_cast<unsigned>(std::atoi(text));
+  }
+  Card() {
+    auto* at = mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) mistake("no addresses for the simulated card's memory");
+    arena = static_cast<char*>(at);
+    if (const auto* text = std::getenv("GRADUS_SIMULATED_MEMORY"); text != nullptr)
+      limit = std::strtoull(text, nullptr, 10);
+  }
+};
+Card& card() {
+  static Card* one = new Card;
+  return *one;
+}
+
+void protect(int how) {
+  for (const auto& [at, bytes] : card().blocks) mprotect(at, (bytes + page - 1) / page * page, how);
+}
+
+/// Runs the first piece of work of a stream that can run. False when there is none.
+bool step(Stream& stream) {
+  auto& queue = stream.queue;
+  if (queue.empty()) return false;
+  auto work = std::move(queue.front());
+  queue.pop_front();
+  if (work.wait != nullptr) {
+    while (work.wait->happened < work.number) {
+      if (!step(*work.wait->stream)) mistake("a stream waits for an event that nothing in front of it makes happen");
+    }
+  }
+  if (work.run) {
+    OpenMemory opened;
+    work.run();
+  }
+  if (work.happens != nullptr) work.happens->happened = std::max(work.happens->happened, work.number);
+  return true;
+}
+
+Stream default_stream;
+Stream& stream_of(void* handle) { return handle == nullptr ? default_stream : *static_cast<Stream*>(handle); }
+
+}  // namespace
+
+OpenMemory::OpenMemory() {
+  if (card().open++ == 0) protect(PROT_READ | PROT_WRITE);
+}
+OpenMemory::~OpenMemory() {
+  if (--card().open == 0) protect(PROT_NONE);
+}
+
+void mistake(const std::string& text) {
+  std::fprintf(stderr, "\nsimulated card: %s\n", text.c_str());
+  std::abort();
+}
+
+bool is_device_memory(const void* at, size_t bytes) {
+  auto* from = const_cast<char*>(static_cast<const char*>(at));
+  auto& blocks = card().blocks;
+  auto after = blocks.upper_bound(from);
+  if (after == blocks.begin()) return false;
+  auto block = std::prev(after);
+  return from + bytes <= block->first + block->second;
+}
+
+int injected(const char* function) {
+  auto& c = card();
+  if (c.lost) return launch_failed;
+  const auto* text = std::getenv("GRADUS_SIMULATED_FAIL");
+  if (text == nullptr) return success;
+  char name[64] = {};
+  int at = 0, code = 0;
+  if (std::sscanf(text, "%63[^:]:%d:%d", name, &at, &code) != 3) return success;
+  if (std::strcmp(name, function) != 0 && std::strcmp(name, "*") != 0) return success;
+  return ++c.calls[name] == at ? code : success;
+}
+
+int enqueue(void* handle, std::function<void()> work) {
+  auto& stream = stream_of(handle);
+  std::lock_guard lock(card().mutex);
+  if (stream.capturing) {
+    stream.captured.push_back(std::move(work));
+    return success;
+  }
+  stream.queue.push_back({std::move(work)});
+  // As late as the rules allow, but by chance earlier, and never without bound.
+  auto roll = card().chance() % 64;
+  if (roll == 0 || stream.queue.size() > 256) drain(handle);
+  return success;
+}
+
+int drain(void* handle) {
+  std::lock_guard lock(card().mutex);
+  OpenMemory opened;
+  while (step(stream_of(handle))) {
+  }
+  return success;
+}
+
+namespace {
+/// Everything that was begun; freeing memory waits for it.
+void drain_all() {
+  drain(nullptr);
+  for (auto* stream : card().streams) drain(stream);
+}
+bool any_capture() {
+  return std::any_of(card().streams.begin(), card().streams.end(), [](auto* s) { return s->capturing; });
+}
+}  // namespace
+
+}  // namespace simulated
+
+using namespace simulated;
+
+#define GRADUS_INJECT(name)           \
+  std::lock_guard lock(card().mutex); \
+  if (auto failed = injected(name); failed != 0) return failed
+
+extern "C" {
+
+int cuInit(unsigned) {
+  GRADUS_INJECT("cuInit");
+  return success;
+}
+int cuDriverGetVersion(int* version) { return *version = 13000, success; }
+int cuDeviceGetCount(int* count) {
+  GRADUS_INJECT("cuDeviceGetCount");
+  const auto* text = std::getenv("GRADUS_SIMULATED_CARDS");
+  *count = text == nullptr ? 1 : std::atoi(text);
+  return success;
+}
+int cuDeviceGet(int* device, int ordinal) {
+  GRADUS_INJECT("cuDeviceGet");
+  return *device = ordinal, success;
+}
+int cuDeviceGetName(char* name, int size, int) {
+  GRADUS_INJECT("cuDeviceGetName");
+  std::snprintf(name, static_cast<size_t>(size), "simulated card");
+  return success;
+}
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+  GRADUS_INJECT("cuDeviceGetAttribute");
+  switch (attribute) {
+    case 75:
+      *value = 9;
+      break;
+    case 16:
+      *value = 2;
+      break;
+    default:
+      *value = 0;
+  }
+  return success;
+}
+int cuGetErrorName(int error, const char** text) {
+  switch (error) {
+    case invalid_value:
+      return *text = "CUDA_ERROR_INVALID_VALUE", success;
+    case out_of_memory:
+      return *text = "CUDA_ERROR_OUT_OF_MEMORY", success;
+    case illegal_address:
+      return *text = "CUDA_ERROR_ILLEGAL_ADDRESS", success;
+    case launch_failed:
+      return *text = "CUDA_ERROR_LAUNCH_FAILED", success;
+    case capture_unsupported:
+      return *text = "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", success;
+    case capture_invalidated:
+      return *text = "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", success;
+    default:
+      return *text = "CUDA_ERROR_SIMULATED", success;
+  }
+}
+int cuGetErrorString(int error, const char** text) {
+  return *text = error == out_of_memory ? "out of memory" : "made by the simulated card", success;
+}
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+  GRADUS_INJECT("cuDevicePrimaryCtxRetain");
+  static int contexts[64];
+  return *context = &contexts[device], success;
+}
+int cuCtxSetCurrent(void*) {
+  GRADUS_INJECT("cuCtxSetCurrent");
+  return success;
+}
+int cuMemGetInfo_v2(size_t* free, size_t* total) {
+  std::lock_guard lock(card().mutex);
+  *total = card().limit;
+  *free = card().limit - card().held;
+  return success;
+}
+
+int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
+  GRADUS_INJECT("cuMemAlloc");
+  auto& c = card();
+  if (any_capture()) return capture_unsupported;
+  if (bytes == 0) return invalid_value;
+  if (c.held + bytes > c.limit) return out_of_memory;
+  auto pages = (bytes + page - 1) / page * page;
+  // Guard pages on both sides, and addresses that are never used again: stale pointers meet nothing.
+  auto* at = c.arena + c.used + page;
+  c.used += pages + 2 * page;
+  if (c.used > arena_bytes) mistake("out of addresses");
+  mprotect(at, pages, PROT_READ | PROT_WRITE);
+  std::memset(at, 0xff, pages);
+  if (c.open == 0) mprotect(at, pages, PROT_NONE);
+  c.blocks[at] = bytes;
+  c.held += bytes;
+  return *pointer = reinterpret_cast<Pointer>(at), success;
+}
+int cuMemFree_v2(Pointer pointer) {
+  GRADUS_INJECT("cuMemFree");
+  auto& c = card();
+  if (any_capture()) return capture_unsupported;
+  drain_all();
+  auto block = c.blocks.find(reinterpret_cast<char*>(pointer));
+  if (block == c.blocks.end()) mistake("cuMemFree of what is no block of device memory");
+  auto pages = (block->second + page - 1) / page * page;
+  c.held -= block->second;
+  mmap(block->first, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  c.blocks.erase(block);
+  return success;
+}
+int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
+  GRADUS_INJECT("cuMemHostAlloc");
+  auto* at = std::aligned_alloc(page, (bytes + page - 1) / page * page);
+  card().pinned[static_cast<char*>(at)] = bytes;
+  return *pointer = at, success;
+}
+int cuMemFreeHost(void* pointer) {
+  GRADUS_INJECT("cuMemFreeHost");
+  card().pinned.erase(static_cast<char*>(pointer));
+  std::free(pointer);
+  return success;
+}
+
+static bool is_pinned(const void* at) {
+  auto* from = const_cast<char*>(static_cast<const char*>(at));
+  auto after = card().pinned.upper_bound(from);
+  if (after == card().pinned.begin()) return false;
+  auto block = std::prev(after);
+  return from < block->first + block->second;
+}
+static void check_device(Pointer at, size_t bytes, const char* call) {
+  if (!is_device_memory(reinterpret_cast<void*>(at), bytes))
+    mistake(std::string(call) + ": " + std::to_string(bytes) + " bytes are not all within one block of device memory");
+}
+
+int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
+  GRADUS_INJECT("cuMemcpyHtoDAsync");
+  check_device(to, bytes, "cuMemcpyHtoDAsync");
+  auto* target = reinterpret_cast<char*>(to);
+  if (is_pinned(from) || stream_of(stream).capturing) return enqueue(stream, [=] { std::memcpy(target, from, bytes); });
+  auto staged =
+      std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
+  return enqueue(stream, [=] { std::memcpy(target, staged->data(), bytes); });
+}
+int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
+  GRADUS_INJECT("cuMemcpyDtoHAsync");
+  check_device(from, bytes, "cuMemcpyDtoHAsync");
+  if (!is_pinned(to) && stream_of(stream).capturing) return capture_unsupported;
+  auto* source = reinterpret_cast<char*>(from);
+  auto result = enqueue(stream, [=] { std::memcpy(to, source, bytes); });
+  if (result == success && !is_pinned(to)) drain(stream);
+  return result;
+}
+int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
+  GRADUS_INJECT("cuMemcpyDtoDAsync");
+  check_device(to, bytes, "cuMemcpyDtoDAsync");
+  check_device(from, bytes, "cuMemcpyDtoDAsync");
+  auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
+  return enqueue(stream, [=] { std::memmove(target, source, bytes); });
+}
+int cuMemsetD8Async(Pointer to, unsigned char value, size_t count, void* stream) {
+  GRADUS_INJECT("cuMemsetD8Async");
+  check_device(to, count, "cuMemsetD8Async");
+  auto* target = reinterpret_cast<char*>(to);
+  return enqueue(stream, [=] { std::memset(target, value, count); });
+}
+
+int cuStreamCreate(void** stream, unsigned) {
+  GRADUS_INJECT("cuStreamCreate");
+  auto* made = new Stream;
+  card().streams.insert(made);
+  return *stream = made, success;
+}
+int cuStreamSynchronize(void* stream) {
+  GRADUS_INJECT("cuStreamSynchronize");
+  if (stream_of(stream).capturing) return capture_unsupported;
+  return drain(stream);
+}
+int cuStreamWaitEvent(void* stream, void* event, unsigned) {
+  GRADUS_INJECT("cuStreamWaitEvent");
+  auto* e = static_cast<Event*>(event);
+  if (e->recorded > 0) stream_of(stream).queue.push_back({{}, e, nullptr, e->recorded});
+  return success;
+}
+int cuEventCreate(void** event, unsigned) {
+  GRADUS_INJECT("cuEventCreate");
+  return *event = new Event, success;
+}
+int cuEventRecord(void* event, void* stream) {
+  GRADUS_INJECT("cuEventRecord");
+  auto* e = static_cast<Event*>(event);
+  e->stream = &stream_of(stream);
+  e->stream->queue.push_back({{}, nullptr, e, ++e->recorded});
+  return success;
+}
+int cuEventSynchronize(void* event) {
+  GRADUS_INJECT("cuEventSynchronize");
+  auto* e = static_cast<Event*>(event);
+  while (e->happened < e->recorded && step(*e->stream)) {
+  }
+  return success;
+}
+int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 1, success; }
+int cuEventDestroy_v2(void* event) {
+  std::lock_guard lock(card().mutex);
+  drain_all();
+  delete static_cast<Event*>(event);
+  return success;
+}
+
+/// An image is what nvrtc.cpp wrote: a mark, a length, and a shared object.
+int cuModuleLoadData(void** module, const void* image) {
+  GRADUS_INJECT("cuModuleLoadData");
+  auto* bytes = static_cast<const char*>(image);
+  if (std::memcmp(bytes, "GRADSIM1", 8) != 0) return invalid_value;
+  uint64_t length = 0;
+  std::memcpy(&length, bytes + 8, 8);
+  auto file = memfd_create("kernels", 0);
+  for (uint64_t done = 0; done < length;) {
+    auto n = write(file, bytes + 16 + done, length - done);
+    if (n <= 0) return invalid_value;
+    done += static_cast<uint64_t>(n);
+  }
+  auto path = "/proc/self/fd/" + std::to_string(file);
+  auto* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) mistake(dlerror());
+  return *module = new Module{library}, success;
+}
+int cuModuleGetFunction(void** function, void* module, const char* name) {
+  GRADUS_INJECT("cuModuleGetFunction");
+  auto* library = static_cast<Module*>(module)->library;
+  auto made = std::make_unique<Function>();
+  made->find = reinterpret_cast<decltype(made->find)>(dlsym(library, "gradus_find"));
+  made->launch = reinterpret_cast<decltype(made->launch)>(dlsym(library, "gradus_launch"));
+  const size_t* sizes = nullptr;
+  int count = 0;
+  if (made->find == nullptr || made->find(name, &made->call, &sizes, &count, &made->fibers) == 0) return not_found;
+  made->sizes.assign(sizes, sizes + count);
+  return *function = made.release(), success;
+}
+int cuFuncSetAttribute(void*, int, int) {
+  GRADUS_INJECT("cuFuncSetAttribute");
+  return success;
+}
+int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared, void* stream, void** arguments, void**) {
+  GRADUS_INJECT("cuLaunchKernel");
+  auto* f = static_cast<Function*>(function);
+  if (gx == 0 || gy == 0 || gz == 0 || bx == 0 || by * bz == 0 || bx * by * bz > 1024) return invalid_value;
+  // The arguments are read now, as the driver does.
+  auto copies = std::make_shared<std::vector<std::vector<char>>>();
+  for (size_t i = 0; i < f->sizes.size(); ++i) {
+    auto* from = static_cast<const char*>(arguments[i]);
+    copies->emplace_back(from, from + f->sizes[i]);
+  }
+  auto order = static_cast<unsigned>(card().chance());
+  return enqueue(stream, [=] {
+    std::vector<void*> pointers;
+    for (auto& copy : *copies) pointers.push_back(copy.data());
+    const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
+    f->launch(f->call, f->fibers, grid, block, shared, pointers.data(), order);
+  });
+}
+
+int cuStreamBeginCapture_v2(void* stream, int) {
+  GRADUS_INJECT("cuStreamBeginCapture");
+  stream_of(stream).capturing = true;
+  stream_of(stream).captured.clear();
+  return success;
+}
+int cuStreamEndCapture(void* stream, void** graph) {
+  GRADUS_INJECT("cuStreamEndCapture");
+  auto& s = stream_of(stream);
+  if (!s.capturing) return invalid_value;
+  s.capturing = false;
+  return *graph = new Graph{std::move(s.captured)}, success;
+}
+int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
+  GRADUS_INJECT("cuGraphInstantiate");
+  return *executable = new Graph(*static_cast<Graph*>(graph)), success;
+}
+int cuGraphLaunch(void* executable, void* stream) {
+  GRADUS_INJECT("cuGraphLaunch");
+  for (const auto& work : static_cast<Graph*>(executable)->work) enqueue(stream, work);
+  return success;
+}
+int cuGraphDestroy(void* graph) { return delete static_cast<Graph*>(graph), success; }
+int cuGraphExecDestroy(void* executable) {
+  std::lock_guard lock(card().mutex);
+  drain_all();
+  return delete static_cast<Graph*>(executable), success;
+}
+
+}  // extern "C"
