@@ -36,9 +36,8 @@ Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream) {
   auto bound = static_cast<uint32_t>(p * 0x1p24);  // of the 24 upper bits of a word, as RandomStream::uniform
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    cuda::detail::launch("dropout", x.device(), cuda_dropout, {dtype_of<T>}, "dropout",
-                         {cuda::detail::Context::of(x.device()).blocks_for((x.numel() + 3) / 4, 256)}, x.numel(),
-                         stream.seed, stream.offset, bound, scale, to, x.data());
+    cuda::detail::launch_each("dropout", x.device(), cuda_dropout, {dtype_of<T>}, "dropout", (x.numel() + 3) / 4,
+                              x.numel(), stream.seed, stream.offset, bound, scale, to, x.data());
   } else
 #endif
     parallel_for(x.numel(), 16 * philox_words, [&](int64_t first, int64_t last) {

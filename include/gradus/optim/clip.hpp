@@ -64,14 +64,6 @@ double sum_of_squares(const Tensor<T>& x) {
   return total;
 }
 
-#if defined(GRADUS_CUDA)
-/// x = y on a GPU.
-template <Floating T>
-void replace_elements(Tensor<T>& x, const Tensor<T>& y) {
-  x.copy_(y);
-}
-#endif
-
 /// x = f(x) for every element.
 template <Floating T, class F>
 void change_elements(Tensor<T>& x, F&& f) {
@@ -98,7 +90,7 @@ double clip_grad_norm(Model& model, double max_norm) {
   if (!(factor < 1) || !std::isfinite(norm)) return norm;
   detail::for_each_gradient("clip_grad_norm", model, [&](auto& gradient) {
 #if defined(GRADUS_CUDA)
-    if (!gradient.device().is_cpu()) return detail::replace_elements(gradient, gradient * factor);
+    if (!gradient.device().is_cpu()) return static_cast<void>(gradient.copy_(gradient * factor));
 #endif
     using C = Compute<typename std::remove_cvref_t<decltype(gradient)>::value_type>;
     detail::change_elements(gradient, [scale = static_cast<C>(factor)](C g) { return g * scale; });
@@ -113,7 +105,7 @@ void clip_grad_value(Model& model, double limit) {
   detail::for_each_gradient("clip_grad_value", model, [&](auto& gradient) {
 #if defined(GRADUS_CUDA)
     if (!gradient.device().is_cpu())
-      return detail::replace_elements(gradient, maximum(minimum(gradient, limit), -limit));
+      return static_cast<void>(gradient.copy_(maximum(minimum(gradient, limit), -limit)));
 #endif
     using C = Compute<typename std::remove_cvref_t<decltype(gradient)>::value_type>;
     detail::change_elements(gradient, [top = static_cast<C>(limit)](C g) {

@@ -17,42 +17,23 @@ template <class Same>
 struct Convert<Same, Same> {
   static __device__ __forceinline__ Same of(Same x) { return x; }
 };
-GRADUS_DEVICE int alignment_of(const void* a, const void* b) {
-  return (reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b)) % 16 == 0 ? 16 : 1;
+GRADUS_DEVICE bool are_aligned(const void* a, const void* b) {
+  return (reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b)) % 16 == 0;
 }
 GRADUS_DEVICE int64 min(int64 a, int64 b) { return a < b ? a : b; }
-template <class Two>
-GRADUS_DEVICE void places(const Layout& layout, int64 index, Two& at) {
-  at.to = at.from = 0;
-  for (int axis = layout.rank - 1; axis >= 0; --axis) {
-    const int64 outer = axis == 0 ? 0 : __umul64hi(index, layout.factors[axis]) >> layout.shifts[axis - 1];
-    const int64 steps = index - outer * layout.sizes[axis];
-    at.to += steps * layout.strides[0][axis];
-    at.from += steps * layout.strides[1][axis];
-    index = outer;
-  }
-}
-struct Places {
-  int64 to, from;
-};
 GRADUS_KERNEL move(const __grid_constant__ Layout layout, U* to, const T* from) {
   GRADUS_EACH(i, layout.count) {
-    Places at;
-    places(layout, i, at);
-    to[at.to] = Convert<T, U>::of(from[at.from]);
+    const Offsets<2> at = offsets_at<2>(layout, i);
+    to[at.of[0]] = Convert<T, U>::of(from[at.of[1]]);
   }
 }
 GRADUS_KERNEL fill(const __grid_constant__ Layout layout, U* to, T value) {
-  GRADUS_EACH(i, layout.count) {
-    Places at;
-    places(layout, i, at);
-    to[at.to] = Convert<T, U>::of(value);
-  }
+  GRADUS_EACH(i, layout.count) to[offsets_at<1>(layout, i).of[0]] = Convert<T, U>::of(value);
 }
 GRADUS_KERNEL accumulate(int64 count, T* to, const T* from) {
   GRADUS_EACH(pack, (count + 7) / 8) {
     const int64 first = pack * 8;
-    if (first + 8 <= count && alignment_of(to, from) >= 16) {
+    if (first + 8 <= count && are_aligned(to, from)) {
       T a[8], b[8];
       load_words<sizeof(a)>(a, to + first);
       load_words<sizeof(b)>(b, from + first);
@@ -103,9 +84,31 @@ GRADUS_KERNEL block_transpose(int64 rows, int64 columns, int64 tiles, U* to, con
 }
 )cuda";
 
+inline constexpr std::string_view cuda_offsets = R"cuda(
+// Where an element is in the operands of a layout's first N rows.
+template <int N>
+struct Offsets {
+  int64 of[N];
+};
+template <int N>
+GRADUS_DEVICE Offsets<N> offsets_at(const Layout& layout, int64 index) {
+  Offsets<N> offsets = {};
+#pragma unroll 1
+  for (int axis = layout.rank - 1; axis >= 0; --axis) {
+    const int64 outer = axis == 0 ? 0 : __umul64hi(index, layout.factors[axis]) >> layout.shifts[axis - 1];
+    const int64 steps = index - outer * layout.sizes[axis];
+#pragma unroll
+    for (int row = 0; row < N; ++row) offsets.of[row] += steps * layout.strides[row][axis];
+    index = outer;
+  }
+  return offsets;
+}
+)cuda";
+
 /// A family's text behind cuda_pointwise_loop, whose Layout it uses.
 inline std::string cuda_with_loop(std::string_view text) {
-  return join("}\n", cuda_pointwise_loop, "namespace gradus {\n", text);  // the loop is in a namespace of its own
+  // The loop is in a namespace of its own.
+  return join("}\n", cuda_pointwise_loop, "namespace gradus {\n", cuda_offsets, text);
 }
 inline const cuda::detail::KernelText& cuda_move() {
   static const std::string text = cuda_with_loop(cuda_move_text);
@@ -147,27 +150,22 @@ inline void move_on_card(TensorImpl& to, const TensorImpl& from) {
     auto aligned = reinterpret_cast<uintptr_t>(target) % 16 == 0 && reinterpret_cast<uintptr_t>(source) % 16 == 0;
     if (aligned) {
       auto packs = (to.numel + 7) / 8;
-      auto& context = cuda::detail::Context::of(device);
-      return cuda::detail::launch("cast", device, cuda_move(), types, "convert", {context.blocks_for(packs, 256)},
-                                  to.numel, target, source);
+      return cuda::detail::launch_each("cast", device, cuda_move(), types, "convert", packs, to.numel, target, source);
     }
   } else if (is_transposed(plan, rows, columns) && rows >= 16 && columns >= 16) {
     auto tiles = to.numel / (rows * columns) * ((rows + 31) / 32) * ((columns + 31) / 32);
-    return cuda::detail::launch("copy", device, cuda_move(), types, "block_transpose",
-                                {std::min<int64_t>(tiles, 1 << 16)}, rows, columns, tiles, target, source);
+    return cuda::detail::launch_blocks("copy", device, cuda_move(), types, "block_transpose", tiles, rows, columns,
+                                       tiles, target, source);
   }
   auto layout = cuda_layout(plan);
-  auto& context = cuda::detail::Context::of(device);
-  cuda::detail::launch("copy", device, cuda_move(), types, "move", {context.blocks_for(to.numel, 256)}, layout, target,
-                       source);
+  cuda::detail::launch_each("copy", device, cuda_move(), types, "move", to.numel, layout, target, source);
 }
 
 /// to += from, both dense.
 inline void add_on_card(TensorImpl& to, const TensorImpl& from) {
   auto device = to.storage->device();
-  auto& context = cuda::detail::Context::of(device);
-  cuda::detail::launch("add", device, cuda_move(), {to.dtype, to.dtype}, "accumulate",
-                       {context.blocks_for((to.numel + 7) / 8, 256)}, to.numel, to.data(), from.data());
+  cuda::detail::launch_each("add", device, cuda_move(), {to.dtype, to.dtype}, "accumulate", (to.numel + 7) / 8,
+                            to.numel, to.data(), from.data());
 }
 
 inline void fill_on_card(TensorImpl& to, const void* value) {
@@ -180,8 +178,8 @@ inline void fill_on_card(TensorImpl& to, const void* value) {
   auto layout = cuda_layout(plan_loop(to.shape, &to.strides, 1));
   alignas(8) char number[8] = {};
   std::memcpy(number, value, bytes);
-  cuda::detail::launch("fill", device, cuda_move(), {to.dtype, to.dtype}, "fill", {context.blocks_for(to.numel, 256)},
-                       layout, to.data(), number);
+  cuda::detail::launch_each("fill", device, cuda_move(), {to.dtype, to.dtype}, "fill", to.numel, layout, to.data(),
+                            number);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <initializer_list>
 #include <map>
@@ -36,17 +37,25 @@ struct Grid {
   int shared_bytes = 0;
 };
 
+/// The one T of a card, made by make() on first use and never destroyed: static tensors may outlive any static object.
+template <class T, class Make>
+GRADUS_SHARED T& one_of_card(Device device, Make&& make) {
+  static std::mutex mutex;
+  static std::array<std::atomic<T*>, 64> all{};
+  auto& one = all[static_cast<size_t>(device.index())];
+  if (auto* made = one.load(std::memory_order_acquire); made != nullptr) [[likely]]
+    return *made;
+  std::lock_guard lock(mutex);
+  if (one == nullptr) one = make();
+  return *one;
+}
+
 class GRADUS_SHARED Context {
  public:
-  /// Made on first use, never destroyed: static tensors may outlive any static context.
   GRADUS_SHARED static Context& of(Device device) {
-    static std::mutex mutex;
-    static std::array<Context*, 64> contexts{};
-    auto& context = contexts[static_cast<size_t>(device.index())];
-    std::lock_guard lock(mutex);
-    if (context == nullptr) context = new Context(device.index());
-    context->make_current();
-    return *context;
+    auto& context = one_of_card<Context>(device, [device] { return new Context(device.index()); });
+    context.make_current();
+    return context;
   }
 
   const Driver& driver() const { return driver_; }
@@ -56,7 +65,11 @@ class GRADUS_SHARED Context {
   const std::string& name() const { return name_; }
   CudaStats stats() {
     std::lock_guard lock(mutex_);
-    return stats_;
+    auto now = stats_;
+    now.launches = launches_;
+    now.copies = copies_;
+    now.waits = waits_;
+    return now;
   }
   void reset_peak() {
     std::lock_guard lock(mutex_);
@@ -80,12 +93,12 @@ class GRADUS_SHARED Context {
   /// Copies in the stream's order. The host's memory may be changed as soon as to_device returns, and to_host waits.
   void to_device(void* to, const void* from, size_t bytes, const char* op) {
     if (bytes == 0) return;
-    ++stats_.copies;
+    ++copies_;
     check(driver_.to_device(pointer(to), from, bytes, stream_), "cuMemcpyHtoDAsync", op);
   }
   void to_host(void* to, const void* from, size_t bytes, const char* op) {
     if (bytes == 0) return;
-    ++stats_.copies;
+    ++copies_;
     check(driver_.to_host(to, pointer(from), bytes, stream_), "cuMemcpyDtoHAsync", op);
     wait(op);
   }
@@ -98,7 +111,7 @@ class GRADUS_SHARED Context {
 
   /// Until all work so far is done. Throws IndexError when a kernel met an index out of range.
   void wait(const char* op) {
-    ++stats_.waits;
+    ++waits_;
     check(driver_.stream_synchronize(stream_), "cuStreamSynchronize", op);
     if (fault_->op == 0) [[likely]]
       return;
@@ -117,32 +130,25 @@ class GRADUS_SHARED Context {
     std::lock_guard lock(mutex_);
     auto& function = functions_[{family.text.data(), packed, entry}];
     if (function == nullptr) [[unlikely]]
-      function = load(KernelSource{.name = family.name, .text = family_text(family, types)}, entry);
+      function = load_locked(KernelSource{.name = family.name, .text = family_text(family, types)}, entry);
     return function;
   }
   /// A kernel out of a program of its own. Programs with equal texts are loaded once.
   Handle load(const KernelSource& source, const std::string& entry) {
-    auto key = KernelCache::key_of(nvrtc(), source, architecture_);
-    auto& module = modules_[key];
-    if (module == nullptr) {
-      auto binary = cache_.get(nvrtc(), source, architecture_);
-      check(driver_.module_load(&module, binary.code.data()), "cuModuleLoadData", source.name.c_str());
-    }
-    Handle function = nullptr;
-    check(driver_.module_function(&function, module, entry.c_str()), "cuModuleGetFunction", entry.c_str());
-    return function;
+    std::lock_guard lock(mutex_);
+    return load_locked(source, entry);
   }
 
   void launch(Handle function, const Grid& grid, void** arguments, const char* op) {
     if (grid.blocks == 0) return;
-    ++stats_.launches;
+    ++launches_;
     check(driver_.launch(function, static_cast<unsigned>(grid.blocks), 1, 1, static_cast<unsigned>(grid.threads), 1, 1,
                          static_cast<unsigned>(grid.shared_bytes), stream_, arguments, nullptr),
           "cuLaunchKernel", op);
   }
 
   /// For kernels that a library launches.
-  void count_launch() { ++stats_.launches; }
+  void count_launch() { ++launches_; }
 
   void check(int result, const char* call, const char* op) const { driver_.check(result, call, op); }
   static DevicePointer pointer(const void* at) { return reinterpret_cast<DevicePointer>(at); }
@@ -222,6 +228,18 @@ class GRADUS_SHARED Context {
     current = context_;
   }
   const Nvrtc& nvrtc() const { return Nvrtc::get(); }
+  /// The caller holds the mutex.
+  Handle load_locked(const KernelSource& source, const std::string& entry) {
+    auto key = KernelCache::key_of(nvrtc(), source, architecture_);
+    auto& module = modules_[key];
+    if (module == nullptr) {
+      auto binary = cache_.get(nvrtc(), source, architecture_);
+      check(driver_.module_load(&module, binary.code.data()), "cuModuleLoadData", source.name.c_str());
+    }
+    Handle function = nullptr;
+    check(driver_.module_function(&function, module, entry.c_str()), "cuModuleGetFunction", entry.c_str());
+    return function;
+  }
 
   struct Key {
     const void* text;
@@ -235,7 +253,8 @@ class GRADUS_SHARED Context {
   std::string name_;
   Handle context_ = nullptr, stream_ = nullptr;
   std::mutex mutex_;
-  CudaStats stats_;
+  CudaStats stats_;  // of memory; the others are counted without the mutex
+  std::atomic<int64_t> launches_{0}, copies_{0}, waits_{0};
   MemoryPool memory_;
   KernelCache cache_;
   std::map<Key, Handle> functions_;
@@ -254,11 +273,17 @@ void launch(const char* op, Device device, const KernelText& family, std::initia
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   context.launch(context.kernel(family, types, entry), grid, pointers, op);
 }
-/// The same with a thread for each of `count` pieces of work, in a loop when there are many.
+/// The same with a thread for each of `count` pieces of work, which the kernel goes through by GRADUS_EACH.
 template <class... Arguments>
 void launch_each(const char* op, Device device, const KernelText& family, std::initializer_list<DType> types,
                  const char* entry, int64_t count, const Arguments&... arguments) {
-  launch(op, device, family, types, entry, {Context::of(device).blocks_for(count, 256), 256}, count, arguments...);
+  launch(op, device, family, types, entry, {Context::of(device).blocks_for(count, 256)}, arguments...);
+}
+/// The same with a block for each of `count` pieces of work, in a loop when there are very many.
+template <class... Arguments>
+void launch_blocks(const char* op, Device device, const KernelText& family, std::initializer_list<DType> types,
+                   const char* entry, int64_t count, const Arguments&... arguments) {
+  launch(op, device, family, types, entry, {std::min<int64_t>(count, 1 << 16)}, arguments...);
 }
 
 }  // namespace gradus::cuda::detail::inline GRADUS_STABLE

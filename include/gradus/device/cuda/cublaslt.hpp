@@ -96,12 +96,7 @@ GRADUS_SHARED inline std::atomic<bool>& tf32_allowed() {
 class GRADUS_SHARED LtProducts {
  public:
   GRADUS_SHARED static LtProducts& of(Device device) {
-    static std::mutex mutex;
-    static std::array<LtProducts*, 64> all{};
-    auto& products = all[static_cast<size_t>(device.index())];
-    std::lock_guard lock(mutex);
-    if (products == nullptr) products = new LtProducts(Context::of(device));
-    return *products;
+    return one_of_card<LtProducts>(device, [device] { return new LtProducts(Context::of(device)); });
   }
 
   void run(const CardProduct& p, const char* op) {

@@ -161,9 +161,9 @@ class AttentionOnCard {
     auto dropped = card_.bound > 0 ? Tensor<T>::empty(weights.shape(), weights.device()) : Tensor<T>();
     auto* to_dropped = dropped.defined() ? dropped.impl()->data() : nullptr;
     auto rows = p_.n * p_.heads * p_.queries;
-    cuda::detail::launch(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_weights",
-                         {std::min<int64_t>(rows, 1 << 16)}, card_, rows, static_cast<C>(p_.scale), keep(),
-                         weights.impl()->data(), to_dropped, p_.mask.data, p_.bias.data, p_.alibi);
+    cuda::detail::launch_blocks(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_weights", rows,
+                                card_, rows, static_cast<C>(p_.scale), keep(), weights.impl()->data(), to_dropped,
+                                p_.mask.data, p_.bias.data, p_.alibi);
     auto y = matmul(dropped.defined() ? dropped : weights, grouped(value));
     return {joined(y), weights, dropped};
   }
@@ -174,9 +174,8 @@ class AttentionOnCard {
     auto q = grouped(query), k = grouped(key), v = grouped(value), d = grouped(dy);
     auto slopes = matmul(d, transpose(v));  // (n, kv_heads, group, queries, keys)
     auto rows = p_.n * p_.heads * p_.queries;
-    cuda::detail::launch(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_gradient",
-                         {std::min<int64_t>(rows, 1 << 16)}, card_, rows, static_cast<C>(p_.scale), keep(),
-                         slopes.impl()->data(), weights.data());
+    cuda::detail::launch_blocks(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_gradient", rows,
+                                card_, rows, static_cast<C>(p_.scale), keep(), slopes.impl()->data(), weights.data());
     auto dq = matmul(slopes, k);
     auto dk = sum_to(matmul(transpose(slopes), q), k.shape());
     auto dv = sum_to(matmul(transpose(dropped.defined() ? dropped : weights), d), v.shape());

@@ -69,10 +69,9 @@ Tensor<T> turn_heads(const Tensor<T>& x_in, const RotaryTable<T>& table, int64_t
   if (!x.device().is_cpu()) {
     auto there = table_on(table, x.device());
     const auto& strides = x.strides();
-    cuda::detail::launch("rotary", x.device(), cuda_attention, {dtype_of<T>}, "turn_heads",
-                         {cuda::detail::Context::of(x.device()).blocks_for(y.numel(), 256)}, y.numel(), heads, tokens,
-                         size, half, first, flip, strides[0], strides[1], strides[2], y.impl()->data(), x.data(),
-                         there.cosines.data(), there.sines.data());
+    cuda::detail::launch_each("rotary", x.device(), cuda_attention, {dtype_of<T>}, "turn_heads", y.numel(), y.numel(),
+                              heads, tokens, size, half, first, flip, strides[0], strides[1], strides[2],
+                              y.impl()->data(), x.data(), there.cosines.data(), there.sines.data());
   } else
 #endif
     parallel_for(n * tokens, std::max<int64_t>(1, 4096 / std::max<int64_t>(heads * size, 1)),

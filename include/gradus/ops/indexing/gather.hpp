@@ -67,9 +67,8 @@ Tensor<T> gather(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_
     auto layout = detail::cuda_layout(detail::plan_loop(index.shape(), &outer, 1));
     auto& context = cuda::detail::Context::of(x.device());
     static constexpr const char* name = "gather";
-    cuda::detail::launch(name, x.device(), detail::cuda_indexing(), {dtype_of<T>}, "gather",
-                         {context.blocks_for(index.numel(), 256)}, layout, x.shape()[a], x.strides()[a],
-                         context.fault(), name, to, x.data(), index.data());
+    cuda::detail::launch_each(name, x.device(), detail::cuda_indexing(), {dtype_of<T>}, "gather", index.numel(), layout,
+                              x.shape()[a], x.strides()[a], context.fault(), name, to, x.data(), index.data());
   } else
 #endif
       if (index.numel() > 0) {
@@ -105,9 +104,9 @@ Tensor<T> scatter_add(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& i
     auto& context = cuda::detail::Context::of(x.device());
     static constexpr const char* name = "scatter_add";
     if (index.numel() > 0)
-      cuda::detail::launch(name, x.device(), detail::cuda_indexing(), {dtype_of<T>}, "scatter_add",
-                           {context.blocks_for(lines.numel(), 256)}, layout, index.shape()[a], of_index[a], shape[a],
-                           of_y[a], context.fault(), name, to, dense.data(), index.data());
+      cuda::detail::launch_each(name, x.device(), detail::cuda_indexing(), {dtype_of<T>}, "scatter_add", lines.numel(),
+                                layout, index.shape()[a], of_index[a], shape[a], of_y[a], context.fault(), name, to,
+                                dense.data(), index.data());
   } else
 #endif
       if (index.numel() > 0) {

@@ -85,12 +85,7 @@ GRADUS_KERNEL add_runs(int64 count, int64 size, int64 outers, int64 inner, T* y,
 GRADUS_KERNEL gather(const __grid_constant__ Layout layout, int64 size, int64 step, Fault* fault, int64 op, T* y,
                      const T* x, const int64* index) {
   GRADUS_EACH(i, layout.count) {
-    int64 rest = i, place = 0;
-    for (int axis = layout.rank - 1; axis >= 0; --axis) {
-      const int64 outer = rest / layout.sizes[axis];
-      place += (rest - outer * layout.sizes[axis]) * layout.strides[0][axis];
-      rest = outer;
-    }
+    const int64 place = offsets_at<1>(layout, i).of[0];
     y[i] = x[place + checked_index(index[i], size, fault, op) * step];
   }
 }
@@ -98,13 +93,8 @@ GRADUS_KERNEL gather(const __grid_constant__ Layout layout, int64 size, int64 st
 GRADUS_KERNEL scatter_add(const __grid_constant__ Layout lines, int64 length, int64 index_step, int64 size, int64 step,
                           Fault* fault, int64 op, T* y, const T* x, const int64* index) {
   GRADUS_EACH(line, lines.count) {
-    int64 rest = line, from = 0, to = 0;
-    for (int axis = lines.rank - 1; axis >= 0; --axis) {
-      const int64 outer = rest / lines.sizes[axis], at = rest - outer * lines.sizes[axis];
-      from += at * lines.strides[0][axis];
-      to += at * lines.strides[1][axis];
-      rest = outer;
-    }
+    const Offsets<2> at = offsets_at<2>(lines, line);
+    const int64 from = at.of[0], to = at.of[1];
     for (int64 k = 0; k < length; ++k) {
       T* target = y + to + checked_index(index[from + k * index_step], size, fault, op) * step;
       *target = narrow<T>(widen(*target) + widen(x[from + k * index_step]));
@@ -124,9 +114,8 @@ inline void index_select_on_card(const char* op, const TensorImpl& x, const Tens
                                  int64_t size, int64_t inner, int64_t lowest) {
   auto device = y.storage->device();
   auto& context = cuda::detail::Context::of(device);
-  cuda::detail::launch(op, device, cuda_indexing(), {y.dtype}, "index_select", {context.blocks_for(y.numel, 256)},
-                       y.numel, size, inner, index.numel, lowest, context.fault(), op, y.data(), x.data(),
-                       index.data());
+  cuda::detail::launch_each(op, device, cuda_indexing(), {y.dtype}, "index_select", y.numel, y.numel, size, inner,
+                            index.numel, lowest, context.fault(), op, y.data(), x.data(), index.data());
 }
 /// y (outer, size, inner), which holds zeros, += x (outer, count, inner).
 inline void index_add_on_card(const char* op, const TensorImpl& x, const TensorImpl& index, TensorImpl& y, int64_t size,
@@ -137,8 +126,8 @@ inline void index_add_on_card(const char* op, const TensorImpl& x, const TensorI
   auto& context = cuda::detail::Context::of(device);
   auto outers = x.numel / (count * inner), lines = outers * inner;
   if (count <= 64 || size >= int64_t{1} << 31) {
-    return cuda::detail::launch(op, device, cuda_indexing(), {y.dtype}, "index_add", {context.blocks_for(lines, 256)},
-                                lines, size, inner, count, context.fault(), op, y.data(), x.data(), index.data());
+    return cuda::detail::launch_each(op, device, cuda_indexing(), {y.dtype}, "index_add", lines, lines, size, inner,
+                                     count, context.fault(), op, y.data(), x.data(), index.data());
   }
   auto padded = std::max<int64_t>(1024, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(count))));
   auto keys = allocate_impl(DType::i64, {padded}, device);

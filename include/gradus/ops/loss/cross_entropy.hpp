@@ -69,10 +69,10 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
        counts = Tensor<C>::empty({n}, device);
   auto smoothing = static_cast<C>(options.label_smoothing);
   static constexpr const char* name = "cross_entropy";
-  cuda::detail::launch(name, device, cuda_softmax, {dtype_of<T>}, "block_cross_entropy",
-                       {std::min<int64_t>(n, 1 << 16)}, n, classes, options.ignore_index, smoothing,
-                       cuda::detail::Context::of(device).fault(), name, totals.impl()->data(), losses.impl()->data(),
-                       counts.impl()->data(), logits.data(), labels.data());
+  cuda::detail::launch_blocks(name, device, cuda_softmax, {dtype_of<T>}, "block_cross_entropy", n, n, classes,
+                              options.ignore_index, smoothing, cuda::detail::Context::of(device).fault(), name,
+                              totals.impl()->data(), losses.impl()->data(), counts.impl()->data(), logits.data(),
+                              labels.data());
   Tensor<C> counted;
   if (options.reduction != Reduce::none) losses = reduce<SumReducer<C>>(name, losses, 0, false);
   if (options.reduction == Reduce::mean) {
@@ -88,10 +88,10 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
               auto dense = contiguous(dy);
               auto dx = Tensor<T>::empty(logits().shape(), dy.device());
               const auto* count = counted.defined() ? counted.data() : nullptr;
-              cuda::detail::launch(name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient",
-                                   {cuda::detail::Context::of(dy.device()).blocks_for(dx.numel(), 256)}, dx.size(0),
-                                   dx.size(1), options.ignore_index, smoothing, per_row ? 1 : 0, dx.impl()->data(),
-                                   logits().data(), labels().data(), totals.data(), dense.data(), count);
+              cuda::detail::launch_each(name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient",
+                                        dx.numel(), dx.size(0), dx.size(1), options.ignore_index, smoothing,
+                                        per_row ? 1 : 0, dx.impl()->data(), logits().data(), labels().data(),
+                                        totals.data(), dense.data(), count);
               return dx;
             }
             auto target = target_rows<T>(labels(), logits().size(1), options);  // (n, classes)

@@ -98,15 +98,15 @@ inline constexpr cuda::detail::KernelText cuda_softmax{"softmax", cuda_softmax_t
 /// Rows of x (rows, n), dense.
 inline void softmax_on_card(const char* op, const TensorImpl& x, TensorImpl& y, int64_t n, bool logarithm) {
   auto rows = x.numel / std::max<int64_t>(n, 1);
-  cuda::detail::launch(op, x.storage->device(), cuda_softmax, {x.dtype}, "block_softmax",
-                       {std::min<int64_t>(rows, 1 << 16)}, rows, n, logarithm ? 1 : 0, y.data(), x.data());
+  cuda::detail::launch_blocks(op, x.storage->device(), cuda_softmax, {x.dtype}, "block_softmax", rows, rows, n,
+                              logarithm ? 1 : 0, y.data(), x.data());
 }
 inline TensorRef softmax_gradient_on_card(const char* op, const TensorImpl& y, const TensorImpl& dy, int64_t n,
                                           bool logarithm) {
   auto dx = allocate_impl(y.dtype, y.shape, y.storage->device());
   auto rows = y.numel / std::max<int64_t>(n, 1);
-  cuda::detail::launch(op, y.storage->device(), cuda_softmax, {y.dtype}, "block_softmax_gradient",
-                       {std::min<int64_t>(rows, 1 << 16)}, rows, n, logarithm ? 1 : 0, dx->data(), y.data(), dy.data());
+  cuda::detail::launch_blocks(op, y.storage->device(), cuda_softmax, {y.dtype}, "block_softmax_gradient", rows, rows, n,
+                              logarithm ? 1 : 0, dx->data(), y.data(), dy.data());
   return dx;
 }
 

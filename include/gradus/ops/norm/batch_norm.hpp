@@ -107,6 +107,17 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
   return {dx, dw, db};
 }
 
+/// The same in ordinary operators, which can be differentiated again.
+template <Floating T>
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient_by_operators(const Tensor<T>& dy, const Tensor<T>& x,
+                                                                             const Tensor<T>& weight, double eps) {
+  Axes axes;
+  for (int i = 0; i < x.rank(); ++i) {
+    if (i != 1) axes.push_back(i);
+  }
+  return norm_gradient(dy, x, weight.defined() ? per_channel(weight, x.rank()) : weight, axes, axes, eps);
+}
+
 #if defined(GRADUS_CUDA)
 /// Normalising with the batch's statistics on a GPU; x is dense.
 template <Floating T>
@@ -120,9 +131,6 @@ Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor
   auto bias = bias_in.defined() ? contiguous(bias_in.detach()) : bias_in;
   auto y = Tensor<T>::empty(x.shape(), x.device());
   Tensor<C> mean, inverse;  // (c,)
-  auto grid = [](const Tensor<T>& of) {
-    return cuda::detail::Grid{cuda::detail::Context::of(of.device()).blocks_for(of.numel(), 256)};
-  };
   {
     NoGradGuard guard;
     auto count = static_cast<double>(each);
@@ -135,28 +143,21 @@ Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor
       running_var.copy_(cast<T>(cast<C>(running_var) * keep + variance * (options.momentum * unbias)));
     }
   }
-  cuda::detail::launch(name, x.device(), cuda_norm, {dtype_of<T>}, "channel_norm", grid(x), x.numel(), channels, plane,
-                       y.impl()->data(), x.data(), mean.data(), inverse.data(), data_or_null(weight),
-                       data_or_null(bias));
+  cuda::detail::launch_each(name, x.device(), cuda_norm, {dtype_of<T>}, "channel_norm", x.numel(), x.numel(), channels,
+                            plane, y.impl()->data(), x.data(), mean.data(), inverse.data(), data_or_null(weight),
+                            data_or_null(bias));
   return differentiable(
       name, y, inputs(x, weight_in, bias_in),
-      [x = saved(x), weight = saved(weight_in), mean, inverse, each, plane, grid, eps = options.eps](
+      [x = saved(x), weight = saved(weight_in), mean, inverse, each, plane, eps = options.eps](
           const Tensor<T>& dy_in, std::array<bool, 3>) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
-        if (grad_enabled()) {
-          Axes axes;
-          for (int i = 0; i < x().rank(); ++i) {
-            if (i != 1) axes.push_back(i);
-          }
-          return norm_gradient(dy_in, x(), weight().defined() ? per_channel(weight(), x().rank()) : weight(), axes,
-                               axes, eps);
-        }
+        if (grad_enabled()) return batch_norm_gradient_by_operators(dy_in, x(), weight(), eps);
         auto dy = contiguous(dy_in);
         auto dense_weight = weight().defined() ? contiguous(weight().detach()) : weight();
         auto sums = channel_sums_on_card(name, 2, x(), dy, mean, inverse);  // (2, c): of dy, of dy normal
         auto dx = Tensor<T>::empty(x().shape(), x().device());
-        cuda::detail::launch(name, x().device(), cuda_norm, {dtype_of<T>}, "channel_norm_gradient", grid(dx),
-                             dx.numel(), dx.size(1), plane, static_cast<C>(each), dx.impl()->data(), dy.data(),
-                             x().data(), mean.data(), inverse.data(), data_or_null(dense_weight), sums.data());
+        cuda::detail::launch_each(name, x().device(), cuda_norm, {dtype_of<T>}, "channel_norm_gradient", dx.numel(),
+                                  dx.numel(), dx.size(1), plane, static_cast<C>(each), dx.impl()->data(), dy.data(),
+                                  x().data(), mean.data(), inverse.data(), data_or_null(dense_weight), sums.data());
         auto rounded = cast<T>(sums);
         return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
       });
@@ -213,12 +214,7 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
       "batch_norm", y, inputs(x, weight, bias),
       [x = saved(x), weight = saved(weight), statistics, eps = options.eps](const Tensor<T>& dy, std::array<bool, 3>) {
         if (!grad_enabled()) return detail::batch_norm_gradient(dy, x(), weight(), statistics);
-        Axes axes;
-        for (int i = 0; i < x().rank(); ++i) {
-          if (i != 1) axes.push_back(i);
-        }
-        auto scale = weight().defined() ? detail::per_channel(weight(), x().rank()) : weight();
-        return detail::norm_gradient(dy, x(), scale, axes, axes, eps);
+        return detail::batch_norm_gradient_by_operators(dy, x(), weight(), eps);
       });
 }
 

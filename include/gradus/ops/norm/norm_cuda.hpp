@@ -136,9 +136,9 @@ template <Floating T>
 void norm_on_card(const char* op, const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, bool rms,
                   double eps, int64_t n, Tensor<T>& y, Tensor<Compute<T>>& moments) {
   auto rows = moments.size(0);
-  cuda::detail::launch(op, x.device(), cuda_norm, {dtype_of<T>}, "block_norm", {std::min<int64_t>(rows, 1 << 16)}, rows,
-                       n, rms ? 1 : 0, static_cast<Compute<T>>(eps), y.impl()->data(), moments.impl()->data(), x.data(),
-                       data_or_null(weight), data_or_null(bias));
+  cuda::detail::launch_blocks(op, x.device(), cuda_norm, {dtype_of<T>}, "block_norm", rows, rows, n, rms ? 1 : 0,
+                              static_cast<Compute<T>>(eps), y.impl()->data(), moments.impl()->data(), x.data(),
+                              data_or_null(weight), data_or_null(bias));
 }
 /// Gradients of x and, when wanted, of weight and bias, (n,) each.
 template <Floating T>
@@ -150,15 +150,13 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> norm_gradient_on_card(const char* op
   auto device = x.device();
   auto rows = moments.size(0);
   auto dx = Tensor<T>::empty(x.shape(), device);
-  cuda::detail::launch(op, device, cuda_norm, {dtype_of<T>}, "block_norm_gradient", {std::min<int64_t>(rows, 1 << 16)},
-                       rows, n, rms ? 1 : 0, dx.impl()->data(), dy.data(), x.data(), data_or_null(weight),
-                       moments.data());
+  cuda::detail::launch_blocks(op, device, cuda_norm, {dtype_of<T>}, "block_norm_gradient", rows, rows, n, rms ? 1 : 0,
+                              dx.impl()->data(), dy.data(), x.data(), data_or_null(weight), moments.data());
   if (!parameters_wanted) return {dx, {}, {}};
   auto parts = std::clamp<int64_t>(rows / 16, 1, std::max<int64_t>(1, 65536 / std::max<int64_t>(n, 1)));
   auto partial = Tensor<C>::empty({2, parts, n}, device);
-  cuda::detail::launch(op, device, cuda_norm, {dtype_of<T>}, "norm_parameters",
-                       {cuda::detail::Context::of(device).blocks_for(parts * n, 256)}, rows, n, parts, rms ? 1 : 0,
-                       partial.impl()->data(), dy.data(), x.data(), moments.data());
+  cuda::detail::launch_each(op, device, cuda_norm, {dtype_of<T>}, "norm_parameters", parts * n, rows, n, parts,
+                            rms ? 1 : 0, partial.impl()->data(), dy.data(), x.data(), moments.data());
   NoGradGuard guard;
   auto sums = cast<T>(reduce<SumReducer<C>>(op, partial, 1, false));  // (2, n)
   return {dx, select(sums, 0, 0), select(sums, 0, 1)};
@@ -174,9 +172,9 @@ Tensor<Compute<T>> channel_sums_on_card(const char* op, int mode, const Tensor<T
   auto parts =
       std::clamp<int64_t>(images * plane / 4096, 1, std::max<int64_t>(1, 1024 / std::max<int64_t>(channels, 1)));
   auto partial = Tensor<C>::empty({mode == 2 ? 2 : 1, parts, channels}, x.device());
-  cuda::detail::launch(op, x.device(), cuda_norm, {dtype_of<T>}, "block_channel_sums",
-                       {std::min<int64_t>(channels * parts, 1 << 16)}, images, channels, plane, parts, mode,
-                       partial.impl()->data(), x.data(), data_or_null(dy), data_or_null(mean), data_or_null(inverse));
+  cuda::detail::launch_blocks(op, x.device(), cuda_norm, {dtype_of<T>}, "block_channel_sums", channels * parts, images,
+                              channels, plane, parts, mode, partial.impl()->data(), x.data(), data_or_null(dy),
+                              data_or_null(mean), data_or_null(inverse));
   auto sums = reduce<SumReducer<C>>(op, partial, 1, false);
   return mode == 2 ? sums : reshape(sums, {channels});
 }

@@ -40,8 +40,8 @@ inline void matmul_on_card(const char* op, const TensorImpl& a_in, const TensorI
   if (inner == 0) {
     char zero[8] = {};
     if (bias == nullptr) return fill_on_card(y, zero);
-    return cuda::detail::launch_each(op, device, cuda_bias, {y.dtype}, "repeat_row", y.numel, columns, y.data(),
-                                     bias->data());
+    return cuda::detail::launch_each(op, device, cuda_bias, {y.dtype}, "repeat_row", y.numel, y.numel, columns,
+                                     y.data(), bias->data());
   }
   auto view = [](const TensorImpl& x) { return make_impl(x.dtype, x.storage, x.offset, x.shape, x.strides); };
   auto a = card_operand(view(a_in)), b = card_operand(view(b_in));
@@ -76,7 +76,8 @@ inline void matmul_on_card(const char* op, const TensorImpl& a_in, const TensorI
     at += run;
   });
   if (bias != nullptr && !with_tail)
-    cuda::detail::launch_each(op, device, cuda_bias, {y.dtype}, "add_row", y.numel, columns, y.data(), bias->data());
+    cuda::detail::launch_each(op, device, cuda_bias, {y.dtype}, "add_row", y.numel, y.numel, columns, y.data(),
+                              bias->data());
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -99,26 +99,14 @@ std::array<Tensor<T>, 2> gru_by_operators(const GruTensors<T>& in, const Sequenc
                                           const SequenceShape& s) {
   const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
   auto from_input = linear(x, w_ih, b_ih);  // (steps, n, 3 hidden)
-  auto h = h0;
-  auto zero = zeros<T>({s.batch, s.hidden}, x.device());
-  std::vector<Tensor<T>> shown(static_cast<size_t>(s.steps));
-  for (int64_t k = 0; k < s.steps; ++k) {
-    auto t = s.at(k);
-    std::array<int64_t, 3> parts{s.hidden, s.hidden, s.hidden};
+  std::array<int64_t, 3> parts{s.hidden, s.hidden, s.hidden};
+  auto step = [&, &w = w_hh, &b = b_hh](int64_t t, const std::array<Tensor<T>, 1>& before) {
     auto [xr, xz, xn] = split<3>(select(from_input, 0, t), parts, 1);
-    auto [hr, hz, hn] = split<3>(linear(h, w_hh, b_hh), parts, 1);
+    auto [hr, hz, hn] = split<3>(linear(before[0], w, b), parts, 1);
     auto z = sigmoid(xz + hz), n = tanh(xn + sigmoid(xr + hr) * hn);
-    auto state = (1.0 - z) * n + z * h;  // (n, hidden)
-    if (direction.lengths.defined()) {
-      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
-      shown[static_cast<size_t>(t)] = where(on, state, zero);
-      state = where(on, state, h);
-    } else {
-      shown[static_cast<size_t>(t)] = state;
-    }
-    h = state;
-  }
-  return {stack(shown), h};
+    return std::array<Tensor<T>, 1>{(1.0 - z) * n + z * before[0]};  // (n, hidden)
+  };
+  return recorded_steps(s.steps, direction, std::array<Tensor<T>, 1>{h0}, step);
 }
 
 template <Floating T>

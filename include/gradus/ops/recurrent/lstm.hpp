@@ -112,28 +112,15 @@ std::array<Tensor<T>, 3> lstm_by_operators(const LstmTensors<T>& in, const Seque
                                            const SequenceShape& s) {
   const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
   auto from_input = linear(x, w_ih, b_ih);  // (steps, n, 4 hidden)
-  auto h = h0, c = c0;
-  auto zero = zeros<T>({s.batch, s.out}, x.device());
-  std::vector<Tensor<T>> shown(static_cast<size_t>(s.steps));
-  for (int64_t k = 0; k < s.steps; ++k) {
-    auto t = s.at(k);
-    auto gates = select(from_input, 0, t) + linear(h, w_hh, b_hh);
-    auto [i, f, g, o] = split<4>(gates, {s.hidden, s.hidden, s.hidden, s.hidden}, 1);
-    auto cell = sigmoid(f) * c + sigmoid(i) * tanh(g);  // (n, hidden)
+  std::array<int64_t, 4> parts{s.hidden, s.hidden, s.hidden, s.hidden};
+  auto step = [&, &w = w_hh, &b = b_hh, &projection = w_hr](int64_t t, const std::array<Tensor<T>, 2>& before) {
+    auto [i, f, g, o] = split<4>(select(from_input, 0, t) + linear(before[0], w, b), parts, 1);
+    auto cell = sigmoid(f) * before[1] + sigmoid(i) * tanh(g);  // (n, hidden)
     auto state = sigmoid(o) * tanh(cell);
-    if (w_hr.defined()) state = linear(state, w_hr);  // (n, out)
-    if (direction.lengths.defined()) {
-      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
-      shown[static_cast<size_t>(t)] = where(on, state, zero);
-      state = where(on, state, h);
-      cell = where(on, cell, c);
-    } else {
-      shown[static_cast<size_t>(t)] = state;
-    }
-    h = state;
-    c = cell;
-  }
-  return {stack(shown), h, c};
+    if (projection.defined()) state = linear(state, projection);  // (n, out)
+    return std::array<Tensor<T>, 2>{state, cell};
+  };
+  return recorded_steps(s.steps, direction, std::array<Tensor<T>, 2>{h0, c0}, step);
 }
 
 template <Floating T>

@@ -85,23 +85,11 @@ std::array<Tensor<T>, 2> rnn_by_operators(const RnnTensors<T>& in, Nonlinearity 
                                           const SequenceShape& s) {
   const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
   auto from_input = linear(x, w_ih, b_ih);  // (steps, n, hidden)
-  auto h = h0;
-  auto zero = zeros<T>({s.batch, s.hidden}, x.device());
-  std::vector<Tensor<T>> shown(static_cast<size_t>(s.steps));
-  for (int64_t k = 0; k < s.steps; ++k) {
-    auto t = s.at(k);
-    auto sums = select(from_input, 0, t) + linear(h, w_hh, b_hh);  // (n, hidden)
-    auto state = f == Nonlinearity::tanh ? tanh(sums) : relu(sums);
-    if (direction.lengths.defined()) {
-      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
-      shown[static_cast<size_t>(t)] = where(on, state, zero);
-      state = where(on, state, h);
-    } else {
-      shown[static_cast<size_t>(t)] = state;
-    }
-    h = state;
-  }
-  return {stack(shown), h};
+  auto step = [&, &w = w_hh, &b = b_hh](int64_t t, const std::array<Tensor<T>, 1>& before) {
+    auto sums = select(from_input, 0, t) + linear(before[0], w, b);  // (n, hidden)
+    return std::array<Tensor<T>, 1>{f == Nonlinearity::tanh ? tanh(sums) : relu(sums)};
+  };
+  return recorded_steps(s.steps, direction, std::array<Tensor<T>, 1>{h0}, step);
 }
 
 template <Floating T>

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
-#include "gradus/ops/view/reshape.hpp"
+#include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
+#include "gradus/ops/pointwise/where.hpp"
 #include "gradus/tensor/creation.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
@@ -54,6 +56,29 @@ inline const int64_t* check_lengths(const char* op, const Tensor<int64_t>& lengt
                         steps, " steps");
   }
   return lengths.data();
+}
+
+/// A sequence in recorded operators: step(t, states) -> the states after it, of which the first is shown. Gives what is
+/// shown of all steps (steps, n, ...) and the last states. A sequence that has ended keeps its states and shows zeros.
+template <Floating T, size_t N, class Step>
+std::array<Tensor<T>, N + 1> recorded_steps(int64_t steps, const SequenceOptions& direction,
+                                            std::array<Tensor<T>, N> states, Step&& step) {
+  std::vector<Tensor<T>> shown(static_cast<size_t>(steps));
+  auto zero = zeros<T>(states[0].shape(), states[0].device());
+  for (int64_t k = 0; k < steps; ++k) {
+    auto t = direction.reverse ? steps - 1 - k : k;
+    std::array<Tensor<T>, N> after = step(t, states);
+    shown[static_cast<size_t>(t)] = after[0];
+    if (direction.lengths.defined()) {
+      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
+      shown[static_cast<size_t>(t)] = where(on, after[0], zero);
+      for (size_t i = 0; i < N; ++i) after[i] = where(on, after[i], states[i]);
+    }
+    states = after;
+  }
+  std::array<Tensor<T>, N + 1> result{stack(shown)};
+  std::copy(states.begin(), states.end(), result.begin() + 1);
+  return result;
 }
 
 /// Whether the inputs' gradients will be asked for, as far as can be known.

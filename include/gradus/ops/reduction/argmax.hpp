@@ -23,9 +23,8 @@ Tensor<int64_t> argmax(const Tensor<T>& x, int64_t axis = -1, bool keep_dims = f
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
     auto outputs = shape.numel();
-    cuda::detail::launch("argmax", x.device(), detail::cuda_reduce(), {dtype_of<T>, dtype_of<T>}, "block_argmax",
-                         {std::min<int64_t>(outputs, 1 << 16)}, detail::cuda_layout(plan), outputs, count, step, to,
-                         x.data());
+    cuda::detail::launch_blocks("argmax", x.device(), detail::cuda_reduce(), {dtype_of<T>, dtype_of<T>}, "block_argmax",
+                                outputs, detail::cuda_layout(plan), outputs, count, step, to, x.data());
     return keep_dims ? unsqueeze(y, a) : y;
   }
 #endif

@@ -8,16 +8,6 @@
 namespace gradus::detail::inline GRADUS_BUILD {
 
 inline constexpr std::string_view cuda_reduce_text = R"cuda(
-GRADUS_DEVICE int64 offset_at(const Layout& layout, int64 index) {
-  int64 offset = 0;
-#pragma unroll 1
-  for (int axis = layout.rank - 1; axis > 0; --axis) {
-    const int64 outer = __umul64hi(index, layout.factors[axis]) >> layout.shifts[axis - 1];
-    offset += (index - outer * layout.sizes[axis]) * layout.strides[0][axis];
-    index = outer;
-  }
-  return offset + index * layout.strides[0][0];
-}
 // Part `part` of `parts` of what is reduced.
 struct Range {
   int64 from, to;
@@ -29,25 +19,29 @@ GRADUS_DEVICE Range range_of(int64 count, int64 part, int64 parts) {
   return range;
 }
 
+// Every `step`-th element from `first` on of one output's.
+template <class Op>
+GRADUS_DEVICE C total_of(const Layout& reduced, const T* from, int64 first, int64 last, int64 step, C identity) {
+  C total = identity;
+  if (reduced.rank == 1) {
+    const int64 stride = reduced.strides[0][0];
+    for (int64 i = first; i < last; i += step) total = Op::of(total, static_cast<C>(widen(from[i * stride])));
+  } else {
+    for (int64 i = first; i < last; i += step)
+      total = Op::of(total, static_cast<C>(widen(from[offsets_at<1>(reduced, i).of[0]])));
+  }
+  return total;
+}
 // One block an output and part.
 template <class Op, class Out>
 GRADUS_DEVICE void by_blocks(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity, Out* out,
                              const T* x) {
   for (int64 task = blockIdx.x; task < outputs * parts; task += gridDim.x) {
-    const int64 output = task % outputs, part = task / outputs;
-    const T* from = x + offset_at(kept, output);
-    const Range range = range_of(reduced.count, part, parts);
-    C total = identity;
-    if (reduced.rank == 1) {
-      const int64 stride = reduced.strides[0][0];
-      for (int64 i = range.from + threadIdx.x; i < range.to; i += blockDim.x)
-        total = Op::of(total, static_cast<C>(widen(from[i * stride])));
-    } else {
-      for (int64 i = range.from + threadIdx.x; i < range.to; i += blockDim.x)
-        total = Op::of(total, static_cast<C>(widen(from[offset_at(reduced, i)])));
-    }
-    total = block_reduce<Op>(total, identity);
-    if (threadIdx.x == 0) out[part * outputs + output] = narrow<Out>(total);
+    const Range range = range_of(reduced.count, task / outputs, parts);
+    const T* from = x + offsets_at<1>(kept, task % outputs).of[0];
+    const C own = total_of<Op>(reduced, from, range.from + threadIdx.x, range.to, blockDim.x, identity);
+    const C total = block_reduce<Op>(own, identity);
+    if (threadIdx.x == 0) out[task] = narrow<Out>(total);
   }
 }
 // One thread an output and part: neighbours read neighbouring memory.
@@ -55,18 +49,9 @@ template <class Op, class Out>
 GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity,
                               Out* out, const T* x) {
   GRADUS_EACH(task, outputs * parts) {
-    const int64 output = task % outputs, part = task / outputs;
-    const T* from = x + offset_at(kept, output);
-    const Range range = range_of(reduced.count, part, parts);
-    C total = identity;
-    if (reduced.rank == 1) {
-      const int64 stride = reduced.strides[0][0];
-      for (int64 i = range.from; i < range.to; ++i) total = Op::of(total, static_cast<C>(widen(from[i * stride])));
-    } else {
-      for (int64 i = range.from; i < range.to; ++i)
-        total = Op::of(total, static_cast<C>(widen(from[offset_at(reduced, i)])));
-    }
-    out[part * outputs + output] = narrow<Out>(total);
+    const Range range = range_of(reduced.count, task / outputs, parts);
+    const T* from = x + offsets_at<1>(kept, task % outputs).of[0];
+    out[task] = narrow<Out>(total_of<Op>(reduced, from, range.from, range.to, 1, identity));
   }
 }
 
@@ -74,7 +59,7 @@ GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 o
   if (blocks) by_blocks<Op>(kept, reduced, outputs, parts, identity, out, x);                                         \
   else by_threads<Op>(kept, reduced, outputs, parts, identity, out, x);
 
-// V is what is written: U, or the compute type of partial results. op: 0 sum, 1 largest, 2 smallest.
+// out (parts, outputs): results, or partial ones in the compute type. op: 0 sum, 1 largest, 2 smallest.
 GRADUS_KERNEL block_reduction(const __grid_constant__ Layout kept, const __grid_constant__ Layout reduced,
                               int64 outputs, int64 parts, int op, int blocks, C identity, U* out, const T* x) {
   if (op == 0) { GRADUS_REDUCE(Sum) }
@@ -87,7 +72,7 @@ GRADUS_KERNEL block_argmax(const __grid_constant__ Layout kept, int64 outputs, i
   __shared__ int64 places[256];
   __shared__ C values[256];
   for (int64 output = blockIdx.x; output < outputs; output += gridDim.x) {
-    const T* row = x + offset_at(kept, output);
+    const T* row = x + offsets_at<1>(kept, output).of[0];
     int64 best = threadIdx.x;
     C value = best < count ? widen(row[best * step]) : widen(row[0]);
     for (int64 k = best + blockDim.x; k < count && value == value; k += blockDim.x) {

@@ -159,8 +159,7 @@ template <class... Arguments>
 void launch_window(const char* op, const TensorImpl& y, const char* entry, int64_t count,
                    const Arguments&... arguments) {
   auto device = y.storage->device();
-  cuda::detail::launch(op, device, cuda_window, {y.dtype}, entry,
-                       {cuda::detail::Context::of(device).blocks_for(count, 256)}, arguments...);
+  cuda::detail::launch_each(op, device, cuda_window, {y.dtype}, entry, count, arguments...);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
