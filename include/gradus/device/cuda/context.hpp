@@ -4,16 +4,31 @@
 
 #include <array>
 #include <atomic>
+#include <cstdio>
 #include <cstring>
+#include <deque>
 #include <initializer_list>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <vector>
 
 #include "gradus/core/device.hpp"
 #include "gradus/core/dtype.hpp"
 #include "gradus/device/cuda/kernel_cache.hpp"
 #include "gradus/device/cuda/memory.hpp"
 #include "gradus/device/cuda/prelude.hpp"
+
+namespace gradus::cuda::inline GRADUS_STABLE {
+
+/// What one kind of kernel took, as profile() tells it.
+struct KernelTime {
+  std::string op, kernel;  ///< operator and kernel; "library" stands for those of cuBLASLt and cuDNN
+  int64_t count = 0;
+  double milliseconds = 0;  ///< of the card, all together
+};
+
+}  // namespace gradus::cuda::inline GRADUS_STABLE
 
 namespace gradus::cuda::detail::inline GRADUS_STABLE {
 
@@ -28,6 +43,30 @@ struct KernelFault {
 struct KernelText {
   const char* name;
   std::string_view text;
+};
+
+/// One launch between two events.
+struct Timing {
+  const char* op;
+  std::string kernel;
+  Handle begin, end;
+};
+/// Puts the events of a timing before and behind what is launched in its lifetime.
+class TimedWork {
+ public:
+  TimedWork(const Driver& driver, Timing& timing, Handle stream) : driver_(driver), timing_(timing), stream_(stream) {
+    record(timing_.begin);
+  }
+  TimedWork(const TimedWork&) = delete;
+  ~TimedWork() { record(timing_.end); }
+
+ private:
+  void record(Handle& event) const {
+    if (driver_.event_create(&event, 0) == 0) driver_.event_record(event, stream_);
+  }
+  const Driver& driver_;
+  Timing& timing_;
+  Handle stream_;
 };
 
 /// Blocks and threads of a launch.
@@ -103,10 +142,14 @@ class GRADUS_SHARED Context {
     wait(op);
   }
   void on_device(void* to, const void* from, size_t bytes, const char* op) {
-    if (bytes > 0) check(driver_.on_device(pointer(to), pointer(from), bytes, stream_), "cuMemcpyDtoDAsync", op);
+    if (bytes == 0) return;
+    auto timed_copy = timed(op, "copy");
+    check(driver_.on_device(pointer(to), pointer(from), bytes, stream_), "cuMemcpyDtoDAsync", op);
   }
   void set_bytes(void* to, unsigned char value, size_t bytes, const char* op) {
-    if (bytes > 0) check(driver_.set_bytes(pointer(to), value, bytes, stream_), "cuMemsetD8Async", op);
+    if (bytes == 0) return;
+    auto timed_fill = timed(op, "fill");
+    check(driver_.set_bytes(pointer(to), value, bytes, stream_), "cuMemsetD8Async", op);
   }
 
   /// Until all work so far is done. Throws IndexError when a kernel met an index out of range.
@@ -141,14 +184,52 @@ class GRADUS_SHARED Context {
 
   void launch(Handle function, const Grid& grid, void** arguments, const char* op) {
     if (grid.blocks == 0) return;
-    ++launches_;
+    auto timed = count_launch(op, function);
     check(driver_.launch(function, static_cast<unsigned>(grid.blocks), 1, 1, static_cast<unsigned>(grid.threads), 1, 1,
                          static_cast<unsigned>(grid.shared_bytes), stream_, arguments, nullptr),
           "cuLaunchKernel", op);
   }
 
-  /// For kernels that a library launches.
-  void count_launch() { ++launches_; }
+  /// Counts a launch, and times what is launched while the result lives if that was asked for. Kernels of libraries
+  /// have no function.
+  [[nodiscard]] std::optional<TimedWork> count_launch(const char* op, Handle function = nullptr) {
+    ++launches_;
+    return timed(op, "library", function);
+  }
+  [[nodiscard]] std::optional<TimedWork> timed(const char* op, const char* what, Handle function = nullptr) {
+    if (!timing_) [[likely]]
+      return std::nullopt;
+    std::lock_guard lock(mutex_);
+    auto found = names_.find(function);
+    timings_.push_back({op, found != names_.end() ? found->second : what, nullptr, nullptr});
+    return std::optional<TimedWork>(std::in_place, driver_, timings_.back(), stream_);
+  }
+  void start_timing() {
+    std::lock_guard lock(mutex_);
+    timing_ = true;
+  }
+  /// Waits for the card.
+  std::vector<KernelTime> stop_timing() {
+    wait("profile");
+    std::lock_guard lock(mutex_);
+    timing_ = false;
+    std::map<std::pair<std::string, std::string>, KernelTime> sums;
+    for (auto& timing : std::exchange(timings_, {})) {
+      float milliseconds = 0;
+      check(driver_.event_elapsed(&milliseconds, timing.begin, timing.end), "cuEventElapsedTime", timing.op);
+      driver_.event_destroy(timing.begin);
+      driver_.event_destroy(timing.end);
+      auto& sum = sums[{timing.op, timing.kernel}];
+      sum.op = timing.op;
+      sum.kernel = timing.kernel;
+      ++sum.count;
+      sum.milliseconds += static_cast<double>(milliseconds);
+    }
+    std::vector<KernelTime> times;
+    for (auto& [names, sum] : sums) times.push_back(std::move(sum));
+    std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.milliseconds > b.milliseconds; });
+    return times;
+  }
 
   void check(int result, const char* call, const char* op) const { driver_.check(result, call, op); }
   static DevicePointer pointer(const void* at) { return reinterpret_cast<DevicePointer>(at); }
@@ -238,6 +319,7 @@ class GRADUS_SHARED Context {
     }
     Handle function = nullptr;
     check(driver_.module_function(&function, module, entry.c_str()), "cuModuleGetFunction", entry.c_str());
+    names_[function] = entry;
     return function;
   }
 
@@ -259,6 +341,9 @@ class GRADUS_SHARED Context {
   KernelCache cache_;
   std::map<Key, Handle> functions_;
   std::map<std::string, Handle> modules_;
+  std::map<Handle, std::string> names_;  // of functions
+  std::atomic<bool> timing_{false};
+  std::deque<Timing> timings_;  // of which references stay good
   KernelFault* fault_ = nullptr;
   bool poison_ = false;
 };
@@ -296,5 +381,33 @@ inline CudaStats stats(Device device) { return detail::Context::of(device).stats
 inline void reset_peak(Device device) { detail::Context::of(device).reset_peak(); }
 /// Until the card has done all it was given.
 inline void synchronize(Device device) { detail::Context::of(device).wait("synchronize"); }
+
+/// Runs work() and tells what its kernels took on the card, the longest first. The events around each kernel cost time
+/// of their own, so the sum is more than work() takes alone; not within a captured step.
+template <class Work>
+std::vector<KernelTime> profile(Device device, Work&& work) {
+  auto& context = detail::Context::of(device);
+  context.start_timing();
+  try {
+    work();
+  } catch (...) {
+    static_cast<void>(context.stop_timing());
+    throw;
+  }
+  return context.stop_timing();
+}
+/// A line a kind of kernel: milliseconds, share, count, operator, kernel.
+inline std::string to_table(const std::vector<KernelTime>& times) {
+  double sum = 0;
+  for (const auto& time : times) sum += time.milliseconds;
+  std::string table = "|    ms | share | launches | operator | kernel |\n| ---: | ---: | ---: | --- | --- |\n";
+  for (const auto& time : times) {
+    char numbers[80];
+    std::snprintf(numbers, sizeof(numbers), "| %.3f | %.1f %% | %lld | ", time.milliseconds,
+                  sum > 0 ? 100 * time.milliseconds / sum : 0, static_cast<long long>(time.count));
+    table += join(numbers, time.op, " | ", time.kernel, " |\n");
+  }
+  return table;
+}
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

@@ -110,12 +110,12 @@ class GRADUS_SHARED LtProducts {
     const double one64 = 1, beta64 = p.beta;
     auto is_double = p.type == DType::f64;
     // Memory holds rows, cuBLASLt thinks in columns: it computes the transpose, b^T a^T.
+    auto timed = context_.count_launch(op);
     CublasLt::check(
         lt_.matmul(handle_, plan.product, is_double ? static_cast<const void*>(&one64) : &one, p.b.data, plan.first,
                    p.a.data, plan.second, is_double ? static_cast<const void*>(&beta64) : &beta, p.d, plan.result, p.d,
                    plan.result, plan.algorithm, workspace_, workspace_bytes, context_.stream()),
         "cublasLtMatmul", op);
-    context_.count_launch();
   }
 
  private:

@@ -31,12 +31,12 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
   }
 #if defined(GRADUS_CUDA)
   if (!device.is_cpu()) {
-    auto [result, weights, dropped] =
-        detail::AttentionOnCard<T>(problem, detail::query_block).forward(query, key, value);
+    auto [result, kept] = detail::AttentionOnCard<T>(problem, detail::query_block).forward(query, key, value);
+    auto y = kept.log_sums.defined() ? result.detach() : Tensor<T>();
     return differentiable(
         "scaled_dot_product_attention", result, inputs(query, key, value),
-        [problem, options, query = saved(query), key = saved(key), value = saved(value), weights = weights,
-         dropped = dropped, mask = saved(options.mask), bias = saved(options.bias)](
+        [problem, options, query = saved(query), key = saved(key), value = saved(value), y = saved(y), kept = kept,
+         mask = saved(options.mask), bias = saved(options.bias)](
             const Tensor<T>& dy, const std::array<bool, 3>&) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
           mask(), bias();  // as they were
           if (grad_enabled()) {
@@ -45,7 +45,7 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
             });
           }
           return detail::AttentionOnCard<T>(problem, detail::query_block)
-              .backward(query(), key(), value(), weights, dropped, dy);
+              .backward(query(), key(), value(), y(), kept, dy);
         });
   }
 #endif

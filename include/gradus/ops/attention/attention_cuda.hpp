@@ -1,7 +1,9 @@
-// Attention on a GPU: two products around one pass over the scores, forward and back.
+// Attention on a GPU: by cuDNN where it has a plan, else two products around one pass over the scores, forward and
+// back.
 #pragma once
 
 #include "gradus/device/cuda/context.hpp"
+#include "gradus/device/cuda/cudnn_attention.hpp"
 #include "gradus/ops/attention/attention_problem.hpp"
 #include "gradus/ops/product/matmul.hpp"
 
@@ -131,6 +133,116 @@ GRADUS_KERNEL turn_heads(int64 count, int64 heads, int64 tokens, int64 size, int
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_attention{"attention", cuda_attention_text};
 
+/// Attention in bf16 without terms of its own, as one kernel of cuDNN's: memory grows with queries + keys.
+class AttentionByCudnn {
+ public:
+  using Shape = cuda::detail::AttentionGraphShape;
+  using Ids = cuda::detail::AttentionIds;
+
+  /// Whether it is a case for cuDNN at all; that there is a plan is known when it is asked for.
+  static bool takes(const AttentionProblem<bf16>& p, Device device) {
+    auto* plans = cuda::detail::CudnnPlans::of(device);
+    if (plans == nullptr || cuda::detail::deterministic_only() || p.mask || p.bias || p.alibi != nullptr ||
+        p.window > 0 || p.first_query > 0 || p.dropout > 0)
+      return false;
+    if (p.n * p.heads * p.queries * p.keys == 0 || p.depth % 8 != 0 || p.width % 8 != 0) return false;
+    return plans->version() > 91500 || p.keys % 128 == 0;  // before, gradients were wrong at a ragged end
+  }
+
+  AttentionByCudnn(const AttentionProblem<bf16>& p, const Tensor<bf16>& query, const Tensor<bf16>& key,
+                   const Tensor<bf16>& value)
+      : plans_(*cuda::detail::CudnnPlans::of(query.device())),
+        p_(p),
+        query_(aligned(query)),
+        key_(aligned(key)),
+        value_(aligned(value)),
+        scale_(static_cast<float>(p.scale)),
+        lowest_(plans_.version() < 91000 ? std::numeric_limits<float>::lowest()
+                                         : -std::numeric_limits<float>::infinity()) {
+    shape_.causal = p.causal ? 1 : 0;
+    shape_.n = p.n;
+    shape_.heads = p.heads;
+    shape_.kv_heads = p.kv_heads;
+    shape_.queries = p.queries;
+    shape_.keys = p.keys;
+    shape_.depth = p.depth;
+    shape_.width = p.width;
+    shape_.query = strides(query_);
+    shape_.key = strides(key_);
+    shape_.value = strides(value_);
+  }
+
+  /// Result and logarithms of the sums of rows, (n, heads, queries); nothing when cuDNN has no plan.
+  std::optional<std::pair<Tensor<bf16>, Tensor<float>>> forward() {
+    auto y = empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.width, query_.device());
+    shape_.y = strides(y);
+    const auto* plan = plans_.find("attention", shape_, [&](const auto& api, const auto& target) {
+      return cuda::detail::AttentionGraph(api, shape_).forward().plan(target);
+    });
+    if (plan == nullptr) return std::nullopt;
+    auto log_sums = Tensor<float>::empty({p_.n, p_.heads, p_.queries}, query_.device());
+    run(*plan, {{Ids::y, y.data()}, {Ids::log_sums, log_sums.data()}});
+    return std::pair{y, log_sums};
+  }
+
+  std::optional<std::tuple<Tensor<bf16>, Tensor<bf16>, Tensor<bf16>>> backward(const Tensor<bf16>& y,
+                                                                               const Tensor<float>& log_sums,
+                                                                               const Tensor<bf16>& dy_in) {
+    auto device = query_.device();
+    auto dy = aligned(dy_in);
+    auto dq = empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.depth, device),
+         dk = empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.depth, device),
+         dv = empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.width, device);
+    shape_.y = strides(y);
+    shape_.dy = strides(dy);
+    shape_.dq = strides(dq);
+    shape_.dk = strides(dk);
+    shape_.dv = strides(dv);
+    const auto* plan = plans_.find("attention_gradient", shape_, [&](const auto& api, const auto& target) {
+      return cuda::detail::AttentionGraph(api, shape_).backward().plan(target);
+    });
+    if (plan == nullptr) return std::nullopt;
+    auto means = Tensor<float>::empty({p_.n, p_.heads, p_.queries}, device),
+         dq_sums = Tensor<float>::empty({p_.n, p_.heads, p_.queries, p_.depth}, device);
+    if (plans_.version() < 90600) dq_sums.zero_();  // later ones do it themselves
+    const float one = 1;
+    run(*plan, {{Ids::y, y.data()},
+                {Ids::log_sums, log_sums.data()},
+                {Ids::dy, dy.data()},
+                {Ids::dq, dq.data()},
+                {Ids::dk, dk.data()},
+                {Ids::dv, dv.data()},
+                {Ids::means, means.data()},
+                {Ids::dq_sums, dq_sums.data()},
+                {Ids::one, &one}});
+    return std::tuple{dq, dk, dv};
+  }
+
+ private:
+  static cuda::detail::CudnnSizes strides(const Tensor<bf16>& x) {
+    return {x.strides()[0], x.strides()[1], x.strides()[2], x.strides()[3]};
+  }
+  /// x itself when its numbers lie side by side and rows begin at multiples of 16 bytes, else a dense copy.
+  static Tensor<bf16> aligned(const Tensor<bf16>& x) {
+    auto fits = x.strides()[3] == 1 && reinterpret_cast<uintptr_t>(x.data()) % 16 == 0;
+    for (int i = 0; i < 3; ++i) fits = fits && x.strides()[i] > 0 && x.strides()[i] % 8 == 0;
+    return fits ? x : x.clone();
+  }
+  void run(const cuda::detail::CudnnPlan& plan, std::vector<std::pair<int64_t, const void*>> tensors) {
+    tensors.insert(
+        tensors.end(),
+        {{Ids::query, query_.data()}, {Ids::key, key_.data()}, {Ids::value, value_.data()}, {Ids::scale, &scale_}});
+    if (p_.causal) tensors.emplace_back(Ids::lowest, &lowest_);
+    plans_.run(plan, tensors);
+  }
+
+  cuda::detail::CudnnPlans& plans_;
+  const AttentionProblem<bf16>& p_;
+  Tensor<bf16> query_, key_, value_;
+  float scale_, lowest_;
+  Shape shape_{};
+};
+
 template <Floating T>
 class AttentionOnCard {
  public:
@@ -152,11 +264,39 @@ class AttentionOnCard {
     card_.causal = p.causal ? 1 : 0;
   }
 
-  struct Result {
-    Tensor<T> y, weights, dropped;  ///< weights (n, heads, queries, keys); dropped: undefined without dropout
+  /// What backward needs of forward: from cuDNN the logarithms of the sums of rows and the result, else the weights.
+  struct Kept {
+    Tensor<T> weights, dropped;  ///< (n, heads, queries, keys); dropped: undefined without dropout
+    Tensor<float> log_sums;      ///< (n, heads, queries)
   };
-  Result forward(const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
+  std::pair<Tensor<T>, Kept> forward(const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
     NoGradGuard guard;
+    if constexpr (std::is_same_v<T, bf16>) {
+      if (AttentionByCudnn::takes(p_, query.device())) {
+        if (auto result = AttentionByCudnn(p_, query, key, value).forward())
+          return {result->first, {{}, {}, result->second}};
+      }
+    }
+    return by_products(query, key, value);
+  }
+  /// y: undefined unless cuDNN made it.
+  std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> backward(const Tensor<T>& query, const Tensor<T>& key,
+                                                       const Tensor<T>& value, const Tensor<T>& y, Kept kept,
+                                                       const Tensor<T>& dy) const {
+    NoGradGuard guard;
+    if constexpr (std::is_same_v<T, bf16>) {
+      if (kept.log_sums.defined()) {
+        if (auto result = AttentionByCudnn(p_, query, key, value).backward(y, kept.log_sums, dy)) return *result;
+        kept = by_products(query, key, value).second;  // there was a plan for forward alone
+      }
+    }
+    return by_products_backward(query, key, value, kept, dy);
+  }
+
+ private:
+  static constexpr const char* name = "scaled_dot_product_attention";
+
+  std::pair<Tensor<T>, Kept> by_products(const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
     auto weights = matmul(grouped(query), transpose(grouped(key)));  // (n, kv_heads, group, queries, keys)
     auto dropped = card_.bound > 0 ? Tensor<T>::empty(weights.shape(), weights.device()) : Tensor<T>();
     auto* to_dropped = dropped.defined() ? dropped.impl()->data() : nullptr;
@@ -165,12 +305,12 @@ class AttentionOnCard {
                                 card_, rows, static_cast<C>(p_.scale), keep(), weights.impl()->data(), to_dropped,
                                 p_.mask.data, p_.bias.data, p_.alibi);
     auto y = matmul(dropped.defined() ? dropped : weights, grouped(value));
-    return {joined(y), weights, dropped};
+    return {joined(y), {weights, dropped, {}}};
   }
-  std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> backward(const Tensor<T>& query, const Tensor<T>& key,
-                                                       const Tensor<T>& value, const Tensor<T>& weights,
-                                                       const Tensor<T>& dropped, const Tensor<T>& dy) const {
-    NoGradGuard guard;
+  std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> by_products_backward(const Tensor<T>& query, const Tensor<T>& key,
+                                                                   const Tensor<T>& value, const Kept& kept,
+                                                                   const Tensor<T>& dy) const {
+    const auto& [weights, dropped, log_sums] = kept;
     auto q = grouped(query), k = grouped(key), v = grouped(value), d = grouped(dy);
     auto slopes = matmul(d, transpose(v));  // (n, kv_heads, group, queries, keys)
     auto rows = p_.n * p_.heads * p_.queries;
@@ -181,9 +321,6 @@ class AttentionOnCard {
     auto dv = sum_to(matmul(transpose(dropped.defined() ? dropped : weights), d), v.shape());
     return {joined(dq), joined(dk), joined(dv)};
   }
-
- private:
-  static constexpr const char* name = "scaled_dot_product_attention";
 
   C keep() const { return static_cast<C>(1 / (1 - p_.dropout)); }
   /// (n, heads, ...) -> (n, kv_heads, group, ...)

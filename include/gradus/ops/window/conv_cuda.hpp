@@ -1,7 +1,8 @@
-// Convolutions on a GPU: images are unfolded, some at a time, and multiplied.
+// Convolutions on a GPU: by cuDNN where it has a plan, else images are unfolded, some at a time, and multiplied.
 #pragma once
 
 #include "gradus/device/cpu/conv.hpp"
+#include "gradus/device/cuda/cudnn_conv.hpp"
 #include "gradus/ops/product/matmul.hpp"
 #include "gradus/ops/view/cast.hpp"
 #include "gradus/ops/view/slice.hpp"
@@ -26,7 +27,7 @@ class CardConv {
     if (y.numel() == 0) return y;
     if (w.numel() == 0) {
       y.zero_();
-    } else {
+    } else if (!by_cudnn(Kind::convolution_forward, x, w, y)) {
       auto weight = reshape(w, {1, s_.groups, out(), depth()});
       for_chunks([&](int64_t first, int64_t n) {
         auto to = reshape(slice(y, 0, first, first + n), {n, s_.groups, out(), pixels()});
@@ -48,6 +49,7 @@ class CardConv {
       dx.zero_();
       return dx;
     }
+    if (by_cudnn(Kind::convolution_backward_data, dx, w, dy)) return dx;
     auto weight = transpose(reshape(w, {1, s_.groups, out(), depth()}));
     for_chunks([&](int64_t first, int64_t n) {
       auto from = reshape(slice(dy, 0, first, first + n), {n, s_.groups, out(), pixels()});
@@ -68,6 +70,8 @@ class CardConv {
     NoGradGuard guard;
     Shape shape{s_.c_out, s_.c_in / s_.groups, s_.kh, s_.kw};
     if (dy.numel() == 0 || shape.numel() == 0) return zeros<T>(shape, dy.device());
+    auto dw = Tensor<T>::empty(shape, dy.device());
+    if (by_cudnn(Kind::convolution_backward_filter, x, dw, dy)) return dw;
     using C = Compute<T>;
     Tensor<C> total;
     for_chunks([&](int64_t first, int64_t n) {
@@ -82,6 +86,46 @@ class CardConv {
   }
 
  private:
+  using Kind = cuda::detail::CudnnKind;
+
+  /// Whether cuDNN took the work: y = x * w, or the gradient of x or w from the others.
+  bool by_cudnn(int kind, const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& y) const {
+    using namespace cuda::detail;
+    auto* plans = CudnnPlans::of(x.device());
+    if (plans == nullptr) return false;
+    ConvGraphShape shape{};
+    shape.type = cudnn_type(dtype_of<T>);
+    shape.unwanted = CudnnNote::compiled_at_run_time;
+    if (deterministic_only()) shape.unwanted |= CudnnNote::nondeterministic;
+    if (dtype_of<T> == DType::f32 && !tf32_allowed())
+      shape.unwanted |= CudnnNote::tensor_cores | CudnnNote::rounds_inputs | CudnnNote::rounds_sums;
+    auto sizes = [](const Tensor<T>& of) {
+      const auto& s = of.shape();
+      return CudnnSizes{s[0], s[1], s[2], s[3]};
+    };
+    shape.x = sizes(x);
+    shape.w = sizes(w);
+    shape.y = sizes(y);
+    shape.x_strides = dense_strides(shape.x);
+    shape.w_strides = dense_strides(shape.w);
+    shape.y_strides = dense_strides(shape.y);
+    for (size_t i = 0; i < 2; ++i) {
+      shape.window.stride[i] = s_.stride[i];
+      shape.window.padding[i] = s_.padding[i];
+      shape.window.dilation[i] = s_.dilation[i];
+    }
+    for (const auto* of : {&x, &w, &y})
+      if (reinterpret_cast<uintptr_t>(of->impl()->data()) % 16 != 0) return false;
+    const auto* plan = plans->find(
+        kind == Kind::convolution_forward         ? "convolution"
+        : kind == Kind::convolution_backward_data ? "convolution_input_gradient"
+                                                  : "convolution_weight_gradient",
+        shape, [&](const auto& api, const auto& target) { return plan_convolution(api, kind, shape, target); });
+    if (plan == nullptr) return false;
+    plans->run(*plan, {{ConvIds::x, x.impl()->data()}, {ConvIds::w, w.impl()->data()}, {ConvIds::y, y.impl()->data()}});
+    return true;
+  }
+
   int64_t pixels() const { return s_.oh() * s_.ow(); }
   int64_t out() const { return s_.c_out / s_.groups; }
   int64_t depth() const { return s_.c_in / s_.groups * s_.kh * s_.kw; }

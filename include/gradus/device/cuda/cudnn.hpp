@@ -1,0 +1,492 @@
+// cuDNN's graphs, opened while a program runs: a table of its functions, a graph that is put together from operations,
+// and the plan that cuDNN makes of it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "gradus/device/cuda/context.hpp"
+#include "gradus/device/cuda/cublaslt.hpp"
+
+namespace gradus::cuda::detail::inline GRADUS_STABLE {
+
+#define GRADUS_CUDNN(F)                                                                                               \
+  F(size_t, version, "cudnnGetVersion")                                                                               \
+  F(int, create, "cudnnCreate", Handle* handle)                                                                       \
+  F(int, set_stream, "cudnnSetStream", Handle handle, Handle stream)                                                  \
+  F(void, last_error, "cudnnGetLastErrorString", char* text, size_t bytes)                                            \
+  F(int, descriptor_create, "cudnnBackendCreateDescriptor", int kind, Handle* descriptor)                             \
+  F(int, descriptor_destroy, "cudnnBackendDestroyDescriptor", Handle descriptor)                                      \
+  F(int, set, "cudnnBackendSetAttribute", Handle descriptor, int attribute, int type, int64_t count,                  \
+    const void* values)                                                                                               \
+  F(int, get, "cudnnBackendGetAttribute", Handle descriptor, int attribute, int type, int64_t wanted, int64_t* count, \
+    void* values)                                                                                                     \
+  F(int, finalize, "cudnnBackendFinalize", Handle descriptor)                                                         \
+  F(int, execute, "cudnnBackendExecute", Handle handle, Handle plan, Handle pack)
+
+struct Cudnn {
+#define GRADUS_DETAIL_MEMBER(result, member, symbol, ...) result (*member)(__VA_ARGS__) = nullptr;
+  GRADUS_CUDNN(GRADUS_DETAIL_MEMBER)
+#undef GRADUS_DETAIL_MEMBER
+
+  static Cudnn from(const Library& library) {
+    Cudnn api;
+#define GRADUS_DETAIL_FIND(result, member, symbol, ...) library.find(api.member, symbol);
+    GRADUS_CUDNN(GRADUS_DETAIL_FIND)
+#undef GRADUS_DETAIL_FIND
+    return api;
+  }
+
+  /// This machine's, or null when it has none, one older than 9.0, or GRADUS_CUDNN=off forbids it: then own kernels do
+  /// the work.
+  GRADUS_SHARED static const Cudnn* find() {
+    static const std::optional<Cudnn> api = []() -> std::optional<Cudnn> {
+      const auto* choice = std::getenv("GRADUS_CUDNN");
+      if (choice != nullptr && std::string_view(choice) == "off") return std::nullopt;
+      // cuDNN opens these two by name; where they lie off the loader's path, ours are found because they are open.
+      static_cast<void>(Nvrtc::get());
+      static_cast<void>(CublasLt::get());
+      auto library = Library::open({"libcudnn.so.9"}, toolkit_folders());
+      if (!library) return std::nullopt;
+      auto found = from(library);
+      if (found.version() < 90000) return std::nullopt;
+      return found;
+    }();
+    return api ? &*api : nullptr;
+  }
+
+  /// What went wrong last on this thread, in cuDNN's words.
+  std::string why() const {
+    char text[2048] = {};
+    last_error(text, sizeof(text));
+    return text;
+  }
+  void check(int status, const char* call, const char* op) const {
+    require<CudaError>(status == 0, call, " for ", op, ": error ", status, status == 0 ? "" : ": " + why());
+  }
+};
+
+/// Whether operators keep to kernels whose results are the same bits in every run. Off at the start.
+GRADUS_SHARED inline std::atomic<bool>& deterministic_only() {
+  static std::atomic<bool> only{false};
+  return only;
+}
+
+/// The numbers of cuDNN's header that are used here, under its own names in lower case.
+struct CudnnKind {
+  static constexpr int pointwise = 0, convolution = 1, engine = 2, engine_config = 3, heuristics = 4, plan = 5,
+                       convolution_forward = 10, convolution_backward_filter = 11, convolution_backward_data = 12,
+                       operation_pointwise = 13, operation_graph = 15, variant_pack = 16, tensor = 17, matmul = 18,
+                       operation_matmul = 19, reduction = 21, operation_reduction = 22, operation_reshape = 31,
+                       device_properties = 38;
+};
+struct CudnnValue {
+  static constexpr int handle = 0, data_type = 1, boolean = 2, int64 = 3, f32 = 4, f64 = 5, pointer = 6,
+                       convolution_mode = 7, heuristics_mode = 8, numerical_note = 11, pointwise_mode = 14,
+                       descriptor = 15, reduction_operator = 18, behavior_note = 19, character = 24;
+};
+enum class CudnnType : int { f32 = 0, f64 = 1, i32 = 4, bf16 = 9, boolean = 11 };
+enum class CudnnPointwise : int {
+  add = 0,
+  mul = 1,
+  max = 3,
+  div = 6,
+  sub = 9,
+  exp = 13,
+  log = 15,
+  identity = 21,
+  greater_equal = 303,
+  index = 501,
+  select = 601
+};
+/// What cuDNN notes of an engine, a bit each: of its numbers, and from bit 16 on of its ways.
+struct CudnnNote {
+  static constexpr int tensor_cores = 1 << 0, rounds_inputs = 1 << 1, rounds_sums = 1 << 2, nondeterministic = 1 << 4,
+                       compiled_at_run_time = 1 << 16;
+};
+enum class CudnnReduction : int { add = 0, max = 3 };
+
+inline CudnnType cudnn_type(DType type) {
+  return type == DType::bf16 ? CudnnType::bf16 : type == DType::f64 ? CudnnType::f64 : CudnnType::f32;
+}
+
+/// Owns one of cuDNN's descriptors. Attributes are set, then it is made final.
+class CudnnDescriptor {
+ public:
+  CudnnDescriptor(const Cudnn& api, const char* op, int kind) : api_(&api), op_(op) {
+    api.check(api.descriptor_create(kind, &handle_), "cudnnBackendCreateDescriptor", op);
+  }
+  CudnnDescriptor(CudnnDescriptor&& other) noexcept
+      : api_(other.api_), op_(other.op_), handle_(std::exchange(other.handle_, nullptr)) {}
+  CudnnDescriptor& operator=(CudnnDescriptor&& other) noexcept {
+    std::swap(api_, other.api_);
+    std::swap(op_, other.op_);
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~CudnnDescriptor() {
+    if (handle_ != nullptr) api_->descriptor_destroy(handle_);
+  }
+
+  Handle handle() const { return handle_; }
+  template <class T>
+  CudnnDescriptor& set(int attribute, int type, const T& value) {
+    return set(attribute, type, 1, &value);
+  }
+  CudnnDescriptor& set(int attribute, std::span<const int64_t> values) {
+    return set(attribute, CudnnValue::int64, static_cast<int64_t>(values.size()), values.data());
+  }
+  CudnnDescriptor& set(int attribute, int type, int64_t count, const void* values) {
+    api_->check(api_->set(handle_, attribute, type, count, values), "cudnnBackendSetAttribute", op_);
+    return *this;
+  }
+  CudnnDescriptor& finalize() {
+    api_->check(api_->finalize(handle_), "cudnnBackendFinalize", op_);
+    return *this;
+  }
+  int64_t number(int attribute) const {
+    int64_t count = 0, value = 0;
+    api_->check(api_->get(handle_, attribute, CudnnValue::int64, 1, &count, &value), "cudnnBackendGetAttribute", op_);
+    return value;
+  }
+
+ private:
+  const Cudnn* api_;
+  const char* op_;
+  Handle handle_ = nullptr;
+};
+
+using CudnnSizes = std::array<int64_t, 4>;
+
+inline CudnnSizes dense_strides(const CudnnSizes& sizes) {
+  return {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1};
+}
+
+/// A tensor of a graph.
+struct CudnnTensor {
+  Handle descriptor = nullptr;
+  CudnnSizes sizes{};
+};
+
+/// For whom plans are made: a card at hand, by its handle, or one that is only described.
+struct CudnnTarget {
+  Handle handle = nullptr, properties = nullptr;
+};
+
+/// What cuDNN made of a graph, ready to run.
+class CudnnPlan {
+ public:
+  CudnnPlan(const Cudnn& api, const char* op, CudnnDescriptor plan)
+      : api_(&api), op_(op), plan_(std::move(plan)), workspace_bytes_(plan_.number(workspace_size)) {}
+
+  const char* op() const { return op_; }
+  int64_t workspace_bytes() const { return workspace_bytes_; }
+
+  /// Memory for each tensor of the graph by its id, and for what cuDNN needs besides.
+  void run(Handle handle, std::span<const int64_t> ids, std::span<const void* const> data, void* workspace) const {
+    CudnnDescriptor pack(*api_, op_, CudnnKind::variant_pack);
+    pack.set(pack_ids, ids)
+        .set(pack_pointers, CudnnValue::pointer, static_cast<int64_t>(data.size()), data.data())
+        .set(pack_workspace, CudnnValue::pointer, workspace)
+        .finalize();
+    api_->check(api_->execute(handle, plan_.handle(), pack.handle()), "cudnnBackendExecute", op_);
+  }
+
+ private:
+  static constexpr int workspace_size = 402, pack_ids = 1000, pack_pointers = 1001, pack_workspace = 1003;
+
+  const Cudnn* api_;
+  const char* op_;
+  CudnnDescriptor plan_;
+  int64_t workspace_bytes_;
+};
+
+/// Operations on tensors of four axes. Tensors with an id lie in memory; the others live only within the graph, in
+/// float unless another type is asked for.
+class CudnnGraph {
+ public:
+  CudnnGraph(const Cudnn& api, const char* op) : api_(api), op_(op) {}
+
+  CudnnTensor tensor(int64_t id, CudnnType type, const CudnnSizes& sizes, const CudnnSizes& strides) {
+    return tensor(id, type, sizes, strides, false, false);
+  }
+  /// A number that is given with the pointers, as a pointer to it.
+  CudnnTensor number(int64_t id, CudnnType type = CudnnType::f32) {
+    return tensor(id, type, {1, 1, 1, 1}, {1, 1, 1, 1}, false, true);
+  }
+  CudnnTensor inner(const CudnnSizes& sizes, CudnnType type = CudnnType::f32) {
+    return tensor(next_inner_++, type, sizes, dense_strides(sizes), true, false);
+  }
+
+  CudnnTensor pointwise(CudnnPointwise mode, const CudnnTensor& x, CudnnType type = CudnnType::f32) {
+    return pointwise(mode, x, nullptr, nullptr, inner(x.sizes, type), type);
+  }
+  CudnnTensor pointwise(CudnnPointwise mode, const CudnnTensor& x, const CudnnTensor& b,
+                        CudnnType type = CudnnType::f32) {
+    return pointwise(mode, x, b.descriptor, nullptr, inner(x.sizes, type), type);
+  }
+  /// Into a tensor that lies in memory.
+  void pointwise_to(const CudnnTensor& y, CudnnPointwise mode, const CudnnTensor& x) {
+    pointwise(mode, x, nullptr, nullptr, y, CudnnType::f32);
+  }
+  void pointwise_to(const CudnnTensor& y, CudnnPointwise mode, const CudnnTensor& x, const CudnnTensor& b) {
+    pointwise(mode, x, b.descriptor, nullptr, y, CudnnType::f32);
+  }
+  /// Each element's place along an axis.
+  CudnnTensor index(const CudnnTensor& x, int64_t axis) {
+    return pointwise(CudnnPointwise::index, x, nullptr, nullptr, inner(x.sizes, CudnnType::i32), CudnnType::f32, axis);
+  }
+  /// x where the condition holds, else b.
+  CudnnTensor select(const CudnnTensor& condition, const CudnnTensor& x, const CudnnTensor& b) {
+    return pointwise(CudnnPointwise::select, x, b.descriptor, condition.descriptor, inner(x.sizes), CudnnType::f32);
+  }
+
+  /// (..., m, k) (..., k, n) -> (..., m, n)
+  CudnnTensor matmul(const CudnnTensor& a, const CudnnTensor& b, CudnnType type = CudnnType::f32) {
+    auto c = inner({a.sizes[0], a.sizes[1], a.sizes[2], b.sizes[3]}, type);
+    matmul_to(c, a, b);
+    return c;
+  }
+  void matmul_to(const CudnnTensor& c, const CudnnTensor& a, const CudnnTensor& b) {
+    auto product = make(CudnnKind::matmul).set(1500, CudnnValue::data_type, CudnnType::f32).finalize().handle();
+    operation(CudnnKind::operation_matmul, {{1520, a}, {1521, b}, {1522, c}}, 1523, product);
+  }
+  /// Of the axes that `sizes` has a 1 for.
+  CudnnTensor reduce(CudnnReduction how, const CudnnTensor& x, const CudnnSizes& sizes) {
+    auto y = inner(sizes);
+    reduce_to(y, how, x);
+    return y;
+  }
+  void reduce_to(const CudnnTensor& y, CudnnReduction how, const CudnnTensor& x) {
+    auto reduction = make(CudnnKind::reduction)
+                         .set(1601, CudnnValue::data_type, CudnnType::f32)
+                         .set(1600, CudnnValue::reduction_operator, how)
+                         .finalize()
+                         .handle();
+    operation(CudnnKind::operation_reduction, {{1610, x}, {1611, y}}, 1612, reduction);
+  }
+  /// The same elements seen with the last two axes exchanged.
+  CudnnTensor transpose(const CudnnTensor& x, const CudnnSizes& strides, CudnnType type) {
+    CudnnSizes sizes{x.sizes[0], x.sizes[1], x.sizes[3], x.sizes[2]};
+    auto y = tensor(next_inner_++, type, sizes, strides, true, false);
+    auto& op = make(CudnnKind::operation_reshape);
+    op.set(2200, CudnnValue::descriptor, x.descriptor).set(2201, CudnnValue::descriptor, y.descriptor).finalize();
+    operations_.push_back(op.handle());
+    return y;
+  }
+
+  struct Window {
+    int64_t stride[2], padding[2], dilation[2];
+  };
+  /// y = x * w, or the gradient of x or of w: `kind` says which; the tensors are x or its gradient, w or its gradient,
+  /// y or its gradient.
+  void convolve(int kind, const Window& window, const CudnnTensor& x, const CudnnTensor& w, const CudnnTensor& y,
+                CudnnType compute) {
+    int64_t axes = 2;
+    auto convolution = make(CudnnKind::convolution)
+                           .set(100, CudnnValue::data_type, compute)
+                           .set(101, CudnnValue::convolution_mode, 1)
+                           .set(102, window.dilation)
+                           .set(103, window.stride)
+                           .set(104, window.padding)
+                           .set(105, window.padding)
+                           .set(106, CudnnValue::int64, axes)
+                           .finalize()
+                           .handle();
+    // Numbers of the attributes: alpha, beta, convolution, then the tensors.
+    struct Names {
+      int alpha, x, w, y;
+    };
+    auto names = kind == CudnnKind::convolution_forward         ? Names{700, 704, 703, 705}
+                 : kind == CudnnKind::convolution_backward_data ? Names{706, 710, 709, 711}
+                                                                : Names{712, 716, 715, 717};
+    auto& op = make(kind);
+    if (compute == CudnnType::f64) {
+      op.set(names.alpha, CudnnValue::f64, 1.0).set(names.alpha + 1, CudnnValue::f64, 0.0);
+    } else {
+      op.set(names.alpha, CudnnValue::f32, 1.0f).set(names.alpha + 1, CudnnValue::f32, 0.0f);
+    }
+    op.set(names.alpha + 2, CudnnValue::descriptor, convolution)
+        .set(names.x, CudnnValue::descriptor, x.descriptor)
+        .set(names.w, CudnnValue::descriptor, w.descriptor)
+        .set(names.y, CudnnValue::descriptor, y.descriptor)
+        .finalize();
+    operations_.push_back(op.handle());
+  }
+
+  /// The first plan of those that cuDNN proposes which it can also make, of an engine without `unwanted` notes; nothing
+  /// when there is none, and `why` says why.
+  std::optional<CudnnPlan> plan(const CudnnTarget& target, int unwanted = 0, std::string* why = nullptr) const {
+    CudnnDescriptor graph(api_, op_, CudnnKind::operation_graph);
+    graph.set(801, CudnnValue::descriptor, static_cast<int64_t>(operations_.size()), operations_.data());
+    if (target.handle != nullptr) graph.set(800, CudnnValue::handle, target.handle);
+    auto refused = [&]() -> std::optional<CudnnPlan> {
+      if (why != nullptr) *why = api_.why();
+      return std::nullopt;
+    };
+    if (api_.finalize(graph.handle()) != 0) return refused();
+    for (auto mode : {3, 2}) {  // cuDNN's own choice; what always works
+      CudnnDescriptor heuristics(api_, op_, CudnnKind::heuristics);
+      heuristics.set(201, CudnnValue::descriptor, graph.handle()).set(200, CudnnValue::heuristics_mode, mode);
+      if (target.properties != nullptr) heuristics.set(204, CudnnValue::descriptor, target.properties);
+      if (api_.finalize(heuristics.handle()) != 0) continue;
+      std::vector<CudnnDescriptor> configs;
+      std::vector<Handle> handles;
+      for (int i = 0; i < 8; ++i) {
+        configs.emplace_back(api_, op_, CudnnKind::engine_config);
+        handles.push_back(configs.back().handle());
+      }
+      int64_t count = 0;
+      if (api_.get(heuristics.handle(), 202, CudnnValue::descriptor, 8, &count, handles.data()) != 0) continue;
+      for (int64_t i = 0; i < count; ++i) {
+        if (unwanted != 0 && (notes_of(handles[static_cast<size_t>(i)]) & unwanted) != 0) continue;
+        CudnnDescriptor plan(api_, op_, CudnnKind::plan);
+        plan.set(401, CudnnValue::descriptor, handles[static_cast<size_t>(i)]);
+        if (target.handle != nullptr) plan.set(400, CudnnValue::handle, target.handle);
+        if (target.properties != nullptr) plan.set(407, CudnnValue::descriptor, target.properties);
+        if (api_.finalize(plan.handle()) == 0) return CudnnPlan(api_, op_, std::move(plan));
+      }
+    }
+    return refused();
+  }
+
+ private:
+  /// What cuDNN says of how the engine of a configuration computes: a bit for each of its notes.
+  int notes_of(Handle config) const {
+    CudnnDescriptor engine(api_, op_, CudnnKind::engine);
+    auto handle = engine.handle();
+    int64_t count = 0;
+    api_.check(api_.get(config, 300, CudnnValue::descriptor, 1, &count, &handle), "cudnnBackendGetAttribute", op_);
+    int bits = 0;
+    auto read = [&](int attribute, int type, int first_bit) {
+      int notes[16] = {};
+      if (api_.get(handle, attribute, type, 16, &count, notes) != 0) return;
+      for (int64_t i = 0; i < std::min<int64_t>(count, 16); ++i) bits |= 1 << (first_bit + notes[i]);
+    };
+    read(1303, CudnnValue::numerical_note, 0);
+    read(1305, CudnnValue::behavior_note, 16);
+    return bits;
+  }
+
+  CudnnDescriptor& make(int kind) { return descriptors_.emplace_back(api_, op_, kind); }
+
+  CudnnTensor tensor(int64_t id, CudnnType type, const CudnnSizes& sizes, const CudnnSizes& strides, bool is_inner,
+                     bool by_value) {
+    auto& made = make(CudnnKind::tensor);
+    int64_t alignment = by_value ? 4 : 16;
+    made.set(901, CudnnValue::data_type, type)
+        .set(902, sizes)
+        .set(903, strides)
+        .set(906, CudnnValue::int64, id)
+        .set(900, CudnnValue::int64, alignment);
+    if (is_inner) made.set(907, CudnnValue::boolean, true);
+    if (by_value) made.set(908, CudnnValue::boolean, true);
+    return {made.finalize().handle(), sizes};
+  }
+
+  CudnnTensor pointwise(CudnnPointwise mode, const CudnnTensor& x, Handle b, Handle condition, const CudnnTensor& y,
+                        CudnnType compute, int64_t axis = -1) {
+    auto& how = make(CudnnKind::pointwise);
+    how.set(0, CudnnValue::pointwise_mode, mode).set(1, CudnnValue::data_type, compute);
+    if (axis >= 0) how.set(9, CudnnValue::int64, axis);
+    auto descriptor = how.finalize().handle();
+    auto& op = make(CudnnKind::operation_pointwise);
+    op.set(750, CudnnValue::descriptor, descriptor).set(751, CudnnValue::descriptor, x.descriptor);
+    if (b != nullptr) op.set(752, CudnnValue::descriptor, b);
+    if (condition != nullptr) op.set(758, CudnnValue::descriptor, condition);
+    op.set(753, CudnnValue::descriptor, y.descriptor).finalize();
+    operations_.push_back(op.handle());
+    return y;
+  }
+
+  void operation(int kind, std::initializer_list<std::pair<int, CudnnTensor>> tensors, int attribute, Handle how) {
+    auto& op = make(kind);
+    for (const auto& [name, tensor] : tensors) op.set(name, CudnnValue::descriptor, tensor.descriptor);
+    op.set(attribute, CudnnValue::descriptor, how).finalize();
+    operations_.push_back(op.handle());
+  }
+
+  const Cudnn& api_;
+  const char* op_;
+  std::deque<CudnnDescriptor> descriptors_;  // of which references stay good
+  std::vector<Handle> operations_;
+  int64_t next_inner_ = 1000;
+};
+
+/// What cuDNN planned for one card, kept for each kind of graph.
+class GRADUS_SHARED CudnnPlans {
+ public:
+  /// Null when this machine has no cuDNN, or it does not work on this card.
+  GRADUS_SHARED static CudnnPlans* of(Device device) {
+    if (Cudnn::find() == nullptr) return nullptr;
+    auto& plans = one_of_card<CudnnPlans>(device, [device] { return new CudnnPlans(Context::of(device)); });
+    return plans.handle_ != nullptr ? &plans : nullptr;
+  }
+
+  size_t version() const { return api_.version(); }
+
+  /// The plan of `name` for a shape, made by make(api) -> optional plan at the first time. Null when cuDNN has none.
+  template <class Shape, class Make>
+  const CudnnPlan* find(const char* name, const Shape& shape, Make&& make) {
+    static_assert(std::is_trivially_copyable_v<Shape>);
+    std::string key(name);
+    key.append(reinterpret_cast<const char*>(&shape), sizeof(shape));
+    std::lock_guard lock(mutex_);
+    auto [found, fresh] = plans_.try_emplace(std::move(key));
+    if (fresh) {
+      try {
+        found->second = make(api_, CudnnTarget{handle_, nullptr});
+      } catch (const CudaError&) {  // a graph that this cuDNN does not know
+        found->second.reset();
+      }
+    }
+    return found->second ? &*found->second : nullptr;
+  }
+
+  /// Memory, or the place of a number, for each id of the plan's graph.
+  void run(const CudnnPlan& plan, const std::vector<std::pair<int64_t, const void*>>& tensors) {
+    std::vector<int64_t> ids;
+    std::vector<const void*> data;
+    for (const auto& [id, at] : tensors) {
+      ids.push_back(id);
+      data.push_back(at);
+    }
+    auto bytes = static_cast<size_t>(plan.workspace_bytes());
+    auto* workspace = bytes > 0 ? context_.allocate(bytes) : nullptr;
+    std::unique_ptr<void, std::function<void(void*)>> owner(workspace, [this](void* at) { context_.release(at); });
+    std::lock_guard lock(mutex_);
+    auto timed = context_.count_launch(plan.op());
+    plan.run(handle_, ids, data, workspace);
+  }
+
+ private:
+  explicit CudnnPlans(Context& context) : context_(context), api_(*Cudnn::find()) {
+    if (api_.create(&handle_) != 0) handle_ = nullptr;
+    if (handle_ != nullptr) api_.check(api_.set_stream(handle_, context.stream()), "cudnnSetStream", "");
+  }
+
+  Context& context_;
+  const Cudnn& api_;
+  Handle handle_ = nullptr;
+  std::mutex mutex_;
+  std::map<std::string, std::optional<CudnnPlan>> plans_;
+};
+
+}  // namespace gradus::cuda::detail::inline GRADUS_STABLE
+
+namespace gradus::cuda::inline GRADUS_STABLE {
+
+/// Version of the cuDNN that convolution and attention use on a card, as 91900 for 9.19; 0: none, own kernels do it.
+inline size_t cudnn_version(Device device) {
+  const auto* plans = detail::CudnnPlans::of(device);
+  return plans != nullptr ? plans->version() : 0;
+}
+
+/// Keeps to kernels whose results are the same bits in every run. Only cuDNN's gradient of attention in bf16 is not
+/// one: without it attention takes memory for all scores. Off unless asked for, as in PyTorch.
+inline void use_deterministic(bool on = true) { detail::deterministic_only() = on; }
+
+}  // namespace gradus::cuda::inline GRADUS_STABLE
