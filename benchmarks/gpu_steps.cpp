@@ -66,11 +66,14 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
 
 }  // namespace
 
-/// gpu_steps [--profile] [part of a model's name]
+/// gpu_steps [--profile] [--autotune] [part of a model's name]
 int main(int argc, char** argv) {
   Choice choice;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "--profile") choice.profile = true;
+#if defined(GRADUS_CUDA)
+    else if (std::string(argv[i]) == "--autotune") cuda::autotune_products();
+#endif
     else choice.only = argv[i];
   }
   auto device = Device::best();

@@ -48,9 +48,23 @@ function(gradus_add_test_program name prefix serial)
   if(GRADUS_SANITIZE MATCHES "thread")
     set(environment ENVIRONMENT TSAN_OPTIONS=die_after_fork=0)  # children start threads of their own
   endif()
-  # The names of cases start with their folder, so that `ctest -R '^ops/'` runs one folder's.
-  catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
-                       PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${environment} ${gradus_catch_skip})
+  # The names of cases start with their folder, so that `ctest -R '^ops/'` runs one folder's. Those of tests/cuda need a
+  # card.
+  if(NOT name STREQUAL "cuda")
+    catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+                         PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${environment} ${gradus_catch_skip})
+  endif()
+  # Once more, about the GPU only, on the simulated card.
+  if(GRADUS_CUDA AND NOT GRADUS_SANITIZE AND CMAKE_SYSTEM_NAME STREQUAL "Linux" AND name MATCHES "^(cuda|ops|models)$")
+    set(cases "~[nvrtc]")  # those are about the real compiler
+    if(name STREQUAL "models")
+      set(cases "*losses*")
+    endif()
+    catch_discover_tests(test_${name} TEST_PREFIX "simulated card: ${prefix}" TEST_SPEC "${cases}"
+                         WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+                         PROPERTIES TIMEOUT 900 LABELS simulated ${gradus_catch_skip}
+                                    ENVIRONMENT GRADUS_TEST_SIMULATED_CARD=${CMAKE_CURRENT_BINARY_DIR}/cuda/simulated)
+  endif()
 endfunction()
 
 # gradus_add_check(<name> <command>...): a test that is not a case of a test program. It is skipped when it ends with 77.

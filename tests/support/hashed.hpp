@@ -8,6 +8,8 @@
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/tensor/creation.hpp"
 
+#include "tests/support/simulated_card.hpp"
+
 namespace gradus::test {
 
 /// In [0, 1), a multiple of 2^-24. The mixing steps are those of MurmurHash3 (Appleby, 2011).

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/support/any_tensor.hpp"
+#include "tests/support/simulated_card.hpp"
 
 namespace gradus::test {
 

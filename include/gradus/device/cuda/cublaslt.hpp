@@ -83,11 +83,19 @@ struct CardProduct {
   void* d = nullptr;
   int64_t d_stack_stride = 0, count = 1;
   const void* bias = nullptr;  ///< one a column of d, or null
+  void* row_sums = nullptr;    ///< takes the sum of each row of a, or null; not with a bias, a stack or double
   double beta = 0;             ///< 1: adds to d
 };
 
 /// Whether products of float may round their operands to TF32 (10 bits of mantissa) for speed. Off at the start.
 GRADUS_SHARED inline std::atomic<bool>& tf32_allowed() {
+  static std::atomic<bool> allowed{false};
+  return allowed;
+}
+
+/// Whether the first product of each kind tries the ways that cuBLASLt proposes, and the fastest is kept. Off at the
+/// start.
+GRADUS_SHARED inline std::atomic<bool>& autotune_allowed() {
   static std::atomic<bool> allowed{false};
   return allowed;
 }
@@ -99,13 +107,35 @@ class GRADUS_SHARED LtProducts {
     return one_of_card<LtProducts>(device, [device] { return new LtProducts(Context::of(device)); });
   }
 
-  void run(const CardProduct& p, const char* op) {
+  /// False: cuBLASLt has no way to do it with row_sums, and nothing was done.
+  bool run(const CardProduct& p, const char* op) {
     std::lock_guard lock(mutex_);
     auto& plan = plan_for(p, op);
-    if (p.bias != nullptr) {
-      CublasLt::check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)),
+    if (!plan.possible) return false;
+    if (const auto* vector = vector_of(p); vector != nullptr) {
+      CublasLt::check(lt_.product_set(plan.product, bias_pointer, &vector, sizeof(vector)),
                       "cublasLtMatmulDescSetAttribute", op);
     }
+    multiply(plan, p, plan.algorithm, op);
+    return true;
+  }
+
+ private:
+  struct Plan {
+    Handle product = nullptr, first = nullptr, second = nullptr, result = nullptr;
+    uint64_t algorithm[8] = {};
+    bool possible = true;
+  };
+  using Key = std::array<int64_t, 16>;
+
+  static constexpr size_t workspace_bytes = size_t{32} << 20;  // what Hopper's kernels ask for
+  static constexpr int transpose_first = 3, transpose_second = 4, epilogue = 7, bias_pointer = 8, batch_count = 5,
+                       batch_stride = 6, workspace_limit = 1, alignment_first = 5;
+  static constexpr int epilogue_bias = 4, epilogue_sums_of_second = 512, not_supported = 15, candidates = 8;
+
+  static const void* vector_of(const CardProduct& p) { return p.row_sums != nullptr ? p.row_sums : p.bias; }
+
+  void multiply(const Plan& plan, const CardProduct& p, const uint64_t* algorithm, const char* op) {
     const float one = 1, beta = static_cast<float>(p.beta);
     const double one64 = 1, beta64 = p.beta;
     auto is_double = p.type == DType::f64;
@@ -114,20 +144,9 @@ class GRADUS_SHARED LtProducts {
     CublasLt::check(
         lt_.matmul(handle_, plan.product, is_double ? static_cast<const void*>(&one64) : &one, p.b.data, plan.first,
                    p.a.data, plan.second, is_double ? static_cast<const void*>(&beta64) : &beta, p.d, plan.result, p.d,
-                   plan.result, plan.algorithm, workspace_, workspace_bytes, context_.stream()),
+                   plan.result, algorithm, workspace_, workspace_bytes, context_.stream()),
         "cublasLtMatmul", op);
   }
-
- private:
-  struct Plan {
-    Handle product = nullptr, first = nullptr, second = nullptr, result = nullptr;
-    uint64_t algorithm[8] = {};
-  };
-  using Key = std::array<int64_t, 16>;
-
-  static constexpr size_t workspace_bytes = size_t{32} << 20;  // what Hopper's kernels ask for
-  static constexpr int transpose_first = 3, transpose_second = 4, epilogue = 7, bias_pointer = 8, batch_count = 5,
-                       batch_stride = 6, workspace_limit = 1, alignment_first = 5;
 
   explicit LtProducts(Context& context) : context_(context), lt_(CublasLt::get()) {
     CublasLt::check(lt_.create(&handle_), "cublasLtCreate", "matmul");
@@ -153,9 +172,10 @@ class GRADUS_SHARED LtProducts {
     auto a = seen(p.a), b = seen(p.b);
     auto m = p.a.rows, n = p.b.columns, k = p.a.columns, size = int64_t{size_of(p.type)};
     int64_t alignments[] = {alignment(p.b.data, p.b.stack_stride * size), alignment(p.a.data, p.a.stack_stride * size),
-                            alignment(p.d, p.d_stack_stride * size), alignment(p.bias, 0)};
+                            alignment(p.d, p.d_stack_stride * size), alignment(vector_of(p), 0)};
     auto fast = p.type == DType::f32 && tf32_allowed();
-    Key key = {static_cast<int64_t>(p.type) * 8 + (p.bias != nullptr ? 4 : 0) + (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
+    Key key = {static_cast<int64_t>(p.type) * 16 + (p.row_sums != nullptr ? 8 : 0) + (p.bias != nullptr ? 4 : 0) +
+                   (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
                m,
                n,
                k,
@@ -195,9 +215,9 @@ class GRADUS_SHARED LtProducts {
     };
     set(transpose_first, b.transposed);
     set(transpose_second, a.transposed);
-    if (p.bias != nullptr) {
-      set(epilogue, 4);
-      check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)), "cublasLtMatmulDescSetAttribute");
+    if (const auto* vector = vector_of(p); vector != nullptr) {
+      set(epilogue, p.row_sums != nullptr ? epilogue_sums_of_second : epilogue_bias);
+      check(lt_.product_set(plan.product, bias_pointer, &vector, sizeof(vector)), "cublasLtMatmulDescSetAttribute");
     }
     auto layout = [&](Handle& to, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
       check(lt_.layout_create(&to, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
@@ -223,12 +243,44 @@ class GRADUS_SHARED LtProducts {
     prefer(workspace_limit, workspace_bytes);
     for (int i = 0; i < 3; ++i) prefer(alignment_first + i, static_cast<uint32_t>(alignments[i]));
     prefer(alignment_first + 3, static_cast<uint32_t>(alignments[2]));
-    LtHeuristic result{};
+    LtHeuristic results[candidates] = {};
+    auto tune = autotune_allowed() && p.beta == 0 && p.row_sums == nullptr;
     int count = 0;
-    auto answer = lt_.heuristic(handle_, plan.product, plan.first, plan.second, plan.result, plan.result, preference, 1,
-                                &result, &count);
-    check(answer == 0 && count == 0 ? 15 : answer, "cublasLtMatmulAlgoGetHeuristic");
-    std::copy(std::begin(result.algorithm), std::end(result.algorithm), std::begin(plan.algorithm));
+    auto answer = lt_.heuristic(handle_, plan.product, plan.first, plan.second, plan.result, plan.result, preference,
+                                tune ? candidates : 1, results, &count);
+    auto none = answer == not_supported || (answer == 0 && count == 0);
+    if (none && p.row_sums != nullptr) {
+      plan.possible = false;
+      return;
+    }
+    check(none ? not_supported : answer, "cublasLtMatmulAlgoGetHeuristic");
+    auto best = count > 1 ? fastest(plan, p, results, count, op) : 0;
+    std::copy(std::begin(results[best].algorithm), std::end(results[best].algorithm), std::begin(plan.algorithm));
+  }
+
+  /// The number of the algorithm that takes the least time for this very product, timed at the second of two runs.
+  int fastest(const Plan& plan, const CardProduct& p, const LtHeuristic* results, int count, const char* op) {
+    const auto& driver = context_.driver();
+    Handle events[2] = {};
+    for (auto& event : events) context_.check(driver.event_create(&event, 0), "cuEventCreate", op);
+    auto best = 0;
+    auto shortest = std::numeric_limits<float>::infinity();
+    for (int i = 0; i < count; ++i) {
+      for (int round = 0; round < 2; ++round) {
+        context_.check(driver.event_record(events[0], context_.stream()), "cuEventRecord", op);
+        multiply(plan, p, results[i].algorithm, op);
+        context_.check(driver.event_record(events[1], context_.stream()), "cuEventRecord", op);
+        context_.check(driver.event_synchronize(events[1]), "cuEventSynchronize", op);
+        float time = 0;
+        context_.check(driver.event_elapsed(&time, events[0], events[1]), "cuEventElapsedTime", op);
+        if (round > 0 && time < shortest) {
+          shortest = time;
+          best = i;
+        }
+      }
+    }
+    for (auto* event : events) driver.event_destroy(event);
+    return best;
   }
   void destroy(Plan& plan) const {
     if (plan.product != nullptr) lt_.product_destroy(plan.product);
@@ -252,5 +304,10 @@ namespace gradus::cuda::inline GRADUS_STABLE {
 /// Lets products of float on GPUs round their operands to TF32: several times as fast, with errors of 1e-3 instead of
 /// 1e-6 of the result. Off unless asked for, as in PyTorch.
 inline void allow_tf32(bool on = true) { detail::tf32_allowed() = on; }
+
+/// Lets the first product of each kind on a GPU try the ways that cuBLASLt proposes and keep the fastest: the first
+/// step takes longer, the others a little less. Results may differ in their last bits from run to run. Off unless asked
+/// for.
+inline void autotune_products(bool on = true) { detail::autotune_allowed() = on; }
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

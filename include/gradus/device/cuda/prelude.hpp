@@ -251,6 +251,35 @@ GRADUS_DEVICE X block_reduce(X x, X identity) {
   return x;
 }
 
+// Threads that share a row: with by_warps a warp, else all of a block.
+struct Team {
+  bool is_warp;
+  int lane, size;
+  int64 first, step;  // of the rows that it goes through
+};
+GRADUS_DEVICE Team team_of(bool by_warps) {
+  const int warps = static_cast<int>(blockDim.x) / 32;
+  Team team;
+  team.is_warp = by_warps;
+  team.lane = by_warps ? threadIdx.x % 32 : threadIdx.x;
+  team.size = by_warps ? 32 : blockDim.x;
+  team.first = by_warps ? static_cast<int64>(blockIdx.x) * warps + threadIdx.x / 32 : blockIdx.x;
+  team.step = by_warps ? static_cast<int64>(gridDim.x) * warps : gridDim.x;
+  return team;
+}
+template <class Op, class X>
+GRADUS_DEVICE X team_reduce(const Team& team, X x, X identity) {
+  return team.is_warp ? warp_reduce<Op>(x) : block_reduce<Op>(x, identity);
+}
+
+// How many elements one load of 16 bytes takes of rows of n elements that begin at these places: 16 / sizeof(T), or 1.
+template <class T>
+GRADUS_DEVICE bool in_packs(int64 n, const T* a, const T* b = 0, const T* c = 0, const T* d = 0) {
+  const unsigned long long bits = reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b) |
+                                  reinterpret_cast<unsigned long long>(c) | reinterpret_cast<unsigned long long>(d);
+  return n % (16 / static_cast<int>(sizeof(T))) == 0 && bits % 16 == 0;
+}
+
 // Words 4 quad to 4 quad + 3 of a random stream, as RandomStream::word on the host.
 GRADUS_DEVICE void random_words(unsigned long long seed, unsigned long long offset, int64 quad, unsigned* words) {
   const unsigned long long counter = offset + static_cast<unsigned long long>(quad);

@@ -190,9 +190,7 @@ class AttentionByCudnn {
                                                                                const Tensor<bf16>& dy_in) {
     auto device = query_.device();
     auto dy = aligned(dy_in);
-    auto dq = empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.depth, device),
-         dk = empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.depth, device),
-         dv = empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.width, device);
+    auto [dq, dk, dv] = empty_gradients(device);
     shape_.y = strides(y);
     shape_.dy = strides(dy);
     shape_.dq = strides(dq);
@@ -219,6 +217,24 @@ class AttentionByCudnn {
   }
 
  private:
+  /// Beside one another where query, key and value are parts of one tensor, so that their gradients are, too.
+  std::array<Tensor<bf16>, 3> empty_gradients(Device device) const {
+    auto together = query_.impl()->storage == key_.impl()->storage &&
+                    query_.impl()->storage == value_.impl()->storage && p_.heads == p_.kv_heads &&
+                    p_.queries == p_.keys && p_.depth == p_.width;
+    if (!together) {
+      return {empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.depth, device),
+              empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.depth, device),
+              empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.width, device)};
+    }
+    auto row = p_.heads * p_.depth;
+    auto memory = Tensor<bf16>::empty({p_.n, p_.queries, 3, p_.heads, p_.depth}, device);
+    auto part = [&](int64_t i) {
+      return raw_view(memory, {p_.n, p_.heads, p_.queries, p_.depth}, {p_.queries * 3 * row, p_.depth, 3 * row, 1},
+                      i * row);
+    };
+    return {part(0), part(1), part(2)};
+  }
   static cuda::detail::CudnnSizes strides(const Tensor<bf16>& x) {
     return {x.strides()[0], x.strides()[1], x.strides()[2], x.strides()[3]};
   }

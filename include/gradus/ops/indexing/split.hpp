@@ -2,6 +2,26 @@
 
 #include "gradus/ops/indexing/cat.hpp"
 
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// What the parts are adjacent slices of along an axis, where they lie in one memory as cut from a dense tensor of
+/// `shape`: no copy is needed to join them. Otherwise undefined.
+template <Floating T>
+Tensor<T> joined_view(const std::vector<Tensor<T>>& parts, const Shape& shape, int axis) {
+  auto strides = contiguous_strides(shape);
+  const auto& first = parts[0].impl();
+  auto offset = first->offset;
+  for (const auto& part : parts) {
+    const auto& impl = part.impl();
+    if (impl->node || impl->storage != first->storage || impl->offset != offset || !(impl->strides == strides))
+      return {};
+    offset += part.size(axis) * strides[axis];
+  }
+  return raw_view(parts[0], shape, strides);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
 namespace gradus::inline GRADUS_BUILD {
 
 /// Cuts x along an axis into parts of these sizes, which must add up to its own: `auto [q, k, v] = split<3>(x, {4, 2,
@@ -29,7 +49,8 @@ std::array<Tensor<T>, N> split(const Tensor<T>& x, const std::array<int64_t, N>&
                               part[a] = sizes[i];
                               if (!given[i].defined()) given[i] = zeros<T>(part, x_device);
                             }
-                            return std::tuple(cat(given, a));
+                            auto joined = detail::joined_view(given, shape, a);
+                            return std::tuple(joined.defined() ? joined : cat(given, a));
                           });
   }
 }

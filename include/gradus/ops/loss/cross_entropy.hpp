@@ -88,10 +88,10 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
               auto dense = contiguous(dy);
               auto dx = Tensor<T>::empty(logits().shape(), dy.device());
               const auto* count = counted.defined() ? counted.data() : nullptr;
-              cuda::detail::launch_each(name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient",
-                                        dx.numel(), dx.size(0), dx.size(1), options.ignore_index, smoothing,
-                                        per_row ? 1 : 0, dx.impl()->data(), logits().data(), labels().data(),
-                                        totals.data(), dense.data(), count);
+              cuda::detail::launch_blocks(name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient",
+                                          dx.size(0), dx.size(0), dx.size(1), options.ignore_index, smoothing,
+                                          per_row ? 1 : 0, dx.impl()->data(), logits().data(), labels().data(),
+                                          totals.data(), dense.data(), count);
               return dx;
             }
             auto target = target_rows<T>(labels(), logits().size(1), options);  // (n, classes)

@@ -11,17 +11,32 @@ inline constexpr std::string_view cuda_softmax_text = R"cuda(
 struct RowTotal {
   C top, log_sum;
 };
+// In one pass: the sum so far is scaled again when a larger element comes.
+template <int W>
 GRADUS_DEVICE RowTotal row_total(const T* row, int64 n) {
   const C lowest = -from_infinity(C(0));
-  C top = lowest;
-  for (int64 i = threadIdx.x; i < n; i += blockDim.x) top = maximum(top, widen(row[i]));
-  top = block_reduce<Largest>(top, lowest);
-  C total = 0;
-  for (int64 i = threadIdx.x; i < n; i += blockDim.x) total += exp(widen(row[i]) - top);
+  C top = lowest, total = 0;
+  for (int64 i = threadIdx.x * W; i < n; i += blockDim.x * W) {
+    const Pack<T, W> pack = load_pack<W>(row + i);
+    C high = lowest;
+#pragma unroll
+    for (int k = 0; k < W; ++k) high = maximum(high, widen(pack.at[k]));
+    if (high > top) {
+      total *= exp(top - high);
+      top = high;
+    }
+    if (high == lowest) continue;  // nothing but minus infinities
+#pragma unroll
+    for (int k = 0; k < W; ++k) total += exp(widen(pack.at[k]) - top);
+  }
   RowTotal result;
-  result.top = top;
+  result.top = block_reduce<Largest>(top, lowest);
+  total = top == lowest ? total : total * exp(top - result.top);
   result.log_sum = log(block_reduce<Sum>(total, C(0)));
   return result;
+}
+GRADUS_DEVICE RowTotal row_total(const T* row, int64 n) {
+  return in_packs(n, row) ? row_total<16 / sizeof(T)>(row, n) : row_total<1>(row, n);
 }
 
 GRADUS_KERNEL block_softmax(int64 rows, int64 n, int logarithm, T* y, const T* x) {
@@ -77,19 +92,38 @@ GRADUS_KERNEL block_cross_entropy(int64 rows, int64 classes, int64 ignored, C sm
   }
 }
 // scale (softmax - target); scale is dy over the number of rows that count, or dy of the row.
+template <int W>
+GRADUS_DEVICE void cross_entropy_row(int64 classes, int64 label, C top, C log_sum, C spread, C hit, C scale, T* dx,
+                                     const T* logits) {
+  for (int64 i = threadIdx.x * W; i < classes; i += blockDim.x * W) {
+    const Pack<T, W> pack = load_pack<W>(logits + i);
+    Pack<T, W> result;
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      C value = (exp((widen(pack.at[k]) - top) - log_sum) - spread) * scale;
+      if (i + k == label) value -= hit;
+      result.at[k] = narrow<T>(value);
+    }
+    store_pack(dx + i, result);
+  }
+}
 GRADUS_KERNEL cross_entropy_gradient(int64 rows, int64 classes, int64 ignored, C smoothing, int per_row, T* dx,
                                      const T* logits, const int64* labels, const C* totals, const T* dy,
                                      const C* counted) {
   const C spread = smoothing / C(classes);
-  GRADUS_EACH(i, rows * classes) {
-    const int64 row = i / classes, column = i % classes, label = labels[row];
-    C value = 0;
-    if (label != ignored) {
-      const C scale = per_row ? widen(dy[row]) : widen(dy[0]) / (counted != 0 ? counted[0] : C(1));
-      value = (exp((widen(logits[i]) - totals[2 * row]) - totals[2 * row + 1]) - spread) * scale;
-      if (column == label) value -= (C(1) - smoothing) * scale;
+  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
+    const int64 label = labels[row];
+    const T* from = logits + row * classes;
+    T* to = dx + row * classes;
+    if (label == ignored) {
+      for (int64 i = threadIdx.x; i < classes; i += blockDim.x) to[i] = narrow<T>(C(0));
+      continue;
     }
-    dx[i] = narrow<T>(value);
+    const C scale = per_row ? widen(dy[row]) : widen(dy[0]) / (counted != 0 ? counted[0] : C(1));
+    const C hit = (C(1) - smoothing) * scale, top = totals[2 * row], log_sum = totals[2 * row + 1];
+    if (in_packs(classes, from, static_cast<const T*>(to)))
+      cross_entropy_row<16 / sizeof(T)>(classes, label, top, log_sum, spread, hit, scale, to, from);
+    else cross_entropy_row<1>(classes, label, top, log_sum, spread, hit, scale, to, from);
   }
 }
 )cuda";

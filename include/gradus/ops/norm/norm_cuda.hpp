@@ -9,29 +9,52 @@
 namespace gradus::detail::inline GRADUS_BUILD {
 
 inline constexpr std::string_view cuda_norm_text = R"cuda(
-// Of layer norm a row's moments are its mean and 1 / sqrt(variance + eps); of rms norm there is no mean.
-GRADUS_KERNEL block_norm(int64 rows, int64 n, int rms, C eps, T* y, C* moments, const T* x, const T* weight,
-                         const T* bias) {
-  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
+// visit(i, x[i]) for the elements of a row that are this thread's, W side by side.
+template <int W, class Visit>
+GRADUS_DEVICE void each_of_row(const Team& team, const T* row, int64 n, const Visit& visit) {
+  for (int64 i = team.lane * W; i < n; i += team.size * W) {
+    const Pack<T, W> pack = load_pack<W>(row + i);
+#pragma unroll
+    for (int k = 0; k < W; ++k) visit(i + k, widen(pack.at[k]));
+  }
+}
+template <int W>
+GRADUS_DEVICE Pack<C, W> weights_of(const T* weight, int64 i, C missing) {
+  Pack<C, W> result;
+#pragma unroll
+  for (int k = 0; k < W; ++k) result.at[k] = missing;
+  if (weight == 0) return result;
+  const Pack<T, W> pack = load_pack<W>(weight + i);
+#pragma unroll
+  for (int k = 0; k < W; ++k) result.at[k] = widen(pack.at[k]);
+  return result;
+}
+
+// Of layer norm a row's moments are its mean and 1 / sqrt(variance + eps); of rms norm there is no mean. A row is read
+// three times, twice out of the cache.
+template <int W>
+GRADUS_DEVICE void norm_rows(const Team& team, int64 rows, int64 n, int rms, C eps, T* y, C* moments, const T* x,
+                             const T* weight, const T* bias) {
+  for (int64 row = team.first; row < rows; row += team.step) {
     const T* from = x + row * n;
     C mean = 0;
     if (!rms) {
-      for (int64 i = threadIdx.x; i < n; i += blockDim.x) mean += widen(from[i]);
-      mean = block_reduce<Sum>(mean, C(0)) / C(n);
+      each_of_row<W>(team, from, n, [&](int64, C v) { mean += v; });
+      mean = team_reduce<Sum>(team, mean, C(0)) / C(n);
     }
     C squares = 0;
-    for (int64 i = threadIdx.x; i < n; i += blockDim.x) {
-      const C v = widen(from[i]) - mean;
-      squares += v * v;
+    each_of_row<W>(team, from, n, [&](int64, C v) { squares += (v - mean) * (v - mean); });
+    const C inverse = C(1) / sqrt(team_reduce<Sum>(team, squares, C(0)) / C(n) + eps);
+    for (int64 i = team.lane * W; i < n; i += team.size * W) {
+      const Pack<T, W> pack = load_pack<W>(from + i);
+      const Pack<C, W> scale = weights_of<W>(weight, i, C(1)), shift = weights_of<W>(bias, i, C(0));
+      Pack<T, W> result;
+#pragma unroll
+      for (int k = 0; k < W; ++k)
+        result.at[k] = narrow<T>((widen(pack.at[k]) - mean) * inverse * scale.at[k] + shift.at[k]);
+      store_pack(y + row * n + i, result);
     }
-    const C inverse = C(1) / sqrt(block_reduce<Sum>(squares, C(0)) / C(n) + eps);
-    for (int64 i = threadIdx.x; i < n; i += blockDim.x) {
-      C v = (widen(from[i]) - mean) * inverse;
-      if (weight != 0) v *= widen(weight[i]);
-      if (bias != 0) v += widen(bias[i]);
-      y[row * n + i] = narrow<T>(v);
-    }
-    if (threadIdx.x == 0) {
+    if (team.lane == 0) {
       if (rms) {
         moments[row] = inverse;
       } else {
@@ -41,60 +64,108 @@ GRADUS_KERNEL block_norm(int64 rows, int64 n, int rms, C eps, T* y, C* moments, 
     }
   }
 }
-GRADUS_KERNEL block_norm_gradient(int64 rows, int64 n, int rms, T* dx, const T* dy, const T* x, const T* weight,
-                                  const C* moments) {
-  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
+GRADUS_KERNEL block_norm(int64 rows, int64 n, int by_warps, int rms, C eps, T* y, C* moments, const T* x,
+                         const T* weight, const T* bias) {
+  const Team team = team_of(by_warps != 0);
+  if (in_packs(n, x, static_cast<const T*>(y), weight, bias))
+    norm_rows<16 / sizeof(T)>(team, rows, n, rms, eps, y, moments, x, weight, bias);
+  else norm_rows<1>(team, rows, n, rms, eps, y, moments, x, weight, bias);
+}
+
+template <int W>
+GRADUS_DEVICE void norm_gradient_rows(const Team& team, int64 rows, int64 n, int rms, T* dx, const T* dy, const T* x,
+                                      const T* weight, const C* moments) {
+  for (int64 row = team.first; row < rows; row += team.step) {
     const C mean = rms ? C(0) : moments[2 * row], inverse = rms ? moments[row] : moments[2 * row + 1];
+    const T *slopes = dy + row * n, *from = x + row * n;
     C plain = 0, scaled = 0;
-    for (int64 i = threadIdx.x; i < n; i += blockDim.x) {
-      const C g = widen(dy[row * n + i]) * (weight != 0 ? widen(weight[i]) : C(1));
-      plain += g;
-      scaled += g * ((widen(x[row * n + i]) - mean) * inverse);
+    for (int64 i = team.lane * W; i < n; i += team.size * W) {
+      const Pack<T, W> d = load_pack<W>(slopes + i), v = load_pack<W>(from + i);
+      const Pack<C, W> scale = weights_of<W>(weight, i, C(1));
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        const C g = widen(d.at[k]) * scale.at[k];
+        plain += g;
+        scaled += g * ((widen(v.at[k]) - mean) * inverse);
+      }
     }
-    plain = rms ? C(0) : block_reduce<Sum>(plain, C(0)) / C(n);
-    scaled = block_reduce<Sum>(scaled, C(0)) / C(n);
-    for (int64 i = threadIdx.x; i < n; i += blockDim.x) {
-      const C g = widen(dy[row * n + i]) * (weight != 0 ? widen(weight[i]) : C(1));
-      const C normal = (widen(x[row * n + i]) - mean) * inverse;
-      dx[row * n + i] = narrow<T>((g - plain - normal * scaled) * inverse);
+    plain = rms ? C(0) : team_reduce<Sum>(team, plain, C(0)) / C(n);
+    scaled = team_reduce<Sum>(team, scaled, C(0)) / C(n);
+    for (int64 i = team.lane * W; i < n; i += team.size * W) {
+      const Pack<T, W> d = load_pack<W>(slopes + i), v = load_pack<W>(from + i);
+      const Pack<C, W> scale = weights_of<W>(weight, i, C(1));
+      Pack<T, W> result;
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        const C normal = (widen(v.at[k]) - mean) * inverse;
+        result.at[k] = narrow<T>((widen(d.at[k]) * scale.at[k] - plain - normal * scaled) * inverse);
+      }
+      store_pack(dx + row * n + i, result);
     }
   }
 }
-// Sums over some rows for the gradients of weight and bias: partial (2, parts, n).
+GRADUS_KERNEL block_norm_gradient(int64 rows, int64 n, int by_warps, int rms, T* dx, const T* dy, const T* x,
+                                  const T* weight, const C* moments) {
+  const Team team = team_of(by_warps != 0);
+  if (in_packs(n, x, static_cast<const T*>(dx), dy, weight))
+    norm_gradient_rows<16 / sizeof(T)>(team, rows, n, rms, dx, dy, x, weight, moments);
+  else norm_gradient_rows<1>(team, rows, n, rms, dx, dy, x, weight, moments);
+}
+
+// Sums over some rows for the gradients of weight and bias: partial (2, parts, n). W columns a thread.
+template <int W>
+GRADUS_DEVICE void norm_parameter_sums(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* dy, const T* x,
+                                       const C* moments) {
+  const int64 columns = n / W;
+  GRADUS_EACH(task, parts * columns) {
+    const int64 part = task / columns, column = (task - part * columns) * W, last = rows * (part + 1) / parts;
+    C weights[W], biases[W];
+#pragma unroll
+    for (int k = 0; k < W; ++k) weights[k] = biases[k] = C(0);
+    for (int64 row = rows * part / parts; row < last; ++row) {
+      const C mean = rms ? C(0) : moments[2 * row], inverse = rms ? moments[row] : moments[2 * row + 1];
+      const Pack<T, W> d = load_pack<W>(dy + row * n + column), v = load_pack<W>(x + row * n + column);
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        const C g = widen(d.at[k]);
+        weights[k] += g * ((widen(v.at[k]) - mean) * inverse);
+        biases[k] += g;
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      partial[part * n + column + k] = weights[k];
+      partial[(parts + part) * n + column + k] = biases[k];
+    }
+  }
+}
 GRADUS_KERNEL norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* dy, const T* x,
                               const C* moments) {
-  GRADUS_EACH(task, parts * n) {
-    const int64 column = task % n, part = task / n;
-    C weights = 0, biases = 0;
-    for (int64 row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
-      const C mean = rms ? C(0) : moments[2 * row], inverse = rms ? moments[row] : moments[2 * row + 1];
-      const C g = widen(dy[row * n + column]);
-      weights += g * ((widen(x[row * n + column]) - mean) * inverse);
-      biases += g;
-    }
-    partial[part * n + column] = weights;
-    partial[(parts + part) * n + column] = biases;
-  }
+  if (in_packs(n, dy, x)) norm_parameter_sums<16 / sizeof(T)>(rows, n, parts, rms, partial, dy, x, moments);
+  else norm_parameter_sums<1>(rows, n, parts, rms, partial, dy, x, moments);
 }
 
 // Channels of x (images, channels, plane), a block a channel and part of the images. mode 0: the sum of x; 1: of
-// (x - mean)^2; 2: of dy and of dy normal. partial (1 or 2, parts, channels).
-GRADUS_KERNEL block_channel_sums(int64 images, int64 channels, int64 plane, int64 parts, int mode, C* partial,
-                                 const T* x, const T* dy, const C* mean, const C* inverse) {
+// (x - mean)^2; 2: of dy and of dy normal. partial (1 or 2, parts, channels). W divides the plane.
+template <int W>
+GRADUS_DEVICE void channel_sums(int64 images, int64 channels, int64 plane, int64 parts, int mode, C* partial,
+                                const T* x, const T* dy, const C* mean, const C* inverse) {
+  const int64 packs = plane / W;
   for (int64 task = blockIdx.x; task < channels * parts; task += gridDim.x) {
-    const int64 channel = task % channels, part = task / channels;
-    const int64 first = images * plane * part / parts, last = images * plane * (part + 1) / parts;
+    const int64 part = task / channels, channel = task - part * channels;
+    const int64 last = images * packs * (part + 1) / parts;
     const C center = mode == 0 ? C(0) : mean[channel], scale = mode == 2 ? inverse[channel] : C(1);
     C a = 0, b = 0;
-    for (int64 i = first + threadIdx.x; i < last; i += blockDim.x) {
-      const int64 image = i / plane, at = (image * channels + channel) * plane + (i - image * plane);
-      const C v = (widen(x[at]) - center) * scale;
-      if (mode == 2) {
-        const C g = widen(dy[at]);
-        a += g;
+    for (int64 i = images * packs * part / parts + threadIdx.x; i < last; i += blockDim.x) {
+      const int64 image = i / packs, at = (image * channels + channel) * plane + (i - image * packs) * W;
+      const Pack<T, W> values = load_pack<W>(x + at);
+      Pack<T, W> slopes = values;
+      if (mode == 2) slopes = load_pack<W>(dy + at);
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        const C v = (widen(values.at[k]) - center) * scale, g = widen(slopes.at[k]);
+        a += mode == 0 ? v : mode == 1 ? v * v : g;
         b += g * v;
-      } else {
-        a += mode == 0 ? v : v * v;
       }
     }
     a = block_reduce<Sum>(a, C(0));
@@ -105,23 +176,93 @@ GRADUS_KERNEL block_channel_sums(int64 images, int64 channels, int64 plane, int6
     }
   }
 }
+GRADUS_KERNEL block_channel_sums(int64 images, int64 channels, int64 plane, int64 parts, int mode, C* partial,
+                                 const T* x, const T* dy, const C* mean, const C* inverse) {
+  const int whole = 16 / sizeof(T), half = 8 / sizeof(T);
+  if (in_packs(plane, x, dy)) channel_sums<whole>(images, channels, plane, parts, mode, partial, x, dy, mean, inverse);
+  else if (plane % half == 0 && in_packs(0, x, dy))
+    channel_sums<half>(images, channels, plane, parts, mode, partial, x, dy, mean, inverse);
+  else channel_sums<1>(images, channels, plane, parts, mode, partial, x, dy, mean, inverse);
+}
+
+// The channel of an element of x (images, channels, plane), and of those that follow it.
+struct ChannelWalk {
+  int64 plane, channels, place, channel;
+};
+GRADUS_DEVICE ChannelWalk walk_from(int64 i, int64 channels, int64 plane) {
+  const int64 row = i / plane;
+  ChannelWalk walk;
+  walk.plane = plane;
+  walk.channels = channels;
+  walk.place = i - row * plane;
+  walk.channel = row % channels;
+  return walk;
+}
+// Whether the next element is of another channel.
+GRADUS_DEVICE bool goes_on(ChannelWalk& walk) {
+  if (++walk.place < walk.plane) return false;
+  walk.place = 0;
+  if (++walk.channel == walk.channels) walk.channel = 0;
+  return true;
+}
+template <int W>
+GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, T* y, const T* x, const C* mean,
+                                      const C* inverse, const T* weight, const T* bias) {
+  GRADUS_EACH(task, count / W) {
+    ChannelWalk walk = walk_from(task * W, channels, plane);
+    const Pack<T, W> values = load_pack<W>(x + task * W);
+    Pack<T, W> result;
+    C center = 0, scale = 0, shift = 0;
+    bool fresh = true;
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      if (fresh) {
+        center = mean[walk.channel];
+        scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * inverse[walk.channel];
+        shift = bias != 0 ? widen(bias[walk.channel]) : C(0);
+      }
+      result.at[k] = narrow<T>((widen(values.at[k]) - center) * scale + shift);
+      fresh = goes_on(walk);
+    }
+    store_pack(y + task * W, result);
+  }
+}
 GRADUS_KERNEL channel_norm(int64 count, int64 channels, int64 plane, T* y, const T* x, const C* mean, const C* inverse,
                            const T* weight, const T* bias) {
-  GRADUS_EACH(i, count) {
-    const int64 channel = i / plane % channels;
-    C v = (widen(x[i]) - mean[channel]) * ((weight != 0 ? widen(weight[channel]) : C(1)) * inverse[channel]);
-    if (bias != 0) v += widen(bias[channel]);
-    y[i] = narrow<T>(v);
+  if (in_packs(count, x, static_cast<const T*>(y)))
+    normalize_channels<16 / sizeof(T)>(count, channels, plane, y, x, mean, inverse, weight, bias);
+  else normalize_channels<1>(count, channels, plane, y, x, mean, inverse, weight, bias);
+}
+template <int W>
+GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C each, T* dx, const T* dy, const T* x,
+                                     const C* mean, const C* inverse, const T* weight, const C* sums) {
+  GRADUS_EACH(task, count / W) {
+    ChannelWalk walk = walk_from(task * W, channels, plane);
+    const Pack<T, W> values = load_pack<W>(x + task * W), slopes = load_pack<W>(dy + task * W);
+    Pack<T, W> result;
+    C center = 0, root = 0, scale = 0, plain = 0, scaled = 0;
+    bool fresh = true;
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      if (fresh) {
+        center = mean[walk.channel];
+        root = inverse[walk.channel];
+        scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * root;
+        plain = sums[walk.channel] / each;
+        scaled = sums[channels + walk.channel] / each;
+      }
+      const C normal = (widen(values.at[k]) - center) * root;
+      result.at[k] = narrow<T>(scale * (widen(slopes.at[k]) - plain - normal * scaled));
+      fresh = goes_on(walk);
+    }
+    store_pack(dx + task * W, result);
   }
 }
 GRADUS_KERNEL channel_norm_gradient(int64 count, int64 channels, int64 plane, C each, T* dx, const T* dy, const T* x,
                                     const C* mean, const C* inverse, const T* weight, const C* sums) {
-  GRADUS_EACH(i, count) {
-    const int64 channel = i / plane % channels;
-    const C scale = (weight != 0 ? widen(weight[channel]) : C(1)) * inverse[channel];
-    const C normal = (widen(x[i]) - mean[channel]) * inverse[channel];
-    dx[i] = narrow<T>(scale * (widen(dy[i]) - sums[channel] / each - normal * (sums[channels + channel] / each)));
-  }
+  if (in_packs(count, x, static_cast<const T*>(dx), dy))
+    channel_gradients<16 / sizeof(T)>(count, channels, plane, each, dx, dy, x, mean, inverse, weight, sums);
+  else channel_gradients<1>(count, channels, plane, each, dx, dy, x, mean, inverse, weight, sums);
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm{"norm", cuda_norm_text};
@@ -131,14 +272,18 @@ const T* data_or_null(const Tensor<T>& x) {
   return x.defined() ? x.data() : nullptr;
 }
 
+/// Whether a warp each goes through rows of n elements, or a block each.
+inline bool rows_by_warps(int64_t n) { return n <= 4096; }
+inline int64_t row_blocks(int64_t rows, int64_t n) { return rows_by_warps(n) ? (rows + 7) / 8 : rows; }
+
 /// y and the moments of rows of x (rows, n).
 template <Floating T>
 void norm_on_card(const char* op, const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, bool rms,
                   double eps, int64_t n, Tensor<T>& y, Tensor<Compute<T>>& moments) {
   auto rows = moments.size(0);
-  cuda::detail::launch_blocks(op, x.device(), cuda_norm, {dtype_of<T>}, "block_norm", rows, rows, n, rms ? 1 : 0,
-                              static_cast<Compute<T>>(eps), y.impl()->data(), moments.impl()->data(), x.data(),
-                              data_or_null(weight), data_or_null(bias));
+  cuda::detail::launch_blocks(op, x.device(), cuda_norm, {dtype_of<T>}, "block_norm", row_blocks(rows, n), rows, n,
+                              rows_by_warps(n) ? 1 : 0, rms ? 1 : 0, static_cast<Compute<T>>(eps), y.impl()->data(),
+                              moments.impl()->data(), x.data(), data_or_null(weight), data_or_null(bias));
 }
 /// Gradients of x and, when wanted, of weight and bias, (n,) each.
 template <Floating T>
@@ -150,12 +295,15 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> norm_gradient_on_card(const char* op
   auto device = x.device();
   auto rows = moments.size(0);
   auto dx = Tensor<T>::empty(x.shape(), device);
-  cuda::detail::launch_blocks(op, device, cuda_norm, {dtype_of<T>}, "block_norm_gradient", rows, rows, n, rms ? 1 : 0,
-                              dx.impl()->data(), dy.data(), x.data(), data_or_null(weight), moments.data());
+  cuda::detail::launch_blocks(op, device, cuda_norm, {dtype_of<T>}, "block_norm_gradient", row_blocks(rows, n), rows, n,
+                              rows_by_warps(n) ? 1 : 0, rms ? 1 : 0, dx.impl()->data(), dy.data(), x.data(),
+                              data_or_null(weight), moments.data());
   if (!parameters_wanted) return {dx, {}, {}};
-  auto parts = std::clamp<int64_t>(rows / 16, 1, std::max<int64_t>(1, 65536 / std::max<int64_t>(n, 1)));
+  // As many parts as fill a card with a thread for every 16 bytes of a row, whatever the card: the same bits on each.
+  auto columns = std::max<int64_t>(1, n * int64_t{sizeof(T)} / 16);
+  auto parts = std::clamp<int64_t>(rows / 16, 1, std::max<int64_t>(1, 131072 / columns));
   auto partial = Tensor<C>::empty({2, parts, n}, device);
-  cuda::detail::launch_each(op, device, cuda_norm, {dtype_of<T>}, "norm_parameters", parts * n, rows, n, parts,
+  cuda::detail::launch_each(op, device, cuda_norm, {dtype_of<T>}, "norm_parameters", parts * columns, rows, n, parts,
                             rms ? 1 : 0, partial.impl()->data(), dy.data(), x.data(), moments.data());
   NoGradGuard guard;
   auto sums = cast<T>(reduce<SumReducer<C>>(op, partial, 1, false));  // (2, n)
