@@ -26,8 +26,9 @@ double milliseconds(Device device, int steps, Step&& step) {
 
 /// What to time, from the command line.
 struct Choice {
-  std::string only;      ///< models whose names contain this
-  bool profile = false;  ///< tells what the kernels of a step take
+  std::string only;       ///< models whose names contain this
+  bool profile = false;   ///< tells what the kernels of a step take
+  bool captured = false;  ///< steps are captured and replayed
 };
 
 template <Floating T, class Model, class Loss>
@@ -37,12 +38,14 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
   auto model = made();
   to(model, device);
   optim::AdamW<T> adam(model, {.lr = 1e-4});
-  auto step = [&] {
+  auto plain = [&] {
     auto loss = loss_of(model);
     loss.backward();
     adam.step();
     adam.zero_grad();
   };
+  auto captured = capture(device, plain, choice.captured ? 2 : 1 << 30);
+  auto step = [&] { captured(); };
   try {
     auto begin = std::chrono::steady_clock::now();
     step();
@@ -55,7 +58,7 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
 #endif
     std::printf("| %s | %.3f | %.2f | %.2f |\n", name.c_str(), time, peak, first);
 #if defined(GRADUS_CUDA)
-    if (choice.profile && !device.is_cpu()) std::printf("\n%s\n", to_table(cuda::profile(device, step)).c_str());
+    if (choice.profile && !device.is_cpu()) std::printf("\n%s\n", to_table(cuda::profile(device, plain)).c_str());
     if (!device.is_cpu()) cuda::reset_peak(device);
 #endif
   } catch (const std::exception& error) {
@@ -66,13 +69,16 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
 
 }  // namespace
 
-/// gpu_steps [--profile] [--autotune] [part of a model's name]
+/// gpu_steps [--profile] [--capture] [--autotune] [--tf32] [--cudnn-rnn] [part of a model's name]
 int main(int argc, char** argv) {
   Choice choice;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "--profile") choice.profile = true;
+    else if (std::string(argv[i]) == "--capture") choice.captured = true;
 #if defined(GRADUS_CUDA)
     else if (std::string(argv[i]) == "--autotune") cuda::autotune_products();
+    else if (std::string(argv[i]) == "--tf32") cuda::allow_tf32();
+    else if (std::string(argv[i]) == "--cudnn-rnn") cuda::use_cudnn_recurrent();
 #endif
     else choice.only = argv[i];
   }

@@ -1,4 +1,5 @@
-"""The steps of gpu_steps.cpp in PyTorch: one line of a Markdown table a model. gpu_steps.py [--compile] [part of a name]."""
+"""The steps of gpu_steps.cpp in PyTorch: one line of a Markdown table a model. gpu_steps.py [--compile] [--tf32]
+[part of a name]."""
 
 import statistics
 import sys
@@ -12,6 +13,7 @@ sys.path.insert(0, __file__.rsplit("/", 1)[0] + "/compare")
 import workloads  # noqa: E402
 
 compiled = "--compile" in sys.argv
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "--tf32" in sys.argv
 only = next((word for word in sys.argv[1:] if not word.startswith("--")), "")
 
 

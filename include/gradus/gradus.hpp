@@ -186,6 +186,7 @@
 #include "gradus/text/tokenizer.hpp"
 #include "gradus/text/train_bpe.hpp"
 #include "gradus/train/arguments.hpp"
+#include "gradus/train/capture.hpp"
 #include "gradus/train/chart.hpp"
 #include "gradus/train/checkpoint.hpp"
 #include "gradus/train/confusion_json.hpp"

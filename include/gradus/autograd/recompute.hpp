@@ -11,13 +11,18 @@ namespace gradus::detail::inline GRADUS_BUILD {
 /// Makes the default generator's state another one for a while.
 class GeneratorState {
  public:
-  explicit GeneratorState(const Generator& other) : before_(std::exchange(default_generator(), other)) {}
-  ~GeneratorState() { default_generator() = before_; }
+  explicit GeneratorState(const Generator& other)
+      : before_(std::exchange(default_generator(), other)), replaced_(std::exchange(generator_is_replaced(), true)) {}
+  ~GeneratorState() {
+    default_generator() = before_;
+    generator_is_replaced() = replaced_;
+  }
   GeneratorState(const GeneratorState&) = delete;
   GeneratorState& operator=(const GeneratorState&) = delete;
 
  private:
   Generator before_;
+  bool replaced_;
 };
 
 /// Inputs: x, then the trained tensors of the part.

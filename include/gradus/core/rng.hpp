@@ -93,7 +93,18 @@ GRADUS_SHARED inline Generator& default_generator() {
   thread_local Generator generator;
   return generator;
 }
+
 /// Makes every random number that this thread draws from here on repeatable.
 inline void manual_seed(uint64_t seed) { default_generator().manual_seed(seed); }
 
 }  // namespace gradus::inline GRADUS_STABLE
+
+namespace gradus::detail::inline GRADUS_STABLE {
+
+/// Whether this thread's generator stands back for a while at an earlier state, as in recompute().
+GRADUS_SHARED inline bool& generator_is_replaced() {
+  thread_local bool replaced = false;
+  return replaced;
+}
+
+}  // namespace gradus::detail::inline GRADUS_STABLE

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <memory>
+
 #include "gradus/device/cpu/philox_lanes.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #if defined(GRADUS_CUDA)
-#include "gradus/device/cuda/context.hpp"
+#include "gradus/ops/live_stream.hpp"
 #endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -25,9 +27,11 @@ GRADUS_KERNEL dropout(int64 count, unsigned long long seed, unsigned long long o
 inline constexpr cuda::detail::KernelText cuda_dropout{"dropout", cuda_dropout_text};
 #endif
 
-/// x / (1 - p) where word i of the stream lets element i pass, else 0. Linear, so its gradient is itself.
+/// x / (1 - p) where word i of the stream lets element i pass, else 0. Linear, so its gradient is itself. `live`: the
+/// stream of each replay where the step is captured, else null.
 template <Floating T>
-Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream) {
+Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream,
+               const std::shared_ptr<const RandomStream>& live = nullptr) {
   using C = Compute<T>;
   auto x = contiguous(x_in);
   auto y = Tensor<T>::empty(x.shape(), x.device());
@@ -36,8 +40,12 @@ Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream) {
   auto bound = static_cast<uint32_t>(p * 0x1p24);  // of the 24 upper bits of a word, as RandomStream::uniform
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    cuda::detail::launch_each("dropout", x.device(), cuda_dropout, {dtype_of<T>}, "dropout", (x.numel() + 3) / 4,
-                              x.numel(), stream.seed, stream.offset, bound, scale, to, x.data());
+    auto blocks = cuda::detail::Context::of(x.device()).blocks_for((x.numel() + 3) / 4, 256);
+    auto refresh = [live](int64_t&, uint64_t& seed, uint64_t& offset, auto&...) {
+      if (live != nullptr) std::tie(seed, offset) = std::tie(live->seed, live->offset);
+    };
+    cuda::detail::launch_refreshed("dropout", x.device(), cuda_dropout, {dtype_of<T>}, "dropout", {blocks}, refresh,
+                                   x.numel(), stream.seed, stream.offset, bound, scale, to, x.data());
   } else
 #endif
     parallel_for(x.numel(), 16 * philox_words, [&](int64_t first, int64_t last) {
@@ -51,7 +59,8 @@ Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream) {
         }
       }
     });
-  return differentiable("dropout", y, wrt(x, [p, stream](const Tensor<T>& dy) { return drop(dy, p, stream); }));
+  return differentiable("dropout", y,
+                        wrt(x, [p, stream, live](const Tensor<T>& dy) { return drop(dy, p, stream, live); }));
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
@@ -64,7 +73,12 @@ template <Floating T>
 Tensor<T> dropout(const Tensor<T>& x, double p = 0.5, bool training = true) {
   require<ValueError>(p >= 0 && p < 1, "dropout: p is ", p, ", but must be in [0, 1)");
   if (!training || p == 0) return x;
-  return detail::drop(x, p, default_generator().reserve(x.numel()));
+  auto stream = default_generator().reserve(x.numel());
+#if defined(GRADUS_CUDA)
+  if (auto live = detail::live_stream("dropout", x.device(), stream, x.numel()))
+    return detail::drop(x, p, stream, live);
+#endif
+  return detail::drop(x, p, stream);
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

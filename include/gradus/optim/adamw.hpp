@@ -59,13 +59,16 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
         return fma(minus_rate, state[0] / fma(sqrt(state[1]), root, eps), keep * p);
       };
     };
-    this->sweep(0, rule, [&](const auto& part) {
-      const auto& options = this->group_options()[part.group];
-      auto [rate_now, root_now] = now(part);
-      return std::array<double, 8>{
-          options.beta1, options.beta2, 1 - options.beta1, 1 - options.beta2,
-          options.eps,   rate_now,      root_now,          1 - this->group_lr(part.group) * options.weight_decay};
-    });
+    this->sweep(
+        0, rule,
+        [&](const auto& part) {
+          const auto& options = this->group_options()[part.group];
+          auto [rate_now, root_now] = now(part);
+          return std::array<double, 8>{
+              options.beta1, options.beta2, 1 - options.beta1, 1 - options.beta2,
+              options.eps,   rate_now,      root_now,          1 - this->group_lr(part.group) * options.weight_decay};
+        },
+        [this] { step(); });
   }
 
  private:

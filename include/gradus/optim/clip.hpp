@@ -9,8 +9,7 @@
 #include "gradus/core/thread_pool.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/ops/pointwise.hpp"
-#include "gradus/ops/reduction/sum.hpp"
-#include "gradus/ops/view/cast.hpp"
+#include "gradus/optim/sweep_cuda.hpp"
 #endif
 
 namespace gradus::optim::detail::inline GRADUS_BUILD {
@@ -40,12 +39,6 @@ template <Floating T>
 double sum_of_squares(const Tensor<T>& x) {
   constexpr int64_t chunk = 16384;
   auto n = x.numel();
-#if defined(GRADUS_CUDA)
-  if (!x.device().is_cpu()) {
-    auto wide = cast<Compute<T>>(x);
-    return static_cast<double>(sum(wide * wide).item());
-  }
-#endif
   std::vector<double> partial(static_cast<size_t>((n + chunk - 1) / chunk));
   auto* from = x.data();
   parallel_for(n, chunk, [&](int64_t first, int64_t last) {
@@ -73,19 +66,69 @@ void change_elements(Tensor<T>& x, F&& f) {
   });
 }
 
+#if defined(GRADUS_CUDA)
+/// Clips gradients of one element type on a GPU; false, and nothing was done, when they are not all of one and there.
+template <Floating T, class Model>
+bool clip_by_kernels(Model& model, double max_norm, Tensor<double>& result) {
+  std::vector<CardPart> parts;
+  std::vector<gradus::detail::TensorRef> kept;
+  Device device;
+  auto uniform = true;
+  for_each_gradient("clip_grad_norm", model, [&](const auto& gradient) {
+    using Type = typename std::remove_cvref_t<decltype(gradient)>::value_type;
+    if (parts.empty()) device = gradient.device();
+    uniform = uniform && std::is_same_v<Type, T> && gradient.device() == device && !device.is_cpu();
+    parts.push_back({nullptr, nullptr, gradient.impl()->data(), {}, gradient.numel(), {}});
+    kept.push_back(gradient.impl());
+  });
+  if (parts.empty() || !uniform) return false;
+  for (const auto& gradient : kept) gradient->storage->bump("clip_grad_norm");
+  result = clip_on_card<T>("clip_grad_norm", device, parts, max_norm);
+  return true;
+}
+#endif
+
 }  // namespace gradus::optim::detail::inline GRADUS_BUILD
 
 namespace gradus::optim::inline GRADUS_BUILD {
+
+/// The norm of all gradients before they were clipped: a double. On a GPU the host waits for it only when it is read.
+class GradientNorm {
+ public:
+  GradientNorm(double value) : value_(value) {}  // NOLINT: stands for its number
+#if defined(GRADUS_CUDA)
+  explicit GradientNorm(Tensor<double> there) : there_(std::move(there)) {}
+#endif
+  operator double() const {  // NOLINT
+#if defined(GRADUS_CUDA)
+    if (there_.defined()) return there_(0);
+#endif
+    return value_;
+  }
+
+ private:
+  double value_ = 0;
+#if defined(GRADUS_CUDA)
+  Tensor<double> there_;  // (2,)
+#endif
+};
 
 /// Scales all gradients of the model by one factor so that their common Euclidean norm is at most max_norm (Pascanu et
 /// al., 2013; the factor is max_norm / (norm + 1e-6), as in torch.nn.utils.clip_grad_norm_). Returns the norm before.
 /// A norm that is not finite is returned and changes nothing: skip that step, or look for its cause.
 template <class Model>
-double clip_grad_norm(Model& model, double max_norm) {
+GradientNorm clip_grad_norm(Model& model, double max_norm) {
   require<ValueError>(max_norm > 0, "clip_grad_norm: max_norm is ", max_norm, ", but must be above 0");
+#if defined(GRADUS_CUDA)
+  Tensor<double> there;
+  if (detail::clip_by_kernels<float>(model, max_norm, there) || detail::clip_by_kernels<bf16>(model, max_norm, there) ||
+      detail::clip_by_kernels<double>(model, max_norm, there))
+    return GradientNorm(there);
+#endif
   double squares = 0;
-  detail::for_each_gradient("clip_grad_norm", model,
-                            [&](const auto& gradient) { squares += detail::sum_of_squares(gradient); });
+  detail::for_each_gradient("clip_grad_norm", model, [&](const auto& gradient) {
+    squares += detail::sum_of_squares(gradient.to(Device::cpu()));
+  });
   auto norm = std::sqrt(squares), factor = max_norm / (norm + 1e-6);
   if (!(factor < 1) || !std::isfinite(norm)) return norm;
   detail::for_each_gradient("clip_grad_norm", model, [&](auto& gradient) {

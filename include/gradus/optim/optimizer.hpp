@@ -129,25 +129,31 @@ class Optimizer {
 
   /// Updates every parameter that has a gradient, in one sweep over all elements. rule(part) gives, for registers,
   /// update(p, g, states) -> new p, which changes the states; on_card(part) the numbers from which a GPU's kernel
-  /// computes the same.
-  template <class Rule, class OnCard>
-  void sweep(int card_rule, Rule&& rule, OnCard&& on_card) {
+  /// computes the same. again() is the step itself, for a captured one.
+  template <class Rule, class OnCard, class Again>
+  void sweep(int card_rule, Rule&& rule, OnCard&& on_card, Again&& again) {
     NoGradGuard guard;
     require_living_model();
     parts_.clear();
     kept_.clear();
     int64_t total = 0;
+#if defined(GRADUS_CUDA)
+    if (replay_.parts != nullptr) return go_on(on_card);
+#endif
+    std::vector<size_t> moved;  // numbers of slots
     for (auto& slot : slots_) {
       auto gradient = slot.parameter.grad();
       if (!gradient.defined() || slot.parameter.numel() == 0) continue;
       require<DeviceError>(gradient.device() == slot.parameter.device(), name_, ": parameter ", slot.name, " is on ",
                            slot.parameter.device(), " but its gradient on ", gradient.device());
+      moved.push_back(static_cast<size_t>(&slot - slots_.data()));
       kept_.push_back(contiguous(gradient).impl());
       parts_.push_back(prepare(slot, reinterpret_cast<const T*>(kept_.back()->data()), total));
       total += slot.parameter.numel();
     }
     static_cast<void>(card_rule);
     static_cast<void>(on_card);
+    static_cast<void>(again);
 #if defined(GRADUS_CUDA)
     if (!parts_.empty() && !slots_.front().parameter.device().is_cpu()) {
       std::vector<CardPart> parts;
@@ -158,7 +164,18 @@ class Optimizer {
         std::copy(numbers.begin(), numbers.end(), one.numbers);
         parts.push_back(one);
       }
-      sweep_on_card(name_, slots_.front().parameter.device(), dtype_of<T>, static_cast<CardRule>(card_rule), parts);
+      auto device = slots_.front().parameter.device();
+      std::shared_ptr<std::vector<CardPart>> live;
+      if (auto& context = gradus::cuda::detail::Context::of(device); context.capturing()) {
+        live = std::make_shared<std::vector<CardPart>>(parts);
+        context.on_replay([this, name = name_, alive = std::weak_ptr(alive_.token), live, moved, again] {
+          require<CaptureError>(!alive.expired(), "the ", name, " that a captured step uses is gone or has moved");
+          replay_ = {live.get(), &moved};
+          again();
+          replay_ = {};
+        });
+      }
+      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live);
       kept_.clear();
       return;
     }
@@ -187,6 +204,37 @@ class Optimizer {
     auto index = group == groups.end() ? 0 : static_cast<size_t>(group - groups.begin()) + 1;
     slots_.push_back({path, parameter, {}, {}, 0, 0, index});
   }
+
+#if defined(GRADUS_CUDA)
+  /// Before a captured step is replayed: counts a step and gives its kernels their numbers.
+  template <class OnCard>
+  void go_on(OnCard&& on_card) {
+    for (size_t i = 0; i < replay_.moved->size(); ++i) {
+      auto numbers = on_card(prepare(slots_[(*replay_.moved)[i]], nullptr, 0));
+      std::copy(numbers.begin(), numbers.end(), (*replay_.parts)[i].numbers);
+    }
+  }
+  struct Replay {
+    std::vector<CardPart>* parts = nullptr;
+    const std::vector<size_t>* moved = nullptr;  // numbers of slots
+  };
+  /// Expires when its owner goes or is moved from.
+  struct Alive {
+    std::shared_ptr<int> token = std::make_shared<int>();
+    Alive() = default;
+    Alive(const Alive&) {}
+    Alive& operator=(const Alive&) { return *this; }
+    Alive(Alive&& other) noexcept { other.token.reset(); }
+    Alive& operator=(Alive&& other) noexcept {
+      token = std::make_shared<int>();
+      other.token.reset();
+      return *this;
+    }
+    ~Alive() = default;
+  };
+  Replay replay_;
+  Alive alive_;
+#endif
 
   void require_living_model() const {
     for (const auto& slot : slots_) {

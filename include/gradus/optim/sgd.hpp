@@ -45,17 +45,20 @@ class SGD : public detail::Optimizer<T, 1, SgdOptions> {
         return fma(minus_lr, g, p);
       };
     };
-    this->sweep(1, rule, [&](const auto& part) {
-      const auto& options = this->group_options()[part.group];
-      return std::array<double, 8>{this->group_lr(part.group),
-                                   options.momentum,
-                                   options.weight_decay,
-                                   1 - options.dampening,
-                                   options.momentum != 0 ? 1.0 : 0.0,
-                                   options.nesterov ? 1.0 : 0.0,
-                                   part.step == 1 ? 1.0 : 0.0,
-                                   0.0};
-    });
+    this->sweep(
+        1, rule,
+        [&](const auto& part) {
+          const auto& options = this->group_options()[part.group];
+          return std::array<double, 8>{this->group_lr(part.group),
+                                       options.momentum,
+                                       options.weight_decay,
+                                       1 - options.dampening,
+                                       options.momentum != 0 ? 1.0 : 0.0,
+                                       options.nesterov ? 1.0 : 0.0,
+                                       part.step == 1 ? 1.0 : 0.0,
+                                       0.0};
+        },
+        [this] { step(); });
   }
 };
 

@@ -1,7 +1,11 @@
 // An optimizer's step on a GPU: a few launches for all parameters together.
 #pragma once
 
+#include <memory>
+#include <vector>
+
 #include "gradus/device/cuda/context.hpp"
+#include "gradus/tensor/tensor.hpp"
 
 namespace gradus::optim::detail::inline GRADUS_BUILD {
 
@@ -70,17 +74,50 @@ GRADUS_KERNEL sweep(const __grid_constant__ Parts all) {
     p.parameter[i] = narrow<T>(y);
   }
 }
+// Sums of squares of the gradients, one a block of 2048 elements.
+GRADUS_KERNEL block_squares(const __grid_constant__ Parts all, C* partial) {
+  int which = 0;
+  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
+  const Part& p = all.parts[which];
+  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+  C sum = 0;
+  for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x)
+    sum += widen(p.gradient[i]) * widen(p.gradient[i]);
+  sum = block_reduce<Sum>(sum, C(0));
+  if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+}
+// result: the norm of all gradients, and the factor that brings it down to at most `most`; 1 when it is not finite.
+GRADUS_KERNEL block_norm_and_factor(int64 count, double most, const C* partial, double* result) {
+  double sum = 0;
+  for (int64 i = threadIdx.x; i < count; i += blockDim.x) sum += partial[i];
+  sum = block_reduce<Sum>(sum, 0.0);
+  if (threadIdx.x != 0) return;
+  const double norm = sqrt(sum), factor = most / (norm + 1e-6);
+  result[0] = norm;
+  result[1] = factor < 1 && norm < from_infinity(0.0) ? factor : 1.0;
+}
+GRADUS_KERNEL scale_gradients(const __grid_constant__ Parts all, const double* result) {
+  const C factor = static_cast<C>(result[1]);
+  if (factor == C(1)) return;
+  int which = 0;
+  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
+  const Part& p = all.parts[which];
+  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+  for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x)
+    const_cast<T*>(p.gradient)[i] = narrow<T>(widen(p.gradient[i]) * factor);
+}
 )cuda";
 inline constexpr gradus::cuda::detail::KernelText cuda_sweep{"sweep", cuda_sweep_text};
 
-/// Updates all parts, whose memory is on `device`.
-inline void sweep_on_card(const char* op, Device device, DType type, CardRule rule,
-                          const std::vector<CardPart>& parts) {
+/// run(parts of one launch, its blocks, number of its first part) for as many launches as the parts take.
+template <class Run>
+void for_card_launches(const std::vector<CardPart>& parts, Run&& run) {
   CardParts launch{};
-  launch.rule = static_cast<int32_t>(rule);
   int64_t blocks = 0;
-  auto run = [&] {
-    if (launch.count > 0) gradus::cuda::detail::launch(op, device, cuda_sweep, {type}, "sweep", {blocks}, launch);
+  size_t first = 0;
+  auto flush = [&] {
+    if (launch.count > 0) run(launch, blocks, first);
+    first += static_cast<size_t>(launch.count);
     launch.count = 0;
     blocks = 0;
   };
@@ -88,9 +125,46 @@ inline void sweep_on_card(const char* op, Device device, DType type, CardRule ru
     launch.parts[launch.count] = part;
     blocks += (part.n + card_block - 1) / card_block;
     launch.ends[launch.count] = blocks;
-    if (++launch.count == card_parts) run();
+    if (++launch.count == card_parts) flush();
   }
-  run();
+  flush();
+}
+
+/// Updates all parts, whose memory is on `device`. Where the step is captured, the numbers of each replay are those of
+/// `live`.
+inline void sweep_on_card(const char* op, Device device, DType type, CardRule rule, const std::vector<CardPart>& parts,
+                          const std::shared_ptr<std::vector<CardPart>>& live) {
+  for_card_launches(parts, [&](CardParts& launch, int64_t blocks, size_t first) {
+    launch.rule = static_cast<int32_t>(rule);
+    auto refresh = [live, first](CardParts& some) {
+      for (size_t i = 0; live != nullptr && i < static_cast<size_t>(some.count); ++i)
+        std::copy_n((*live)[first + i].numbers, 8, some.parts[i].numbers);
+    };
+    gradus::cuda::detail::launch_refreshed(op, device, cuda_sweep, {type}, "sweep", {blocks}, refresh, launch);
+  });
+}
+
+/// Scales the gradients of all parts so that their common norm is at most `most`. result (2,), double: the norm before,
+/// and the factor. The host does not wait.
+template <Floating T>
+Tensor<double> clip_on_card(const char* op, Device device, const std::vector<CardPart>& parts, double most) {
+  using C = Compute<T>;
+  int64_t blocks = 0;
+  for (const auto& part : parts) blocks += (part.n + card_block - 1) / card_block;
+  auto partial = Tensor<C>::empty({blocks}, device);
+  auto result = Tensor<double>::empty({2}, device);
+  auto* to = reinterpret_cast<C*>(partial.impl()->data());
+  for_card_launches(parts, [&](const CardParts& launch, int64_t here, size_t) {
+    gradus::cuda::detail::launch(op, device, cuda_sweep, {dtype_of<T>}, "block_squares", {here}, launch, to);
+    to += here;
+  });
+  gradus::cuda::detail::launch(op, device, cuda_sweep, {dtype_of<T>}, "block_norm_and_factor", {1}, blocks, most,
+                               partial.data(), result.impl()->data());
+  for_card_launches(parts, [&](const CardParts& launch, int64_t here, size_t) {
+    gradus::cuda::detail::launch(op, device, cuda_sweep, {dtype_of<T>}, "scale_gradients", {here}, launch,
+                                 result.data());
+  });
+  return result;
 }
 
 }  // namespace gradus::optim::detail::inline GRADUS_BUILD

@@ -23,6 +23,16 @@ namespace {
 constexpr size_t page = 4096, arena_bytes = size_t{1} << 38;
 
 struct Event;
+/// A kernel with the arguments of one launch.
+struct KernelCall {
+  std::function<void(std::vector<std::vector<char>>&)> run;
+  std::vector<std::vector<char>> arguments;
+};
+/// One piece of a graph: a kernel, whose arguments can be changed, or other work.
+struct Node {
+  std::function<void()> work;
+  std::shared_ptr<KernelCall> kernel;
+};
 struct Work {
   std::function<void()> run;
   Event* wait = nullptr;  ///< goes on when this event has happened
@@ -31,15 +41,16 @@ struct Work {
 };
 struct Stream {
   std::deque<Work> queue;
-  bool capturing = false;
-  std::vector<std::function<void()>> captured;
+  bool capturing = false, relaxed = false;
+  std::vector<std::shared_ptr<Node>> captured;
+  void* last = nullptr;  ///< what was captured last
 };
 struct Event {
   uint64_t recorded = 0, happened = 0;
   Stream* stream = nullptr;
 };
 struct Graph {
-  std::vector<std::function<void()>> work;
+  std::vector<std::shared_ptr<Node>> nodes;
 };
 struct Module {
   void* library = nullptr;
@@ -149,7 +160,7 @@ int enqueue(void* handle, std::function<void()> work) {
   auto& stream = stream_of(handle);
   std::lock_guard lock(card().mutex);
   if (stream.capturing) {
-    stream.captured.push_back(std::move(work));
+    stream.captured.push_back(std::make_shared<Node>(Node{std::move(work), nullptr}));
     return success;
   }
   stream.queue.push_back({std::move(work)});
@@ -168,12 +179,25 @@ int drain(void* handle) {
 }
 
 namespace {
+/// The same for a kernel.
+int enqueue_kernel(void* handle, KernelCall call) {
+  auto& stream = stream_of(handle);
+  if (!stream.capturing)
+    return enqueue(handle, [call = std::make_shared<KernelCall>(std::move(call))] { call->run(call->arguments); });
+  std::lock_guard lock(card().mutex);
+  stream.captured.push_back(std::make_shared<Node>(Node{{}, std::make_shared<KernelCall>(std::move(call))}));
+  return success;
+}
 /// Everything that was begun; freeing memory waits for it.
 void drain_all() {
   drain(nullptr);
   for (auto* stream : card().streams) drain(stream);
 }
+/// Whether a capture forbids what is not a stream's work.
 bool any_capture() {
+  return std::any_of(card().streams.begin(), card().streams.end(), [](auto* s) { return s->capturing && !s->relaxed; });
+}
+bool capture_goes_on() {
   return std::any_of(card().streams.begin(), card().streams.end(), [](auto* s) { return s->capturing; });
 }
 }  // namespace
@@ -280,7 +304,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
 int cuMemFree_v2(Pointer pointer) {
   GRADUS_INJECT("cuMemFree");
   auto& c = card();
-  if (any_capture()) return capture_unsupported;
+  if (capture_goes_on()) mistake("cuMemFree while a step is captured, which may have used it");
   drain_all();
   auto block = c.blocks.find(reinterpret_cast<char*>(pointer));
   if (block == c.blocks.end()) mistake("cuMemFree of what is no block of device memory");
@@ -430,24 +454,29 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
   auto* f = static_cast<Function*>(function);
   if (gx == 0 || gy == 0 || gz == 0 || bx == 0 || by * bz == 0 || bx * by * bz > 1024) return invalid_value;
   // The arguments are read now, as the driver does.
-  auto copies = std::make_shared<std::vector<std::vector<char>>>();
+  KernelCall call;
   for (size_t i = 0; i < f->sizes.size(); ++i) {
     auto* from = static_cast<const char*>(arguments[i]);
-    copies->emplace_back(from, from + f->sizes[i]);
+    call.arguments.emplace_back(from, from + f->sizes[i]);
   }
   auto order = static_cast<unsigned>(card().chance());
-  return enqueue(stream, [=] {
+  call.run = [=](std::vector<std::vector<char>>& given) {
     std::vector<void*> pointers;
-    for (auto& copy : *copies) pointers.push_back(copy.data());
+    for (auto& one : given) pointers.push_back(one.data());
     const unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
     f->launch(f->call, f->fibers, grid, block, shared, pointers.data(), order);
-  });
+  };
+  return enqueue_kernel(stream, std::move(call));
 }
 
-int cuStreamBeginCapture_v2(void* stream, int) {
+int cuStreamBeginCapture_v2(void* stream, int mode) {
   GRADUS_INJECT("cuStreamBeginCapture");
-  stream_of(stream).capturing = true;
-  stream_of(stream).captured.clear();
+  auto& s = stream_of(stream);
+  if (stream == nullptr || mode < 0 || mode > 2) return invalid_value;
+  if (s.capturing) return capture_unsupported;
+  s.capturing = true;
+  s.relaxed = mode == 2;
+  s.captured.clear();
   return success;
 }
 int cuStreamEndCapture(void* stream, void** graph) {
@@ -457,13 +486,48 @@ int cuStreamEndCapture(void* stream, void** graph) {
   s.capturing = false;
   return *graph = new Graph{std::move(s.captured)}, success;
 }
+int cuStreamGetCaptureInfo_v2(void* stream, int* status, uint64_t* id, void** graph, void* const** last,
+                              size_t* count) {
+  GRADUS_INJECT("cuStreamGetCaptureInfo");
+  auto& s = stream_of(stream);
+  *status = s.capturing ? 1 : 0;
+  *id = 1;
+  *graph = nullptr;
+  *count = s.captured.empty() ? 0 : 1;
+  s.last = s.captured.empty() ? nullptr : s.captured.back().get();
+  *last = &s.last;
+  return success;
+}
 int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
   GRADUS_INJECT("cuGraphInstantiate");
   return *executable = new Graph(*static_cast<Graph*>(graph)), success;
 }
+struct KernelParameters {
+  void* function;
+  unsigned grid[3], block[3], shared;
+  void **arguments, **extra, *kernel, *context;
+};
+int cuGraphExecKernelNodeSetParams_v2(void* executable, void* node, const KernelParameters* parameters) {
+  GRADUS_INJECT("cuGraphExecKernelNodeSetParams");
+  auto& nodes = static_cast<Graph*>(executable)->nodes;
+  auto found = std::find_if(nodes.begin(), nodes.end(), [node](const auto& one) { return one.get() == node; });
+  if (found == nodes.end() || (*found)->kernel == nullptr) return invalid_value;
+  const auto& sizes = static_cast<Function*>(parameters->function)->sizes;
+  auto& kept = (*found)->kernel->arguments;
+  if (sizes.size() != kept.size()) return invalid_value;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] != kept[i].size()) return invalid_value;
+    std::memcpy(kept[i].data(), parameters->arguments[i], sizes[i]);
+  }
+  return success;
+}
 int cuGraphLaunch(void* executable, void* stream) {
   GRADUS_INJECT("cuGraphLaunch");
-  for (const auto& work : static_cast<Graph*>(executable)->work) enqueue(stream, work);
+  for (const auto& node : static_cast<Graph*>(executable)->nodes) {
+    // What is changed later does not change this launch.
+    if (node->kernel != nullptr) enqueue_kernel(stream, *node->kernel);
+    else enqueue(stream, node->work);
+  }
   return success;
 }
 int cuGraphDestroy(void* graph) { return delete static_cast<Graph*>(graph), success; }

@@ -7,10 +7,12 @@
 #include <cstdio>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "gradus/core/device.hpp"
@@ -43,6 +45,13 @@ struct KernelFault {
 struct KernelText {
   const char* name;
   std::string_view text;
+};
+
+/// What a step leaves behind that is captured: cuda::capture() explains.
+struct CaptureRecord {
+  int arena = 0;
+  std::vector<void*> held;  ///< memory of others that the step gave back while it was captured
+  std::vector<std::function<void(Handle)>> refreshes;  ///< run before each replay: what changes from step to step
 };
 
 /// One launch between two events.
@@ -123,6 +132,7 @@ class GRADUS_SHARED Context {
   }
   void release(void* block) noexcept {
     std::lock_guard lock(mutex_);
+    if (record_ != nullptr && memory_.arena_of(block) != record_->arena) return record_->held.push_back(block);
     memory_.release(block);
   }
   MemoryPool& memory() { return memory_; }
@@ -132,11 +142,13 @@ class GRADUS_SHARED Context {
   /// Copies in the stream's order. The host's memory may be changed as soon as to_device returns, and to_host waits.
   void to_device(void* to, const void* from, size_t bytes, const char* op) {
     if (bytes == 0) return;
+    refuse_in_capture(op, "takes data from the host");
     ++copies_;
     check(driver_.to_device(pointer(to), from, bytes, stream_), "cuMemcpyHtoDAsync", op);
   }
   void to_host(void* to, const void* from, size_t bytes, const char* op) {
     if (bytes == 0) return;
+    refuse_in_capture(op, "brings data to the host");
     ++copies_;
     check(driver_.to_host(to, pointer(from), bytes, stream_), "cuMemcpyDtoHAsync", op);
     wait(op);
@@ -154,6 +166,7 @@ class GRADUS_SHARED Context {
 
   /// Until all work so far is done. Throws IndexError when a kernel met an index out of range.
   void wait(const char* op) {
+    refuse_in_capture(op, "waits for the GPU");
     ++waits_;
     check(driver_.stream_synchronize(stream_), "cuStreamSynchronize", op);
     if (fault_->op == 0) [[likely]]
@@ -197,13 +210,81 @@ class GRADUS_SHARED Context {
     return timed(op, "library", function);
   }
   [[nodiscard]] std::optional<TimedWork> timed(const char* op, const char* what, Handle function = nullptr) {
-    if (!timing_) [[likely]]
+    if (!timing_ || capturing()) [[likely]]
       return std::nullopt;
     std::lock_guard lock(mutex_);
     auto found = names_.find(function);
     timings_.push_back({op, found != names_.end() ? found->second : what, nullptr, nullptr});
     return std::optional<TimedWork>(std::in_place, driver_, timings_.back(), stream_);
   }
+  /// From here on work is not done but recorded.
+  void begin_capture(CaptureRecord& record) {
+    wait("capture");
+    {
+      std::lock_guard lock(mutex_);
+      memory_.empty_cache();
+      memory_.use_arena(record.arena = ++arenas_);
+      record_ = &record;
+    }
+    auto result = driver_.capture_begin(stream_, capture_relaxed);
+    if (result != 0) stop_recording();
+    check(result, "cuStreamBeginCapture", "capture");
+  }
+  /// What was recorded, ready to run; null when it is not `wanted`.
+  Handle end_capture(bool wanted) {
+    stop_recording();
+    Handle graph = nullptr, executable = nullptr;
+    auto ended = driver_.capture_end(stream_, &graph);
+    if (wanted && ended == 0) ended = driver_.graph_instantiate(&executable, graph, 0);
+    if (graph != nullptr) driver_.graph_destroy(graph);
+    if (wanted) check(ended, "cuStreamEndCapture", "capture");
+    return executable;
+  }
+  void replay(const CaptureRecord& record, Handle executable, bool refreshed) {
+    for (const auto& refresh : record.refreshes)
+      if (refreshed) refresh(executable);
+    ++launches_;
+    check(driver_.graph_launch(executable, stream_), "cuGraphLaunch", "captured step");
+  }
+  /// The memory of a captured step serves everybody again.
+  void forget(CaptureRecord& record, Handle executable) noexcept {
+    if (executable != nullptr) driver_.graph_executable_destroy(executable);
+    std::lock_guard lock(mutex_);
+    for (auto* block : std::exchange(record.held, {})) memory_.release(block);
+    memory_.end_arena(record.arena);
+  }
+  bool capturing() const { return record_ != nullptr; }
+  /// While a step is captured: what the host does before each replay.
+  void on_replay(std::function<void()> action) {
+    record_->refreshes.emplace_back([action = std::move(action)](Handle) { action(); });
+  }
+  /// While a step is captured: arguments(launch) calls launch(pointers to what the kernel launched last takes) before
+  /// each replay.
+  template <class Arguments>
+  void refresh_launch(Handle function, const Grid& grid, const char* op, Arguments&& arguments) {
+    int status = 0;
+    uint64_t id = 0;
+    Handle graph = nullptr;
+    const Handle* last = nullptr;
+    size_t count = 0;
+    check(driver_.capture_info(stream_, &status, &id, &graph, &last, &count), "cuStreamGetCaptureInfo", op);
+    require<CudaError>(count == 1, "cuStreamGetCaptureInfo for ", op, ": ", count, " nodes were launched last, not 1");
+    record_->refreshes.emplace_back([this, node = *last, function, grid, op,
+                                     arguments = std::forward<Arguments>(arguments)](Handle graph_now) mutable {
+      arguments([&](void** pointers) {
+        KernelNode launch{function,
+                          {static_cast<unsigned>(grid.blocks), 1, 1},
+                          {static_cast<unsigned>(grid.threads), 1, 1},
+                          static_cast<unsigned>(grid.shared_bytes),
+                          pointers,
+                          nullptr,
+                          nullptr,
+                          nullptr};
+        check(driver_.graph_set_kernel(graph_now, node, &launch), "cuGraphExecKernelNodeSetParams", op);
+      });
+    });
+  }
+
   void start_timing() {
     std::lock_guard lock(mutex_);
     timing_ = true;
@@ -308,6 +389,15 @@ class GRADUS_SHARED Context {
     check(driver_.context_set(context_), "cuCtxSetCurrent", "");
     current = context_;
   }
+  void refuse_in_capture(const char* op, const char* what) const {
+    require<CaptureError>(!capturing(), "a step with '", op, "' cannot be captured: it ", what,
+                          "; do that before or after the captured step, and call zero_grad() before going on");
+  }
+  void stop_recording() {
+    std::lock_guard lock(mutex_);
+    record_ = nullptr;
+    memory_.use_arena(0);
+  }
   const Nvrtc& nvrtc() const { return Nvrtc::get(); }
   /// The caller holds the mutex.
   Handle load_locked(const KernelSource& source, const std::string& entry) {
@@ -346,6 +436,8 @@ class GRADUS_SHARED Context {
   std::deque<Timing> timings_;  // of which references stay good
   KernelFault* fault_ = nullptr;
   bool poison_ = false;
+  CaptureRecord* record_ = nullptr;
+  int arenas_ = 0;
 };
 
 /// Runs a kernel of a family: launch("relu", device, family, {DType::f32}, "forward", {blocks, threads}, arguments...).
@@ -357,6 +449,25 @@ void launch(const char* op, Device device, const KernelText& family, std::initia
   auto& context = Context::of(device);
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   context.launch(context.kernel(family, types, entry), grid, pointers, op);
+}
+/// The same for a kernel of whose arguments some change from step to step: where the step is captured,
+/// refresh(arguments by reference...) sets them before each replay.
+template <class Refresh, class... Arguments>
+void launch_refreshed(const char* op, Device device, const KernelText& family, std::initializer_list<DType> types,
+                      const char* entry, const Grid& grid, Refresh&& refresh, const Arguments&... arguments) {
+  launch(op, device, family, types, entry, grid, arguments...);
+  auto& context = Context::of(device);
+  if (!context.capturing() || grid.blocks == 0) return;
+  context.refresh_launch(context.kernel(family, types, entry), grid, op,
+                         [refresh, kept = std::tuple<Arguments...>(arguments...)](auto&& launch_with) mutable {
+                           std::apply(
+                               [&](auto&... values) {
+                                 refresh(values...);
+                                 void* pointers[] = {static_cast<void*>(&values)...};
+                                 launch_with(pointers);
+                               },
+                               kept);
+                         });
 }
 /// The same with a thread for each of `count` pieces of work, which the kernel goes through by GRADUS_EACH.
 template <class... Arguments>

@@ -83,7 +83,6 @@ struct CardProduct {
   void* d = nullptr;
   int64_t d_stack_stride = 0, count = 1;
   const void* bias = nullptr;  ///< one a column of d, or null
-  void* row_sums = nullptr;    ///< takes the sum of each row of a, or null; not with a bias, a stack or double
   double beta = 0;             ///< 1: adds to d
 };
 
@@ -107,33 +106,27 @@ class GRADUS_SHARED LtProducts {
     return one_of_card<LtProducts>(device, [device] { return new LtProducts(Context::of(device)); });
   }
 
-  /// False: cuBLASLt has no way to do it with row_sums, and nothing was done.
-  bool run(const CardProduct& p, const char* op) {
+  void run(const CardProduct& p, const char* op) {
     std::lock_guard lock(mutex_);
     auto& plan = plan_for(p, op);
-    if (!plan.possible) return false;
-    if (const auto* vector = vector_of(p); vector != nullptr) {
-      CublasLt::check(lt_.product_set(plan.product, bias_pointer, &vector, sizeof(vector)),
+    if (p.bias != nullptr) {
+      CublasLt::check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)),
                       "cublasLtMatmulDescSetAttribute", op);
     }
     multiply(plan, p, plan.algorithm, op);
-    return true;
   }
 
  private:
   struct Plan {
     Handle product = nullptr, first = nullptr, second = nullptr, result = nullptr;
     uint64_t algorithm[8] = {};
-    bool possible = true;
   };
   using Key = std::array<int64_t, 16>;
 
   static constexpr size_t workspace_bytes = size_t{32} << 20;  // what Hopper's kernels ask for
   static constexpr int transpose_first = 3, transpose_second = 4, epilogue = 7, bias_pointer = 8, batch_count = 5,
                        batch_stride = 6, workspace_limit = 1, alignment_first = 5;
-  static constexpr int epilogue_bias = 4, epilogue_sums_of_second = 512, not_supported = 15, candidates = 8;
-
-  static const void* vector_of(const CardProduct& p) { return p.row_sums != nullptr ? p.row_sums : p.bias; }
+  static constexpr int epilogue_bias = 4, not_supported = 15, candidates = 8;
 
   void multiply(const Plan& plan, const CardProduct& p, const uint64_t* algorithm, const char* op) {
     const float one = 1, beta = static_cast<float>(p.beta);
@@ -172,10 +165,9 @@ class GRADUS_SHARED LtProducts {
     auto a = seen(p.a), b = seen(p.b);
     auto m = p.a.rows, n = p.b.columns, k = p.a.columns, size = int64_t{size_of(p.type)};
     int64_t alignments[] = {alignment(p.b.data, p.b.stack_stride * size), alignment(p.a.data, p.a.stack_stride * size),
-                            alignment(p.d, p.d_stack_stride * size), alignment(vector_of(p), 0)};
+                            alignment(p.d, p.d_stack_stride * size), alignment(p.bias, 0)};
     auto fast = p.type == DType::f32 && tf32_allowed();
-    Key key = {static_cast<int64_t>(p.type) * 16 + (p.row_sums != nullptr ? 8 : 0) + (p.bias != nullptr ? 4 : 0) +
-                   (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
+    Key key = {static_cast<int64_t>(p.type) * 8 + (p.bias != nullptr ? 4 : 0) + (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
                m,
                n,
                k,
@@ -215,9 +207,9 @@ class GRADUS_SHARED LtProducts {
     };
     set(transpose_first, b.transposed);
     set(transpose_second, a.transposed);
-    if (const auto* vector = vector_of(p); vector != nullptr) {
-      set(epilogue, p.row_sums != nullptr ? epilogue_sums_of_second : epilogue_bias);
-      check(lt_.product_set(plan.product, bias_pointer, &vector, sizeof(vector)), "cublasLtMatmulDescSetAttribute");
+    if (p.bias != nullptr) {
+      set(epilogue, epilogue_bias);
+      check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)), "cublasLtMatmulDescSetAttribute");
     }
     auto layout = [&](Handle& to, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
       check(lt_.layout_create(&to, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
@@ -244,15 +236,11 @@ class GRADUS_SHARED LtProducts {
     for (int i = 0; i < 3; ++i) prefer(alignment_first + i, static_cast<uint32_t>(alignments[i]));
     prefer(alignment_first + 3, static_cast<uint32_t>(alignments[2]));
     LtHeuristic results[candidates] = {};
-    auto tune = autotune_allowed() && p.beta == 0 && p.row_sums == nullptr;
+    auto tune = autotune_allowed() && p.beta == 0 && !context_.capturing();
     int count = 0;
     auto answer = lt_.heuristic(handle_, plan.product, plan.first, plan.second, plan.result, plan.result, preference,
                                 tune ? candidates : 1, results, &count);
     auto none = answer == not_supported || (answer == 0 && count == 0);
-    if (none && p.row_sums != nullptr) {
-      plan.possible = false;
-      return;
-    }
     check(none ? not_supported : answer, "cublasLtMatmulAlgoGetHeuristic");
     auto best = count > 1 ? fastest(plan, p, results, count, op) : 0;
     std::copy(std::begin(results[best].algorithm), std::end(results[best].algorithm), std::begin(plan.algorithm));

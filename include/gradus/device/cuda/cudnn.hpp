@@ -427,6 +427,9 @@ class GRADUS_SHARED CudnnPlans {
   }
 
   size_t version() const { return api_.version(); }
+  Handle handle() const { return handle_; }
+  /// Calls that take the handle are made by one thread at a time.
+  [[nodiscard]] std::unique_lock<std::mutex> lock() { return std::unique_lock(mutex_); }
 
   /// The plan of `name` for a shape, made by make(api) -> optional plan at the first time. Null when cuDNN has none.
   template <class Shape, class Make>

@@ -14,6 +14,14 @@ namespace gradus::cuda::detail::inline GRADUS_STABLE {
 using DevicePointer = unsigned long long;
 using Handle = void*;  ///< of a context, stream, event, module, function or graph
 
+/// How a kernel of a graph is launched.
+struct KernelNode {
+  Handle function;
+  unsigned grid[3], block[3], shared_bytes;
+  void **arguments, **extra;
+  Handle kernel, context;
+};
+
 /// The functions of libcuda that are used: name in the table, symbol in the library, arguments. All give 0 or an error.
 #define GRADUS_CUDA_DRIVER(F)                                                                                       \
   F(init, "cuInit", unsigned flags)                                                                                 \
@@ -50,7 +58,11 @@ using Handle = void*;  ///< of a context, stream, event, module, function or gra
     unsigned block_y, unsigned block_z, unsigned shared_bytes, Handle stream, void** arguments, void** extra)       \
   F(capture_begin, "cuStreamBeginCapture_v2", Handle stream, int mode)                                              \
   F(capture_end, "cuStreamEndCapture", Handle stream, Handle* graph)                                                \
+  F(capture_info, "cuStreamGetCaptureInfo_v2", Handle stream, int* status, uint64_t* id, Handle* graph,             \
+    const Handle** last, size_t* count)                                                                             \
   F(graph_instantiate, "cuGraphInstantiateWithFlags", Handle* executable, Handle graph, unsigned long long flags)   \
+  F(graph_set_kernel, "cuGraphExecKernelNodeSetParams_v2", Handle executable, Handle node,                          \
+    const KernelNode* parameters)                                                                                   \
   F(graph_launch, "cuGraphLaunch", Handle executable, Handle stream)                                                \
   F(graph_destroy, "cuGraphDestroy", Handle graph)                                                                  \
   F(graph_executable_destroy, "cuGraphExecDestroy", Handle executable)
@@ -102,7 +114,7 @@ inline constexpr int error_out_of_memory = 2;
 inline constexpr int attribute_multiprocessors = 16, attribute_major = 75, attribute_minor = 76;
 inline constexpr int function_max_dynamic_shared = 8;
 inline constexpr unsigned stream_non_blocking = 1, event_no_timing = 2;
-inline constexpr int capture_thread_local = 1;
+inline constexpr int capture_relaxed = 2;  // memory may be asked for in between
 
 /// How many cards the driver shows; 0 without a driver. `reason`, when given, says why there are none.
 GRADUS_SHARED inline int device_count(std::string* reason = nullptr) noexcept {

@@ -19,6 +19,12 @@ class GRADUS_SHARED CudaError : public Error {
   using Error::Error;
 };
 
+/// A step cannot be captured, because something within it needs the host.
+class GRADUS_SHARED CaptureError : public CudaError {
+ public:
+  using CudaError::CudaError;
+};
+
 }  // namespace gradus::inline GRADUS_STABLE
 
 namespace gradus::cuda::detail::inline GRADUS_STABLE {

@@ -71,6 +71,7 @@ class GRADUS_SHARED MemoryPool {
     free_.insert(key(*kept));
   }
 
+  int arena_of(void* pointer) const { return blocks_.at(reinterpret_cast<DevicePointer>(pointer))->arena; }
   /// What is handed out from now on, and comes back, stays apart from all else: a captured graph keeps its addresses.
   /// 0 ends it.
   void use_arena(int arena) { arena_ = arena; }

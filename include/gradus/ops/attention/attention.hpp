@@ -21,8 +21,11 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
   auto problem = detail::attention_problem(query, key, value, options);
   if (options.dropout > 0) {
     auto blocks = (problem.queries + detail::query_block - 1) / detail::query_block;
-    problem.stream =
-        default_generator().reserve(problem.n * problem.heads * blocks * problem.keys * detail::query_block);
+    auto words = problem.n * problem.heads * blocks * problem.keys * detail::query_block;
+    problem.stream = default_generator().reserve(words);
+#if defined(GRADUS_CUDA)
+    problem.live = detail::live_stream("scaled_dot_product_attention", query.device(), problem.stream, words);
+#endif
   }
   auto device = query.device();
   if (grad_enabled() && options.bias.defined() && options.bias.requires_grad()) {

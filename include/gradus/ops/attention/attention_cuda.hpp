@@ -5,6 +5,7 @@
 #include "gradus/device/cuda/context.hpp"
 #include "gradus/device/cuda/cudnn_attention.hpp"
 #include "gradus/ops/attention/attention_problem.hpp"
+#include "gradus/ops/live_stream.hpp"
 #include "gradus/ops/product/matmul.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -317,9 +318,9 @@ class AttentionOnCard {
     auto dropped = card_.bound > 0 ? Tensor<T>::empty(weights.shape(), weights.device()) : Tensor<T>();
     auto* to_dropped = dropped.defined() ? dropped.impl()->data() : nullptr;
     auto rows = p_.n * p_.heads * p_.queries;
-    cuda::detail::launch_blocks(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_weights", rows,
-                                card_, rows, static_cast<C>(p_.scale), keep(), weights.impl()->data(), to_dropped,
-                                p_.mask.data, p_.bias.data, p_.alibi);
+    cuda::detail::launch_refreshed(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_weights",
+                                   grid(rows), refresh(), card_, rows, static_cast<C>(p_.scale), keep(),
+                                   weights.impl()->data(), to_dropped, p_.mask.data, p_.bias.data, p_.alibi);
     auto y = matmul(dropped.defined() ? dropped : weights, grouped(value));
     return {joined(y), {weights, dropped, {}}};
   }
@@ -330,14 +331,22 @@ class AttentionOnCard {
     auto q = grouped(query), k = grouped(key), v = grouped(value), d = grouped(dy);
     auto slopes = matmul(d, transpose(v));  // (n, kv_heads, group, queries, keys)
     auto rows = p_.n * p_.heads * p_.queries;
-    cuda::detail::launch_blocks(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_gradient", rows,
-                                card_, rows, static_cast<C>(p_.scale), keep(), slopes.impl()->data(), weights.data());
+    cuda::detail::launch_refreshed(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_gradient",
+                                   grid(rows), refresh(), card_, rows, static_cast<C>(p_.scale), keep(),
+                                   slopes.impl()->data(), weights.data());
     auto dq = matmul(slopes, k);
     auto dk = sum_to(matmul(transpose(slopes), q), k.shape());
     auto dv = sum_to(matmul(transpose(dropped.defined() ? dropped : weights), d), v.shape());
     return {joined(dq), joined(dk), joined(dv)};
   }
 
+  static cuda::detail::Grid grid(int64_t rows) { return {std::min<int64_t>(rows, 1 << 16)}; }
+  /// The random numbers of dropout, in each replay of a captured step.
+  auto refresh() const {
+    return [live = p_.live](CardAttention& card, auto&...) {
+      if (live != nullptr) std::tie(card.seed, card.offset) = std::tie(live->seed, live->offset);
+    };
+  }
   C keep() const { return static_cast<C>(1 / (1 - p_.dropout)); }
   /// (n, heads, ...) -> (n, kv_heads, group, ...)
   Tensor<T> grouped(const Tensor<T>& x) const {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "gradus/core/rng.hpp"
 #include "gradus/tensor/copy.hpp"
@@ -51,6 +52,7 @@ struct AttentionProblem {
   const T* alibi;
   double dropout;
   RandomStream stream;
+  std::shared_ptr<const RandomStream> live = nullptr;  ///< the stream of each replay of a captured step
 
   int64_t group() const { return heads / kv_heads; }  ///< heads that share keys and values
 

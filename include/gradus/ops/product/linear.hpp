@@ -33,25 +33,10 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
     detail::gemm<T>(detail::matrix_view(x), {weight.data(), in, out, weight.strides()[1], weight.strides()[0]},
                     reinterpret_cast<T*>(y.impl()->data()), out,
                     {.column_bias = bias.defined() ? dense_bias.data() : nullptr});
-  // Each is kept only for a gradient that will be wanted.
-  auto x_kept = weight.requires_grad() ? x : Tensor<T>(), weight_kept = x.requires_grad() ? weight : Tensor<T>();
   return differentiable(
-      "linear", y, inputs(x, weight, bias),
-      [x = saved(x_kept), w = saved(weight_kept)](const Tensor<T>& dy, const std::array<bool, 3>& wanted) {
-        Tensor<T> dx, dw, db;
-        if (wanted[0]) dx = matmul(dy, w());  // (n, in)
-#if defined(GRADUS_CUDA)
-        if (wanted[1] && wanted[2] && !dy.device().is_cpu() && !grad_enabled()) {
-          dw = Tensor<T>::empty({dy.size(1), x().size(1)}, dy.device());
-          db = Tensor<T>::empty({dy.size(1)}, dy.device());
-          if (detail::matmul_with_row_sums_on_card("linear", transpose(dy).impl(), x().impl(), *dw.impl(), *db.impl()))
-            return std::tuple(dx, dw, db);
-        }
-#endif
-        if (wanted[1]) dw = matmul(transpose(dy), x());  // (out, in)
-        if (wanted[2]) db = sum(dy, 0);                  // (out,)
-        return std::tuple(dx, dw, db);
-      });
+      "linear", y, wrt(x, [w = saved(weight)](const Tensor<T>& dy) { return matmul(dy, w()); }),  // (n, in)
+      wrt(weight, [x = saved(x)](const Tensor<T>& dy) { return matmul(transpose(dy), x()); }),    // (out, in)
+      wrt(bias, [](const Tensor<T>& dy) { return sum(dy, 0); }));                                 // (out,)
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

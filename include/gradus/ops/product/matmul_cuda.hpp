@@ -80,22 +80,4 @@ inline void matmul_on_card(const char* op, const TensorImpl& a_in, const TensorI
                               bias->data());
 }
 
-/// y = a b and sums = the sum of each row of a, in one pass over a (m, k); b (k, n). False when that cannot be done in
-/// one, and nothing was done.
-inline bool matmul_with_row_sums_on_card(const char* op, const TensorRef& a_in, const TensorRef& b_in, TensorImpl& y,
-                                         TensorImpl& sums) {
-  if (y.numel == 0 || a_in->shape[1] == 0 || y.dtype == DType::f64) return false;
-  auto a = card_operand(a_in), b = card_operand(b_in);
-  auto matrix = [](const TensorImpl& x) {
-    return cuda::detail::CardMatrix{x.data(), x.shape[0], x.shape[1], x.strides[0], x.strides[1]};
-  };
-  cuda::detail::CardProduct product;
-  product.type = y.dtype;
-  product.a = matrix(*a);
-  product.b = matrix(*b);
-  product.d = y.data();
-  product.row_sums = sums.data();
-  return cuda::detail::LtProducts::of(y.storage->device()).run(product, op);
-}
-
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -9,6 +9,9 @@
 #include "gradus/ops/product/linear.hpp"
 #include "gradus/ops/recurrent/gru_kernel.hpp"
 #include "gradus/ops/recurrent/sequence_options.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/recurrent/recurrent_cudnn.hpp"
+#endif
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/view/slice.hpp"
 #include "gradus/tensor/creation.hpp"
@@ -115,7 +118,29 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
   auto direction = given.own(x.device());
   GruTensors<T> in = {x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
   auto s = gru_shape(in, direction);  // points to direction's lengths
-  if (!x.device().is_cpu()) return gru_by_operators(in, direction, s);
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    using ByCudnn = RecurrentByCudnn<T>;
+    typename ByCudnn::Tensors given_parts = {x, h0, {}, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
+    if (auto* plan = ByCudnn::plan_of(ByCudnn::Cell::gru, given_parts, direction, s.hidden); plan != nullptr) {
+      auto r = ByCudnn::forward(*plan, given_parts, records(in));
+      std::array<Saved<T>, 6> kept;
+      std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
+      auto gradient = [plan, kept, direction, s, y = saved(r.y.detach()), weights = r.weights, reserve = r.reserve](
+                          const std::array<Tensor<T>, 2>& dys, const std::array<bool, 6>&) {
+        GruTensors<T> of;
+        std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
+        if (grad_enabled()) return std::tuple_cat(gru_gradient_by_operators(dys, of, direction, s));
+        auto to = ByCudnn::backward(*plan, {of[0], of[1], {}, of[2], of[3], of[4], of[5]},
+                                    {y(), {}, {}, reserve, weights}, {dys[0], dys[1], {}});
+        return std::tuple(to[0], to[1], to[3], to[4], to[5], to[6]);
+      };
+      return differentiable("gru", std::array<Tensor<T>, 2>{r.y, r.h},
+                            inputs(x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh), std::move(gradient));
+    }
+    return gru_by_operators(in, direction, s);
+  }
+#endif
   auto keep = records(in);
   auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 3 * s.hidden}),
        inner = Tensor<T>::empty({keep ? s.steps : 1, s.batch, s.hidden}),

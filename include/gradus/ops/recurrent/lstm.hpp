@@ -9,6 +9,9 @@
 #include "gradus/ops/product/linear.hpp"
 #include "gradus/ops/recurrent/lstm_kernel.hpp"
 #include "gradus/ops/recurrent/sequence_options.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/recurrent/recurrent_cudnn.hpp"
+#endif
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/view/slice.hpp"
 #include "gradus/tensor/creation.hpp"
@@ -130,6 +133,32 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
   const auto& p = parameters;
   LstmTensors<T> in = {x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr};
   auto s = lstm_shape(in, direction);  // points to direction's lengths
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu() && !p.weight_hr.defined()) {
+    using ByCudnn = RecurrentByCudnn<T>;
+    typename ByCudnn::Tensors given_parts = {x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
+    if (auto* plan = ByCudnn::plan_of(ByCudnn::Cell::lstm, given_parts, direction, s.hidden); plan != nullptr) {
+      auto r = ByCudnn::forward(*plan, given_parts, records(in));
+      auto results = std::array<Tensor<T>, 3>{r.y, r.h, r.c};
+      std::array<Saved<T>, 7> kept;
+      std::transform(given_parts.begin(), given_parts.end(), kept.begin(),
+                     [](const auto& part) { return saved(part); });
+      auto gradient = [plan, kept, direction, s, y = saved(r.y.detach()), weights = r.weights, reserve = r.reserve](
+                          const std::array<Tensor<T>, 3>& dys, const std::array<bool, 7>&) {
+        typename ByCudnn::Tensors of;
+        std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
+        if (grad_enabled()) {
+          auto to =
+              lstm_gradient_by_operators<T>(dys, {of[0], of[1], of[2], of[3], of[4], of[5], of[6], {}}, direction, s);
+          return std::tuple(to[0], to[1], to[2], to[3], to[4], to[5], to[6]);
+        }
+        return std::tuple_cat(ByCudnn::backward(*plan, of, {y(), {}, {}, reserve, weights}, dys));
+      };
+      return differentiable("lstm", results, inputs(x, h0, c0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh),
+                            std::move(gradient));
+    }
+  }
+#endif
   if (!x.device().is_cpu()) return lstm_by_operators(in, direction, s);
   auto projects = p.weight_hr.defined(), keep = records(in);
   auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 4 * s.hidden}),

@@ -44,6 +44,26 @@ GRADUS_DEVICE void by_blocks(const Layout& kept, const Layout& reduced, int64 ou
     if (threadIdx.x == 0) out[task] = narrow<Out>(total);
   }
 }
+// One thread W outputs that lie side by side, and a part.
+template <class Op, int W, class Out>
+GRADUS_DEVICE void by_packs(int64 count, int64 stride, int64 outputs, int64 parts, C identity, Out* out, const T* x) {
+  const int64 columns = outputs / W;
+  GRADUS_EACH(task, columns * parts) {
+    const int64 part = task / columns, column = (task - part * columns) * W;
+    const Range range = range_of(count, part, parts);
+    C totals[W];
+#pragma unroll
+    for (int k = 0; k < W; ++k) totals[k] = identity;
+#pragma unroll 4
+    for (int64 i = range.from; i < range.to; ++i) {
+      const Pack<T, W> pack = load_pack<W>(x + i * stride + column);
+#pragma unroll
+      for (int k = 0; k < W; ++k) totals[k] = Op::of(totals[k], static_cast<C>(widen(pack.at[k])));
+    }
+#pragma unroll
+    for (int k = 0; k < W; ++k) out[part * outputs + column + k] = narrow<Out>(totals[k]);
+  }
+}
 // One thread an output and part: neighbours read neighbouring memory.
 template <class Op, class Out>
 GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity,
@@ -56,12 +76,15 @@ GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 o
 }
 
 #define GRADUS_REDUCE(Op)                                                                                             \
-  if (blocks) by_blocks<Op>(kept, reduced, outputs, parts, identity, out, x);                                         \
+  if (way == 1) by_blocks<Op>(kept, reduced, outputs, parts, identity, out, x);                                       \
+  else if (way == 2)                                                                                                  \
+    by_packs<Op, 16 / sizeof(T)>(reduced.count, reduced.strides[0][0], outputs, parts, identity, out, x);             \
   else by_threads<Op>(kept, reduced, outputs, parts, identity, out, x);
 
-// out (parts, outputs): results, or partial ones in the compute type. op: 0 sum, 1 largest, 2 smallest.
+// out (parts, outputs): results, or partial ones in the compute type. op: 0 sum, 1 largest, 2 smallest. way: 0 threads, 1
+// blocks, 2 packs.
 GRADUS_KERNEL block_reduction(const __grid_constant__ Layout kept, const __grid_constant__ Layout reduced,
-                              int64 outputs, int64 parts, int op, int blocks, C identity, U* out, const T* x) {
+                              int64 outputs, int64 parts, int op, int way, C identity, U* out, const T* x) {
   if (op == 0) { GRADUS_REDUCE(Sum) }
   else if (op == 1) { GRADUS_REDUCE(Largest) }
   else { GRADUS_REDUCE(Smallest) }
@@ -108,6 +131,7 @@ inline const cuda::detail::KernelText& cuda_reduce() {
 }
 
 enum class CudaReducer : int { sum, largest, smallest };
+enum class ReduceWay : int { threads, blocks, packs };  ///< what works on an output and part: see block_reduction
 
 /// Fills the dense tensor `out`; identity is in the compute type of x.
 template <class C>
@@ -120,25 +144,34 @@ void reduce_on_card(const char* op, CudaReducer reducer, const TensorImpl& x, co
   if (outputs == 0) return;
   auto& context = cuda::detail::Context::of(device);
   auto beside = kept.inner_stride(0) == 1 && reduced.inner_stride(0) != 1 && kept.inner() >= 32;
-  auto blocks = !beside && count > 32;
+  auto width = 16 / int64_t{size_of(x.dtype)};
+  auto packs = beside && kept.rank == 1 && reduced.rank == 1 && outputs % width == 0 &&
+               reduced.inner_stride(0) % width == 0 && reinterpret_cast<uintptr_t>(x.data()) % 16 == 0;
+  auto way = packs ? ReduceWay::packs : !beside && count > 32 ? ReduceWay::blocks : ReduceWay::threads;
   // As many parts as fill a card of 128 multiprocessors, whatever the card: the same bits on each.
-  auto tasks = blocks ? outputs : (outputs + 255) / 256;
-  auto parts = std::clamp<int64_t>(512 / tasks, 1, std::clamp<int64_t>(count / (blocks ? 2048 : 64), 1, 512));
+  auto tasks = way == ReduceWay::blocks ? outputs : (outputs + 255) / 256;
+  auto parts =
+      way == ReduceWay::packs
+          ? std::clamp<int64_t>((int64_t{1} << 17) / (outputs / width), 1, std::clamp<int64_t>(count / 64, 1, 1024))
+          : std::clamp<int64_t>(512 / tasks, 1,
+                                std::clamp<int64_t>(count / (way == ReduceWay::blocks ? 2048 : 64), 1, 512));
   auto kept_layout = cuda_layout(kept), reduced_layout = cuda_layout(reduced);
   if (count == 0) reduced_layout.count = 0;
-  auto pass = [&](const CudaPointwiseLayout& outer, const CudaPointwiseLayout& inner, int64_t pieces, bool by_block,
+  auto pass = [&](const CudaPointwiseLayout& outer, const CudaPointwiseLayout& inner, int64_t pieces, ReduceWay by,
                   DType from, DType to, char* target, const char* source) {
-    cuda::detail::Grid grid{by_block ? std::min<int64_t>(outputs * pieces, 1 << 16)
-                                     : context.blocks_for(outputs * pieces, 256)};
+    auto threads = by == ReduceWay::packs ? outputs / width * pieces : outputs * pieces;
+    cuda::detail::Grid grid{by == ReduceWay::blocks ? std::min<int64_t>(outputs * pieces, 1 << 16)
+                                                    : context.blocks_for(threads, 256)};
     cuda::detail::launch(op, device, cuda_reduce(), {from, to}, "block_reduction", grid, outer, inner, outputs, pieces,
-                         static_cast<int>(reducer), by_block ? 1 : 0, identity, target, source);
+                         static_cast<int>(reducer), static_cast<int>(by), identity, target, source);
   };
-  if (parts == 1) return pass(kept_layout, reduced_layout, 1, blocks, x.dtype, out.dtype, out.data(), x.data());
+  if (parts == 1) return pass(kept_layout, reduced_layout, 1, way, x.dtype, out.dtype, out.data(), x.data());
   auto partial = allocate_impl(dtype_of<C>, {parts, outputs}, device);
-  pass(kept_layout, reduced_layout, parts, blocks, x.dtype, partial->dtype, partial->data(), x.data());
+  pass(kept_layout, reduced_layout, parts, way, x.dtype, partial->dtype, partial->data(), x.data());
   const Shape one{outputs}, all{parts};
   const Strides one_strides = Strides::filled(1, 1), all_strides = Strides::filled(1, outputs);
-  pass(cuda_layout(plan_loop(one, &one_strides, 1)), cuda_layout(plan_loop(all, &all_strides, 1)), 1, outputs < 256,
+  auto last = outputs < 256 || parts >= 64 ? ReduceWay::blocks : ReduceWay::threads;
+  pass(cuda_layout(plan_loop(one, &one_strides, 1)), cuda_layout(plan_loop(all, &all_strides, 1)), 1, last,
        partial->dtype, out.dtype, out.data(), partial->data());
 }
 

@@ -2,6 +2,22 @@
 
 #include "gradus/ops/view/permute.hpp"
 
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Axes first ... first + count - 1 become one, so that the shape is `to`. Shares memory where the strides allow it.
+template <Element T>
+Tensor<T> join_axes(const Tensor<T>& x, int first, int count, const Shape& to) {
+  auto strides = x.strides();
+  for (int i = first + count - 1; i > first; --i) {
+    if (strides[i - 1] != strides[i] * x.shape()[i]) return reshape(x, to);
+    strides.erase(i - 1);
+  }
+  return record_view("join_axes", raw_view(x, to, strides), x,
+                     [from = x.shape()](const Tensor<T>& dy) { return reshape(dy, from); });
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
 namespace gradus::inline GRADUS_BUILD {
 
 /// One axis becomes several, whose sizes multiply to its own: (n, t, 12) -> unflatten(x, -1, {3, 4}) is (n, t, 3, 4).
@@ -26,7 +42,9 @@ Tensor<T> unflatten(const Tensor<T>& x, int64_t axis, const Shape& sizes) {
     }
   }
   return detail::record_view("unflatten", detail::raw_view(x, shape, strides), x,
-                             [from = x.shape()](const Tensor<T>& dy) { return reshape(dy, from); });
+                             [from = x.shape(), a, count = sizes.rank()](const Tensor<T>& dy) {
+                               return count > 0 ? detail::join_axes(dy, a, count, from) : reshape(dy, from);
+                             });
 }
 
 /// (n, tokens, heads * d) -> (n, heads, tokens, d), and back by join_heads. Shares memory.
