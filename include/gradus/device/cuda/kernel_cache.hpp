@@ -57,6 +57,7 @@ class KernelCache {
       binary = compile(nvrtc, source, architecture);
       ++compiled_;
       if (!path.empty()) write(path, binary);
+      if (!path.empty() && keeps_texts()) std::ofstream(path + ".cu") << source.text;
     }
     return memory_.emplace(key, std::move(binary)).first->second;
   }
@@ -71,6 +72,12 @@ class KernelCache {
 
  private:
   static constexpr std::string_view magic = "GRADUSK1";
+
+  /// Whether each program's text is kept beside it, for debuggers and readers.
+  static bool keeps_texts() {
+    const auto* choice = std::getenv("GRADUS_KERNEL_TEXTS");
+    return choice != nullptr && std::string_view(choice) == "on";
+  }
 
   /// magic, hash of the rest (32), kind (1), code.
   static bool read(const std::string& path, KernelBinary& binary) {
