@@ -3,7 +3,6 @@
 #pragma once
 
 #include "gradus/ops/attention/attention_forward.hpp"
-#include "gradus/ops/view/reshape.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -134,13 +133,6 @@ struct AttentionGradient {
                int64_t{column_registers<C>(keys)} * GemmTile<C>::lanes);
   }
 };
-
-/// x (n, heads, rows, columns) in memory as (n, rows, heads, columns): dense again when heads are joined.
-template <Floating T>
-Tensor<T> empty_by_rows(int64_t n, int64_t heads, int64_t rows, int64_t columns, Device device = {}) {
-  auto memory = Tensor<T>::empty({n, rows, heads, columns}, device);
-  return raw_view(memory, {n, heads, rows, columns}, {rows * heads * columns, columns, heads * columns, 1});
-}
 
 /// Gradients of query, key and value.
 template <Floating T, class C = Compute<T>>

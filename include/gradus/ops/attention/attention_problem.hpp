@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "gradus/core/rng.hpp"
+#include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/copy.hpp"
 #include "gradus/tensor/tensor.hpp"
 
@@ -125,6 +126,13 @@ AttentionProblem<T> attention_problem(const Tensor<T>& query, const Tensor<T>& k
           options.alibi.defined() ? options.alibi.data() : nullptr,
           options.dropout,
           {}};
+}
+
+/// x (n, heads, rows, columns) in memory as (n, rows, heads, columns): dense again when heads are joined.
+template <Floating T>
+Tensor<T> empty_by_rows(int64_t n, int64_t heads, int64_t rows, int64_t columns, Device device = {}) {
+  auto memory = Tensor<T>::empty({n, rows, heads, columns}, device);
+  return raw_view(memory, {n, heads, rows, columns}, {rows * heads * columns, columns, heads * columns, 1});
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
