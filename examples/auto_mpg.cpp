@@ -59,13 +59,16 @@ int run(const Options& options) {
   auto [test_x, test_y] = data::whole_batch(outer.validation);              // (78, 9) and (78, 1)
   data::StandardScaler scale_x(train_x), scale_y(train_y);                  // learn from the training part alone
 
+  auto device = Device::best();
   models::Mlp<float> model({train_x.size(1), 32, 32, 1});
+  to(model, device);
   optim::AdamW adam(model, {.lr = 3e-3, .weight_decay = 0.1});
-  data::Loader train(data::TensorDataset(scale_x(train_x), scale_y(train_y)), {.batch_size = 32, .shuffle = true});
+  data::Loader train(data::TensorDataset(scale_x(train_x), scale_y(train_y)),
+                     {.batch_size = 32, .shuffle = true, .device = device});
   auto loss = [](const auto& predicted, const auto& wanted) { return mse_loss(predicted, wanted); };
   auto predict = [&](const Tensor<float>& x) {
     NoGradGuard no_grad;
-    return scale_y.inverse(model(scale_x(x)));  // (n, 9) -> (n, 1), miles per gallon
+    return scale_y.inverse(model(scale_x(x).to(device)).to(Device::cpu()));  // (n, 9) -> (n, 1), miles per gallon
   };
 
   auto best = model;  // a model is a value: this keeps what the best epoch learned

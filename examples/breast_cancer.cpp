@@ -42,15 +42,18 @@ Tensor<float> train_and_test(const Tensor<float>& train_x, const Tensor<int64_t>
                              const Tensor<float>& test_x) {
   constexpr int epochs = 15;            // chosen by cross-validation within the training samples of the first split
   data::StandardScaler scale(train_x);  // learns from the training samples alone
+  auto device = Device::best();
   models::Mlp<float> model({train_x.size(1), 16, 2});
+  to(model, device);
   optim::AdamW adam(model, {.lr = 3e-3, .weight_decay = 0.1});
-  data::Loader train(data::TensorDataset(scale(train_x), train_y), {.batch_size = 32, .shuffle = true});
+  data::Loader train(data::TensorDataset(scale(train_x), train_y),
+                     {.batch_size = 32, .shuffle = true, .device = device});
   auto loss = [](const auto& logits, const auto& targets) { return cross_entropy(logits, targets); };
   for (int epoch = 1; epoch <= epochs; ++epoch) {
     training::train_epoch(model, train, loss, adam, {.progress = {.show = training::Show::never}});
   }
   NoGradGuard no_grad;
-  return model(scale(test_x));
+  return model(scale(test_x).to(device)).to(Device::cpu());
 }
 
 int run(const Options& options) {

@@ -23,6 +23,7 @@
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/train/confusion_json.hpp"
+#include "gradus/train/describe.hpp"
 #include "gradus/train/fit.hpp"
 #include "gradus/train/metrics_log.hpp"
 
@@ -179,11 +180,12 @@ Sets read_sets(const Options& options) {
 /// What the model takes the images for: (n,).
 Tensor<int64_t> classify(const models::LeNet<float>& model, const Tensor<float>& images) {
   NoGradGuard no_grad;
+  auto device = device_of(model);
   std::vector<Tensor<int64_t>> parts;
   for (int64_t first = 0; first < images.size(0); first += 500) {
-    parts.push_back(argmax(model(slice(images, 0, first, first + 500)), 1));
+    parts.push_back(argmax(model(slice(images, 0, first, first + 500).to(device)), 1));
   }
-  return cat(parts);
+  return cat(parts).to(Device::cpu());
 }
 
 /// The first test images with what the network takes them for: green where it is right, red with the truth where not.
@@ -223,14 +225,16 @@ int run(int argc, char** argv) {
                    "; name another folder with --out");
   auto sets = read_sets(options);
 
+  auto device = Device::best();
   models::LeNet<float> model(static_cast<int64_t>(sets.classes.size()));
+  to(model, device);
   std::cout << summary(model) << '\n';
   std::cout << sets.name << ": " << sets.train_labels.numel() << " images to learn from, " << sets.test_labels.numel()
-            << " to test with; " << num_threads() << " threads\n\n";
+            << " to test with; " << describe(device) << "\n\n";
 
   data::Loader train(data::TensorDataset(sets.train_images, sets.train_labels),
-                     {.batch_size = options.batch_size, .shuffle = true});
-  data::Loader test(data::TensorDataset(sets.test_images, sets.test_labels), {.batch_size = 500});
+                     {.batch_size = options.batch_size, .shuffle = true, .device = device});
+  data::Loader test(data::TensorDataset(sets.test_images, sets.test_labels), {.batch_size = 500, .device = device});
   optim::AdamW adam(model, {.lr = options.lr});
   auto loss = [](const auto& logits, const auto& labels) { return cross_entropy(logits, labels); };
 
@@ -275,6 +279,7 @@ int run(int argc, char** argv) {
   auto weights = options.out + "/weights.safetensors", picture = options.out + "/predictions.png";
   io::save(weights, model);
   models::LeNet<float> fresh(static_cast<int64_t>(sets.classes.size()));
+  to(fresh, device);
   io::load(weights, fresh);
   auto reloaded = metrics::accuracy(classify(fresh, sets.test_images), sets.test_labels);
   draw_contact_sheet(picture, sets, predictions);

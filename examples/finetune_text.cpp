@@ -185,7 +185,9 @@ class Comparison {
         sets_(std::move(sets)),
         pretrained_(std::move(pretrained)),
         pad_(pad),
-        log_(options.out, {.resume_step = 0}) {}
+        log_(options.out, {.resume_step = 0}) {
+    to(pretrained_, device_);
+  }
 
   std::vector<Outcome> run() {
     count_words();
@@ -219,7 +221,10 @@ class Comparison {
     auto train_rows = rows(sets_.train), validation_rows = rows(sets_.validation), test_rows = rows(sets_.test);
     nn::Embedding<float> weights(words.vocabulary(), 2);
     weights.weight = Parameter<float>(zeros<float>({words.vocabulary(), 2}));
-    auto logits = [&](const text::TfIdfRows& of) { return sum(weights(of.words) * unsqueeze(of.weights, 2), 1); };
+    to(weights, device_);
+    auto logits = [&](const text::TfIdfRows& of) {
+      return sum(weights(of.words.to(device_)) * unsqueeze(of.weights.to(device_), 2), 1);
+    };
     optim::AdamW adam(weights, {.lr = 3e-2, .weight_decay = 0});
     Outcome outcome{.way = "TF-IDF, logistic regression", .trained = count_parameters(weights)};
     auto labels = sets_.train.label_tensor();
@@ -229,14 +234,15 @@ class Comparison {
         auto some = slice(order, 0, first, first + 256);
         auto loss =
             cross_entropy(logits({index_select(train_rows.words, 0, some), index_select(train_rows.weights, 0, some)}),
-                          index_select(labels, 0, some));
+                          index_select(labels, 0, some).to(device_));
         loss.backward();
         adam.step();
         adam.zero_grad();
       }
       NoGradGuard guard;
       auto share = [&](const text::TfIdfRows& of, const Part& part) {
-        return static_cast<double>(count_right(logits(of), part.label_tensor())) / static_cast<double>(part.size());
+        return static_cast<double>(count_right(logits(of), part.label_tensor().to(device_))) /
+               static_cast<double>(part.size());
       };
       auto validation = share(validation_rows, sets_.validation);
       if (validation <= outcome.validation) continue;
@@ -251,6 +257,7 @@ class Comparison {
   void from_embeddings() {
     auto began = training::detail::steady_seconds();
     Judge judge(pretrained_);
+    to(judge, device_);
     eval(judge);
     auto train_x = embeddings(judge, sets_.train, "reading"),
          validation_x = embeddings(judge, sets_.validation, "reading"),
@@ -258,8 +265,10 @@ class Comparison {
     auto read = training::detail::steady_seconds() - began;
     auto width = train_x.size(1);
     nn::Linear<float> line(width, 2);
+    to(line, device_);
     on_features("frozen, logistic regression", line, 1e-2, read, train_x, validation_x, test_x);
     nn::Sequential<float> head(nn::Linear<float>(width, width), nn::Tanh(), nn::Linear<float>(width, 2));
+    to(head, device_);
     on_features("frozen, head of two layers", head, 1e-3, read, train_x, validation_x, test_x);
   }
 
@@ -269,7 +278,7 @@ class Comparison {
     auto result = Tensor<float>::empty({std::ssize(part.texts), width});
     training::Progress progress(std::ssize(part.texts), {.title = title, .unit = "reviews"});
     for (const auto& batch : make_batches(part, arange<int64_t>(std::ssize(part.texts)).to_vector(), 64)) {
-      auto rows = judge.embedding(collect(part, batch, pad_));
+      auto rows = judge.embedding(collect(part, batch, pad_).to(device_)).to(Device::cpu());
       for (size_t i = 0; i < batch.size(); ++i)
         std::copy_n(rows.data() + static_cast<int64_t>(i) * width, width,
                     result.mutable_data() + static_cast<int64_t>(batch[i]) * width);
@@ -284,8 +293,9 @@ class Comparison {
                    const Tensor<float>& validation_x, const Tensor<float>& test_x) {
     auto began = training::detail::steady_seconds();
     data::Loader train(data::TensorDataset(train_x, sets_.train.label_tensor()),
-                       {.batch_size = 64, .shuffle = true, .seed = options_.seed});
-    data::Loader validation(data::TensorDataset(validation_x, sets_.validation.label_tensor()), {.batch_size = 500});
+                       {.batch_size = 64, .shuffle = true, .seed = options_.seed, .device = device_});
+    data::Loader validation(data::TensorDataset(validation_x, sets_.validation.label_tensor()),
+                            {.batch_size = 500, .device = device_});
     optim::AdamW adam(head, {.lr = lr, .weight_decay = 1e-2});
     auto loss = [](const auto& logits, const auto& labels) { return cross_entropy(logits, labels); };
     constexpr int epochs = 20;
@@ -296,7 +306,7 @@ class Comparison {
                        .progress = {.show = training::Show::never},
                        .schedule = optim::cosine({.steps = steps, .warmup = std::min<int64_t>(20, steps - 1)})});
     NoGradGuard guard;
-    auto right = count_right(head(test_x), sets_.test.label_tensor());
+    auto right = count_right(head(test_x.to(device_)), sets_.test.label_tensor().to(device_));
     finish({way, count_parameters(head), read + training::detail::steady_seconds() - began,
             *history.epochs.back().validation->accuracy,
             static_cast<double>(right) / static_cast<double>(sets_.test.size())});
@@ -307,7 +317,7 @@ class Comparison {
     NoGradGuard guard;
     int64_t right = 0;
     for (const auto& batch : make_batches(part, arange<int64_t>(std::ssize(part.texts)).to_vector(), 64))
-      right += count_right(judge(collect(part, batch, pad_)), labels_of(part, batch));
+      right += count_right(judge(collect(part, batch, pad_).to(device_)), labels_of(part, batch).to(device_));
     return static_cast<double>(right) / static_cast<double>(part.size());
   }
 
@@ -315,6 +325,7 @@ class Comparison {
   void train(const std::string& way, Judge& judge, double lr, int64_t epochs) {
     auto began = training::detail::steady_seconds();
     gradus::train(judge);
+    to(judge, device_);
     auto is_classifier = [](const std::string& path, const Shape&) { return path.starts_with("classifier"); };
     optim::AdamWOptions whole{.lr = lr, .weight_decay = 0.01}, head = whole;
     head.lr = std::min(10 * lr, 1e-3);
@@ -333,7 +344,8 @@ class Comparison {
       int64_t seen = 0;
       for (auto which : randperm(std::ssize(batches)).to_vector()) {
         const auto& batch = batches[static_cast<size_t>(which)];
-        auto loss = cross_entropy(judge(collect(sets_.train, batch, pad_)), labels_of(sets_.train, batch));
+        auto loss = cross_entropy(judge(collect(sets_.train, batch, pad_).to(device_)),
+                                  labels_of(sets_.train, batch).to(device_));
         loss.backward();
         optim::clip_grad_norm(judge, 1.0);
         adam.step();
@@ -372,6 +384,7 @@ class Comparison {
   }
 
   const Options& options_;
+  Device device_ = Device::best();
   Sets sets_;
   models::Bert<float> pretrained_;
   int64_t pad_, logged_ = 0;

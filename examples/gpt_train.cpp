@@ -24,6 +24,7 @@
 #include "gradus/text/train_bpe.hpp"
 #include "gradus/train/arguments.hpp"
 #include "gradus/train/checkpoint.hpp"
+#include "gradus/train/describe.hpp"
 #include "gradus/train/metrics_log.hpp"
 #include "gradus/train/run_report.hpp"
 
@@ -146,7 +147,8 @@ double bits_per_token(Model& model, const text::TokenWindows& windows, int64_t c
     std::vector<int64_t> indices;
     for (auto i = first; i < std::min(first + 32, count); ++i) indices.push_back(i * windows.size() / count);
     auto [ids, next] = windows.batch(indices);
-    auto loss = cross_entropy(flatten(model(ids), 0, 1), flatten(next, 0));
+    auto device = device_of(model);
+    auto loss = cross_entropy(flatten(model(ids.to(device)), 0, 1), flatten(next.to(device), 0));
     sum += static_cast<double>(loss.item()) * static_cast<double>(indices.size());
   }
   return sum / static_cast<double>(count) / std::log(2.0);
@@ -207,13 +209,15 @@ void interrupt(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-/// Adapters, where they are asked for.
+/// Adapters, where they are asked for; onto the device.
 template <class Model>
 void prepare(Model& model, const Options& options) {
   train(model);
-  if (options.lora == 0) return;
-  auto count = nn::add_lora(model, {.rank = options.lora, .alpha = 2.0 * static_cast<double>(options.lora)});
-  std::cout << count << " layers have adapters of rank " << options.lora << '\n';
+  if (options.lora > 0) {
+    auto count = nn::add_lora(model, {.rank = options.lora, .alpha = 2.0 * static_cast<double>(options.lora)});
+    std::cout << count << " layers have adapters of rank " << options.lora << '\n';
+  }
+  to(model, Device::best());
 }
 void save_folder(const std::string& folder, const models::Gpt<float>& model) { models::gpt2_to(folder, model); }
 void save_folder(const std::string& folder, const models::Llama<float>& model) { models::llama_to(folder, model); }
@@ -221,13 +225,14 @@ void save_folder(const std::string& folder, const models::Llama<float>& model) {
 template <class Model>
 int train_model(const Options& options, Model& model, const Words& words, const Tokens& tokens) {
   prepare(model, options);
+  auto device = device_of(model);
   text::TokenWindows train(tokens.file, {.length = options.context, .stride = 1, .last = tokens.border});
   text::TokenWindows held_out(tokens.file, {.length = options.context, .first = tokens.border});
   require<ValueError>(train.size() > 0 && held_out.size() > 0, options.text, ": ", tokens.file.size(),
                       " tokens are too few for windows of ", options.context, " in both parts");
   std::cout << options.text << ": " << tokens.file.size() << " tokens of " << words.vocabulary() << ", the last "
             << tokens.file.size() - tokens.border << " held out; " << count_parameters(model)
-            << " numbers are trained, " << num_threads() << " threads\n";
+            << " numbers are trained, " << describe(device) << '\n';
   io::save(options.out + "/start.safetensors", model);
 
   optim::AdamW adam(model, {.lr = options.lr});
@@ -267,7 +272,7 @@ int train_model(const Options& options, Model& model, const Words& words, const 
   while (state.step < options.steps) {
     auto [ids, next] =
         train.batch(std::span(starts.data() + state.step * options.batch, static_cast<size_t>(options.batch)));
-    auto loss = cross_entropy(flatten(model(ids), 0, 1), flatten(next, 0));
+    auto loss = cross_entropy(flatten(model(ids.to(device)), 0, 1), flatten(next.to(device), 0));
     loss.backward();
     optim::clip_grad_norm(model, 1.0);
     adam.step();

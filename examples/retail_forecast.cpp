@@ -67,7 +67,9 @@ struct Member {
   static forecast::QuantileLstm<float> make(const forecast::Windows& windows, const forecast::Panel& panel,
                                             uint64_t seed) {
     manual_seed(seed);
-    return {windows.past_size(), windows.future_size(), {.groups = panel.groups()}};
+    forecast::QuantileLstm<float> model(windows.past_size(), windows.future_size(), {.groups = panel.groups()});
+    to(model, Device::best());
+    return model;
   }
   /// Learns from windows whose days all lie before `end`; returns the seconds.
   double learn(int64_t end, const forecast::TrainOptions& options, int64_t first = 0) {

@@ -60,7 +60,7 @@ double largest_logit_error(models::MobileNetV2<float>& model) {
     }
   }
   NoGradGuard no_grad;
-  auto logits = model(image);  // (1, 1000)
+  auto logits = model(image.to(device_of(model))).to(Device::cpu());  // (1, 1000)
   auto wanted = io::SafeTensors::read("data/mobilenet-logits.safetensors").get<float>("logits");
   double largest = 0;
   for (int64_t i = 0; i < logits.numel(); ++i)
@@ -76,10 +76,11 @@ Tensor<float> features_of(models::MobileNetV2<float>& model, const Tensor<float>
   training::Progress progress(images.size(0), {.title = title});
   std::vector<Tensor<float>> parts;
   for (int64_t first = 0; first < images.size(0); first += 50) {
-    auto grey = resize_bilinear(slice(images, 0, first, first + 50), {size, size});  // (50, 1, size, size)
+    auto some = slice(images, 0, first, first + 50).to(device_of(model));
+    auto grey = resize_bilinear(some, {size, size});  // (50, 1, size, size)
     std::vector<Tensor<float>> colors;
     for (int c = 0; c < 3; ++c) colors.push_back((grey - means[c]) / deviations[c]);
-    parts.push_back(model.pooled(cat(colors, 1)));
+    parts.push_back(model.pooled(cat(colors, 1)).to(Device::cpu()));
     progress.advance(grey.size(0));
   }
   progress.finish();
@@ -116,9 +117,10 @@ Sets read_sets(const Options& options) {
 /// A dense layer that learns from rows of numbers; its accuracy on the test rows.
 double train_head(nn::Linear<float>& head, const Tensor<float>& train_x, const Tensor<float>& test_x, const Sets& sets,
                   const Options& options, training::MetricsLog* log) {
+  auto device = device_of(head);
   data::Loader train(data::TensorDataset(train_x, sets.train_labels),
-                     {.batch_size = 128, .shuffle = true, .seed = options.seed});
-  data::Loader test(data::TensorDataset(test_x, sets.test_labels), {.batch_size = 500});
+                     {.batch_size = 128, .shuffle = true, .seed = options.seed, .device = device});
+  data::Loader test(data::TensorDataset(test_x, sets.test_labels), {.batch_size = 500, .device = device});
   optim::AdamW adam(head, {.lr = options.lr, .weight_decay = 1e-2});
   auto loss = [](const auto& logits, const auto& labels) { return cross_entropy(logits, labels); };
   auto steps = options.epochs * train.batches();
@@ -144,6 +146,8 @@ int run(const Options& options) {
   auto sets = read_sets(options);
   models::MobileNetV2<float> model({.width = options.quick ? 0.25 : 1.0});
   auto record = io::Json::object({{"data", sets.name}});
+  auto device = Device::best();
+  to(model, device);
   eval(model);
   if (!options.quick) {
     io::load(io::Weights(options.weights), model);
@@ -161,6 +165,8 @@ int run(const Options& options) {
 
   auto classes = std::ssize(sets.classes);
   nn::Linear<float> head(train_x.size(1), classes), pixels_head(flatten(sets.train_images).size(1), classes);
+  to(head, device);
+  to(pixels_head, device);
   training::MetricsLog log(options.out, {.resume_step = 0});
   auto accuracy = train_head(head, train_x, test_x, sets, options, &log);
   auto from_pixels =
@@ -168,7 +174,7 @@ int run(const Options& options) {
   metrics::ConfusionMatrix matrix(sets.classes);
   {
     NoGradGuard no_grad;
-    matrix.update(argmax(head(test_x), 1), sets.test_labels);
+    matrix.update(argmax(head(test_x.to(device)), 1), sets.test_labels);
   }
   std::cout << '\n' << metrics::report(matrix) << '\n';
   std::printf("test accuracy: head on the pre-trained network %.2f %%, head on the pixels %.2f %%; looked for %.0f s\n",

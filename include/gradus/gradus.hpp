@@ -190,6 +190,7 @@
 #include "gradus/train/chart.hpp"
 #include "gradus/train/checkpoint.hpp"
 #include "gradus/train/confusion_json.hpp"
+#include "gradus/train/describe.hpp"
 #include "gradus/train/fit.hpp"
 #include "gradus/train/loop.hpp"
 #include "gradus/train/metrics_log.hpp"

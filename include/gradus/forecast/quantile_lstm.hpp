@@ -75,7 +75,8 @@ template <Floating T, class Optimizer>
 double train_quantile_lstm(const QuantileLstm<T>& model, Optimizer& optimizer, const Windows& windows, int64_t first,
                            int64_t last, const TrainOptions& options) {
   require<ValueError>(first < last, "train_quantile_lstm: no origin from ", first, " to ", last);
-  auto quantiles = tensor<T>({0.1, 0.5, 0.9});
+  auto device = device_of(model);
+  auto quantiles = tensor<T>({0.1, 0.5, 0.9}).to(device);
   RandomStream stream{options.seed, 0};
   double late = 0;
   for (int64_t step = 0; step < options.steps; ++step) {
@@ -85,7 +86,7 @@ double train_quantile_lstm(const QuantileLstm<T>& model, Optimizer& optimizer, c
       series.push_back(static_cast<int64_t>(stream.below(draw, static_cast<uint64_t>(windows.panel().size()))));
       origins.push_back(first + static_cast<int64_t>(stream.below(draw + 1, static_cast<uint64_t>(last - first))));
     }
-    auto batch = windows.batch(series, origins);
+    auto batch = windows.batch(series, origins).to(device);
     auto target = batch.target / unsqueeze(batch.scale, 1);  // (n, horizon)
     auto loss = quantile_loss(model.relative(batch), target, quantiles);
     auto done = static_cast<double>(step) / static_cast<double>(options.steps);
@@ -102,7 +103,7 @@ double train_quantile_lstm(const QuantileLstm<T>& model, Optimizer& optimizer, c
   return late;
 }
 
-/// Quantiles of every series from `origin` on: (series, horizon, 3), units.
+/// Quantiles of every series from `origin` on: (series, horizon, 3), units; on the CPU.
 template <Floating T>
 Tensor<T> forecast_all(const QuantileLstm<T>& model, const Windows& windows, int64_t origin) {
   NoGradGuard guard;
@@ -114,7 +115,7 @@ Tensor<T> forecast_all(const QuantileLstm<T>& model, const Windows& windows, int
       series.push_back(i);
       origins.push_back(origin);
     }
-    parts.push_back(model(windows.batch(series, origins)));
+    parts.push_back(model(windows.batch(series, origins).to(device_of(model))).to(Device::cpu()));
   }
   return cat(parts);
 }

@@ -21,6 +21,11 @@ struct WindowBatch {
   Tensor<float> scale;     ///< (n,)
   Tensor<int64_t> groups;  ///< (n, 3): product, store, region
   Tensor<float> target;    ///< (n, horizon): what was sold; undefined where the panel ends before
+
+  WindowBatch to(Device device) const {
+    return {past.to(device),  future.to(device), base.to(device),
+            scale.to(device), groups.to(device), target.defined() ? target.to(device) : target};
+  }
 };
 
 /// The median or mean of up to `weeks` last sales before `origin` on the weekday of day `day`; 0 where there is none.

@@ -23,6 +23,8 @@ namespace gradus::text::inline GRADUS_BUILD {
 struct TokenBatch {
   Tensor<int64_t> ids, type_ids;
   Tensor<bool> mask;
+
+  TokenBatch to(Device device) const { return {ids.to(device), type_ids.to(device), mask.to(device)}; }
 };
 
 /// Texts as one tensor as long as the longest of them, filled up with `pad_id`.

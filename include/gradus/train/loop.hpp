@@ -40,7 +40,7 @@ decltype(auto) forward(Model& model, Batch& batch) {
   (std::make_index_sequence<inputs>());
 }
 
-/// Adds up losses and right answers. A loss that lives on a device is read only when somebody looks.
+/// Adds up losses and right answers. What lives on a device is read only when somebody looks.
 class Tally {
  public:
   template <class Output, class Target, Floating L>
@@ -59,8 +59,12 @@ class Tally {
     }
     if constexpr (requires { metrics::count_correct(output, target); }) {
       if (!count_right || output.rank() != 2 || target.rank() != 1) return;
-      right_ += metrics::count_correct(output, target);
       classified_ += rows;
+      if (output.device().is_cpu()) {
+        right_ += metrics::count_correct(output, target);
+      } else {
+        answers_.emplace_back(metrics::detail::predicted_classes("accuracy", output, target), target);
+      }
     }
   }
 
@@ -71,14 +75,16 @@ class Tally {
     weights_.clear();
     return loss_.value();
   }
-  std::optional<double> accuracy() const {
+  std::optional<double> accuracy() {
     if (classified_ == 0) return std::nullopt;
+    for (const auto& [given, wanted] : answers_) right_ += metrics::count_correct(given, wanted);
+    answers_.clear();
     return static_cast<double>(right_) / static_cast<double>(classified_);
   }
   /// Internal: what a checkpoint holds.
   template <class Visitor>
   void visit_state(Visitor&& visitor) {
-    loss();  // what waits on a device
+    loss(), accuracy();  // what waits on a device
     loss_.visit_state(visitor);
     visitor("samples", samples_);
     visitor("classified", classified_);
@@ -98,7 +104,8 @@ class Tally {
 
  private:
   metrics::Mean loss_;
-  std::vector<gradus::detail::TensorRef> waiting_;  // losses on a device
+  std::vector<gradus::detail::TensorRef> waiting_;                    // losses on a device
+  std::vector<std::pair<Tensor<int64_t>, Tensor<int64_t>>> answers_;  // the same: given and wanted
   std::vector<double> weights_;
   double (*read_)(const gradus::detail::TensorRef&) = nullptr;
   int64_t samples_ = 0, classified_ = 0, right_ = 0;
