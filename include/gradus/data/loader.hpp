@@ -15,8 +15,8 @@ struct LoaderOptions {
   bool shuffle = false;                         ///< a new order each epoch
   bool drop_last = false;                       ///< leave out a last batch that is not full
   std::optional<uint64_t> seed = std::nullopt;  ///< absent: drawn from the thread's default generator
-  int prefetch = 2;  ///< batches made ahead by a background thread; 0: made when they are asked for
-  Device device = Device::cpu();
+  int prefetch = 2;               ///< batches made ahead by a background thread; 0: made when they are asked for
+  Device device = Device::cpu();  ///< where batches come to; with prefetch the copy runs beside the GPU's kernels
 };
 
 /// for (auto& [images, labels] : Loader(set, {.batch_size = 128, .shuffle = true})) { ... }
@@ -169,7 +169,7 @@ class Loader<D>::Iterator {
     if (loader.options_.prefetch > 0) {
       prefetch_ = std::make_unique<detail::Prefetch<Batch>>(
           [&loader, epoch, first, order = order_](int64_t index) { return loader.make(*order, epoch, first + index); },
-          loader.batches() - first, loader.options_.prefetch);
+          loader.batches() - first, loader.options_.prefetch, loader.options_.device);
     }
     ++*this;
   }

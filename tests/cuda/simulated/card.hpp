@@ -25,6 +25,7 @@ enum Result {
   launch_failed = 719,
   capture_unsupported = 900,
   capture_invalidated = 901,
+  capture_isolation = 905,
 };
 
 /// Puts work at the end of a stream's queue. It runs when somebody waits, or by the seed's chance before.

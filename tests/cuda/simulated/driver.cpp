@@ -385,6 +385,7 @@ int cuStreamSynchronize(void* stream) {
 int cuStreamWaitEvent(void* stream, void* event, unsigned) {
   GRADUS_INJECT("cuStreamWaitEvent");
   auto* e = static_cast<Event*>(event);
+  if (stream_of(stream).capturing) return capture_isolation;  // an event that was recorded outside of the capture
   if (e->recorded > 0) stream_of(stream).queue.push_back({{}, e, nullptr, e->recorded});
   return success;
 }

@@ -20,6 +20,7 @@
 #include "gradus/device/cuda/kernel_cache.hpp"
 #include "gradus/device/cuda/memory.hpp"
 #include "gradus/device/cuda/prelude.hpp"
+#include "gradus/device/cuda/uploads.hpp"
 
 namespace gradus::cuda::inline GRADUS_STABLE {
 
@@ -126,24 +127,29 @@ class GRADUS_SHARED Context {
 
   void* allocate(size_t bytes) {
     std::lock_guard lock(mutex_);
-    auto* block = memory_.allocate(bytes);
-    if (poison_) driver_.set_bytes(pointer(block), 0xff, bytes, stream_);
+    auto* block = memory_.allocate(bytes, uploading ? MemoryPool::uploads : memory_.arena());
+    if (poison_ && !uploading) driver_.set_bytes(pointer(block), 0xff, bytes, stream_);
     return block;
   }
   void release(void* block) noexcept {
     std::lock_guard lock(mutex_);
-    if (record_ != nullptr && memory_.arena_of(block) != record_->arena) return record_->held.push_back(block);
+    auto arena = memory_.arena_of(block);
+    if (record_ != nullptr && arena != record_->arena) return record_->held.push_back(block);
+    if (arena == MemoryPool::uploads) uploads_.given_back();
     memory_.release(block);
   }
   MemoryPool& memory() { return memory_; }
+  Uploads& uploads() { return uploads_; }
   /// New memory holds NaN: for tests.
   void set_poison(bool on) { poison_ = on; }
 
-  /// Copies in the stream's order. The host's memory may be changed as soon as to_device returns, and to_host waits.
+  /// Copies in the stream's order, but for uploads. The host's memory may be changed as soon as to_device returns, and
+  /// to_host waits.
   void to_device(void* to, const void* from, size_t bytes, const char* op) {
     if (bytes == 0) return;
-    refuse_in_capture(op, "takes data from the host");
     ++copies_;
+    if (uploading) return uploads_.send(to, from, bytes, op);
+    refuse_in_capture(op, "takes data from the host");
     check(driver_.to_device(pointer(to), from, bytes, stream_), "cuMemcpyHtoDAsync", op);
   }
   void to_host(void* to, const void* from, size_t bytes, const char* op) {
@@ -358,6 +364,7 @@ class GRADUS_SHARED Context {
         index_(index),
         stream_(start()),
         memory_(driver_, stats_, index, stream_),
+        uploads_(driver_, stream_),
         cache_(KernelCache::default_folder()) {
     void* fault = nullptr;
     check(driver_.allocate_host(&fault, sizeof(KernelFault), 0), "cuMemHostAlloc", "");
@@ -428,6 +435,7 @@ class GRADUS_SHARED Context {
   CudaStats stats_;  // of memory; the others are counted without the mutex
   std::atomic<int64_t> launches_{0}, copies_{0}, waits_{0};
   MemoryPool memory_;
+  Uploads uploads_;
   KernelCache cache_;
   std::map<Key, Handle> functions_;
   std::map<std::string, Handle> modules_;

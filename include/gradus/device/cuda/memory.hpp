@@ -32,6 +32,7 @@ namespace gradus::cuda::detail::inline GRADUS_STABLE {
 class GRADUS_SHARED MemoryPool {
  public:
   static constexpr size_t alignment = 512;  ///< what the widest loads, cuBLASLt and cuDNN ask for, and more
+  static constexpr int uploads = -1;        ///< the arena of what is sent beside the kernels
 
   MemoryPool(const Driver& driver, CudaStats& stats, int card, Handle stream)
       : driver_(driver), stats_(stats), card_(card), stream_(stream) {}
@@ -39,16 +40,16 @@ class GRADUS_SHARED MemoryPool {
   /// Bytes that may be held at most; 0: what the card has.
   void set_limit(size_t bytes) { limit_ = bytes; }
 
-  /// At least one byte. OutOfMemoryError when neither the kept blocks nor the driver have it.
-  void* allocate(size_t bytes) {
+  /// At least one byte, out of an arena. OutOfMemoryError when neither the kept blocks nor the driver have it.
+  void* allocate(size_t bytes, int arena) {
     auto size = std::max<size_t>(1, (bytes + alignment - 1) / alignment) * alignment;
-    auto found = free_.lower_bound({arena_, size, 0});
+    auto found = free_.lower_bound({arena, size, 0});
     Block* block = nullptr;
-    if (found != free_.end() && std::get<0>(*found) == arena_ && fits(size, std::get<1>(*found))) {
+    if (found != free_.end() && std::get<0>(*found) == arena && fits(size, std::get<1>(*found))) {
       block = blocks_.at(std::get<2>(*found)).get();
       free_.erase(found);
     } else {
-      block = grow(size);
+      block = grow(size, arena);
     }
     split(*block, size);
     block->used = true;
@@ -75,6 +76,7 @@ class GRADUS_SHARED MemoryPool {
   /// What is handed out from now on, and comes back, stays apart from all else: a captured graph keeps its addresses.
   /// 0 ends it.
   void use_arena(int arena) { arena_ = arena; }
+  int arena() const { return arena_; }
   /// Blocks of an arena serve everybody again.
   void end_arena(int arena) {
     for (auto& [at, block] : blocks_) {
@@ -89,7 +91,7 @@ class GRADUS_SHARED MemoryPool {
   void empty_cache() {
     for (auto at = blocks_.begin(); at != blocks_.end();) {
       auto& block = *at->second;
-      if (block.used || block.before != nullptr || block.next != nullptr || block.arena != arena_) {
+      if (block.used || block.before != nullptr || block.next != nullptr || block.arena > 0) {
         ++at;
         continue;
       }
@@ -119,7 +121,7 @@ class GRADUS_SHARED MemoryPool {
     return size <= wanted + std::max(wanted / 2, segment) || size <= 2 * segment;
   }
 
-  Block* grow(size_t wanted) {
+  Block* grow(size_t wanted, int arena) {
     auto size = wanted <= small ? megabytes2 : std::max(segment, (wanted + megabytes2 - 1) / megabytes2 * megabytes2);
     DevicePointer at = 0;
     auto within = [&](size_t bytes) { return limit_ == 0 || static_cast<size_t>(stats_.bytes_held) + bytes <= limit_; };
@@ -142,7 +144,7 @@ class GRADUS_SHARED MemoryPool {
     block = std::make_unique<Block>();
     block->at = at;
     block->size = size;
-    block->arena = arena_;
+    block->arena = arena;
     return block.get();
   }
 
