@@ -193,6 +193,7 @@
 #include "gradus/train/describe.hpp"
 #include "gradus/train/fit.hpp"
 #include "gradus/train/loop.hpp"
+#include "gradus/train/memory_by_layer.hpp"
 #include "gradus/train/metrics_log.hpp"
 #include "gradus/train/metrics_record.hpp"
 #include "gradus/train/progress.hpp"

@@ -4,6 +4,9 @@
 #include <string>
 
 #include "gradus/autograd/parameter.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/device/cuda/nvtx.hpp"
+#endif
 
 namespace gradus::nn::detail::inline GRADUS_BUILD {
 
@@ -11,6 +14,9 @@ namespace gradus::nn::detail::inline GRADUS_BUILD {
 template <class P, class F>
 decltype(auto) in_layer_of(const P& weight, F&& f) {
   gradus::detail::WatchedLayer watched(weight.path());
+#if defined(GRADUS_CUDA)
+  cuda::detail::NamedRange range(weight.path());
+#endif
   try {
     return f();
   } catch (Error& error) {

@@ -19,6 +19,7 @@
 #include "gradus/core/dtype.hpp"
 #include "gradus/device/cuda/kernel_cache.hpp"
 #include "gradus/device/cuda/memory.hpp"
+#include "gradus/device/cuda/nvtx.hpp"
 #include "gradus/device/cuda/prelude.hpp"
 #include "gradus/device/cuda/uploads.hpp"
 
@@ -203,17 +204,21 @@ class GRADUS_SHARED Context {
 
   void launch(Handle function, const Grid& grid, void** arguments, const char* op) {
     if (grid.blocks == 0) return;
-    auto timed = count_launch(op, function);
+    auto launching = count_launch(op, function);
     check(driver_.launch(function, static_cast<unsigned>(grid.blocks), 1, 1, static_cast<unsigned>(grid.threads), 1, 1,
                          static_cast<unsigned>(grid.shared_bytes), stream_, arguments, nullptr),
           "cuLaunchKernel", op);
   }
 
-  /// Counts a launch, and times what is launched while the result lives if that was asked for. Kernels of libraries
-  /// have no function.
-  [[nodiscard]] std::optional<TimedWork> count_launch(const char* op, Handle function = nullptr) {
+  /// What is launched while it lives has the operator's name for profilers, and is timed if that was asked for.
+  struct Launching {
+    NamedRange range;
+    std::optional<TimedWork> time;
+  };
+  /// Counts a launch. Kernels of libraries have no function.
+  [[nodiscard]] Launching count_launch(const char* op, Handle function = nullptr) {
     ++launches_;
-    return timed(op, "library", function);
+    return {NamedRange(op), timed(op, "library", function)};
   }
   [[nodiscard]] std::optional<TimedWork> timed(const char* op, const char* what, Handle function = nullptr) {
     if (!timing_ || capturing()) [[likely]]

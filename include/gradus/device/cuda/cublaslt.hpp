@@ -133,7 +133,7 @@ class GRADUS_SHARED LtProducts {
     const double one64 = 1, beta64 = p.beta;
     auto is_double = p.type == DType::f64;
     // Memory holds rows, cuBLASLt thinks in columns: it computes the transpose, b^T a^T.
-    auto timed = context_.count_launch(op);
+    auto launching = context_.count_launch(op);
     CublasLt::check(
         lt_.matmul(handle_, plan.product, is_double ? static_cast<const void*>(&one64) : &one, p.b.data, plan.first,
                    p.a.data, plan.second, is_double ? static_cast<const void*>(&beta64) : &beta, p.d, plan.result, p.d,

@@ -461,7 +461,7 @@ class GRADUS_SHARED CudnnPlans {
     auto* workspace = bytes > 0 ? context_.allocate(bytes) : nullptr;
     std::unique_ptr<void, std::function<void(void*)>> owner(workspace, [this](void* at) { context_.release(at); });
     std::lock_guard lock(mutex_);
-    auto timed = context_.count_launch(plan.op());
+    auto launching = context_.count_launch(plan.op());
     plan.run(handle_, ids, data, workspace);
   }
 

@@ -225,7 +225,7 @@ class GRADUS_SHARED RnnPlan {
     auto* work = work_bytes_ > 0 ? context_.allocate(work_bytes_) : nullptr;
     std::unique_ptr<void, std::function<void(void*)>> owner(work, [this](void* at) { context_.release(at); });
     auto lock = plans_.lock();
-    auto timed = context_.count_launch("recurrent layer");
+    auto launching = context_.count_launch("recurrent layer");
     body(plans_.handle(), work, work_bytes_);
   }
   void check(int status, const char* call) const { Cudnn::find()->check(status, call, "recurrent layer"); }
