@@ -55,10 +55,12 @@ function(gradus_add_test_program name prefix serial)
                          PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${environment} ${gradus_catch_skip})
   endif()
   # Once more, about the GPU only, on the simulated card.
-  if(GRADUS_CUDA AND NOT GRADUS_SANITIZE AND CMAKE_SYSTEM_NAME STREQUAL "Linux" AND name MATCHES "^(cuda|ops|models)$")
+  if(GRADUS_CUDA AND NOT GRADUS_SANITIZE AND CMAKE_SYSTEM_NAME STREQUAL "Linux" AND name MATCHES "^(cuda|ops|models|train)$")
     set(cases "~[nvrtc]")  # those are about the real compiler
     if(name STREQUAL "models")
       set(cases "*losses*")
+    elseif(name STREQUAL "train")
+      set(cases "[gpu]")
     endif()
     catch_discover_tests(test_${name} TEST_PREFIX "simulated card: ${prefix}" TEST_SPEC "${cases}"
                          WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"

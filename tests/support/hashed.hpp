@@ -51,13 +51,16 @@ void fill_hashed(Model& model) {
   }
 }
 
-/// The same, on the device on which models are tested: the GPU where GRADUS_TEST_ONLY_GPU asks for it.
+/// On which models are tested: the GPU where GRADUS_TEST_ONLY_GPU asks for it.
+inline Device tested_device() {
+  return std::getenv("GRADUS_TEST_ONLY_GPU") != nullptr ? Device::cuda() : Device::cpu();
+}
+/// The same, on the device on which models are tested.
 template <Floating T, class Model>
 Device fill_and_place(Model& model) {
   fill_hashed<T>(model);
-  auto device = std::getenv("GRADUS_TEST_ONLY_GPU") != nullptr ? Device::cuda() : Device::cpu();
-  to(model, device);
-  return device;
+  to(model, tested_device());
+  return tested_device();
 }
 /// Losses on a GPU may be this much further from PyTorch's: sums are in another order.
 inline double device_tolerance(double tolerance) {

@@ -13,6 +13,7 @@
 #include "tests/io/temporary_folder.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
+#include "tests/support/hashed.hpp"
 
 using namespace gradus;
 using test::check_error, test::check_error_contains, test::TemporaryFolder;
@@ -46,8 +47,9 @@ struct Run {
 
   explicit Run(const std::string& path, uint64_t seed = 1)
       : model((manual_seed(seed), SmallNet<T>())),
-        loader(make_set(), {.batch_size = 4, .shuffle = true}),
+        loader(make_set(), {.batch_size = 4, .shuffle = true, .device = test::tested_device()}),
         checkpoint(path, "lr 0.05") {
+    to(model, test::tested_device());
     checkpoint.add("model", model).add("adam", adam).add("schedule", schedule).add("loader", loader);
     checkpoint.add("steps", steps).add("losses", losses).add("note", note);
   }
@@ -94,7 +96,7 @@ auto never = [](int64_t) { return false; };
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("checkpoint: a run that goes on has the bits of one that never stopped", "", float, bf16) {
+TEMPLATE_TEST_CASE("checkpoint: a run that goes on has the bits of one that never stopped", "[gpu]", float, bf16) {
   using T = TestType;
   TemporaryFolder folder;
   Run<T> unbroken(folder / "unbroken");

@@ -11,6 +11,7 @@
 #include "tests/io/temporary_folder.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
+#include "tests/support/hashed.hpp"
 
 using namespace gradus;
 using test::check_error, test::TemporaryFolder;
@@ -44,11 +45,13 @@ data::TensorDataset<float, int64_t> circle(uint64_t seed, int64_t count) {
 struct FitRun {
   Classifier model;
   optim::AdamW<float> adam{model, {.lr = 0.02}};
-  data::Loader<data::TensorDataset<float, int64_t>> train{circle(1, 100), {.batch_size = 16, .shuffle = true}};
-  data::Loader<data::TensorDataset<float, int64_t>> test{circle(2, 60), {.batch_size = 60}};
+  Device device = test::tested_device();
+  data::Loader<data::TensorDataset<float, int64_t>> train{circle(1, 100),
+                                                          {.batch_size = 16, .shuffle = true, .device = device}};
+  data::Loader<data::TensorDataset<float, int64_t>> test{circle(2, 60), {.batch_size = 60, .device = device}};
   training::History history;
 
-  explicit FitRun(uint64_t seed = 3) : model((manual_seed(seed), Classifier())) {}
+  explicit FitRun(uint64_t seed = 3) : model((manual_seed(seed), Classifier())) { to(model, device); }
   void fit(training::FitOptions options) {
     options.progress.show = training::Show::never;
     history = training::fit(model, train, test, class_loss, adam, options);
@@ -70,7 +73,7 @@ std::vector<double> numbers_of(const training::History& history) {  // all but t
 
 }  // namespace
 
-TEST_CASE("fit: learns, and records each epoch") {
+TEST_CASE("fit: learns, and records each epoch", "[gpu]") {
   FitRun training;
   int64_t before = 0, after = 0;
   std::vector<int> epochs;
@@ -96,7 +99,7 @@ TEST_CASE("fit: learns, and records each epoch") {
   CHECK(!history.resumed);
 }
 
-TEST_CASE("fit: without a schedule the rate is its user's") {
+TEST_CASE("fit: without a schedule the rate is its user's", "[gpu]") {
   FitRun training;
   training.fit({.epochs = 3, .after_epoch = [&](const training::EpochRecord& record) {
                   training.adam.set_lr(0.02 / (1 + record.epoch));
@@ -106,7 +109,7 @@ TEST_CASE("fit: without a schedule the rate is its user's") {
   CHECK(training.adam.lr() == 0.005);
 }
 
-TEST_CASE("fit: without validation, and a record as a line") {
+TEST_CASE("fit: without validation, and a record as a line", "[gpu]") {
   FitRun training;
   auto history = training::fit(training.model, training.train, class_loss, training.adam,
                                {.epochs = 2, .progress = {.show = training::Show::never}});
@@ -116,7 +119,7 @@ TEST_CASE("fit: without validation, and a record as a line") {
   CHECK(to_string(record) == "epoch 3  loss 0.5000  accuracy 75.00 %   validation loss 0.2500   1.2 s");
 }
 
-TEST_CASE("fit: stops early and gives the best weights back") {
+TEST_CASE("fit: stops early and gives the best weights back", "[gpu]") {
   FitRun training;
   std::vector<std::vector<float>> weights;
   auto worse_from_4 = [&] {
@@ -144,7 +147,7 @@ TEST_CASE("fit: stops early and gives the best weights back") {
   CHECK(kept.weights() == weights[3]);
 }
 
-TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the history of an unbroken run") {
+TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the history of an unbroken run", "[gpu]") {
   TemporaryFolder folder;
   auto options = [](training::Checkpoint* checkpoint) {
     training::FitOptions result{.epochs = 4, .schedule = optim::cosine({.steps = 28, .warmup = 3})};
@@ -181,7 +184,7 @@ TEST_CASE("fit: stopped anywhere and resumed, it ends with the bits and the hist
   CHECK(again.weights() == unbroken.weights());
 }
 
-TEST_CASE("fit: cancelled by another thread it saves, and goes on later") {
+TEST_CASE("fit: cancelled by another thread it saves, and goes on later", "[gpu]") {
   TemporaryFolder folder;
   FitRun unbroken;
   unbroken.fit({.epochs = 3});
@@ -204,7 +207,7 @@ TEST_CASE("fit: cancelled by another thread it saves, and goes on later") {
   CHECK(resumed.weights() == unbroken.weights());
 }
 
-TEST_CASE("fit: what cannot be is refused") {
+TEST_CASE("fit: what cannot be is refused", "[gpu]") {
   FitRun training;
   check_error<ValueError>([&] { training.fit({.epochs = -1}); }, "fit: -1 epochs, but must not be negative");
   check_error<ValueError>([&] { training.fit({.epochs = 1, .early_stopping = {.patience = 1, .monitor = "f1"}}); },

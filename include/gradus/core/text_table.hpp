@@ -12,8 +12,8 @@ namespace gradus::detail::inline GRADUS_BUILD {
 
 /// "1,234,567".
 GRADUS_COLD inline std::string with_commas(int64_t number) {
-  auto digits = std::to_string(number);
-  std::string text;
+  auto digits = std::to_string(number < 0 ? -number : number);
+  std::string text = number < 0 ? "-" : "";
   for (size_t i = 0; i < digits.size(); ++i) {
     if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
     text += digits[i];

@@ -25,7 +25,15 @@ struct SafeTensorsEntry {
   }
 
   std::string name;
-  gradus::detail::TensorRef impl;  ///< row-major
+  gradus::detail::TensorRef impl;  ///< row-major, on any device
+
+  /// The tensor itself, or a copy of one that is elsewhere.
+  gradus::detail::TensorRef on_host() const {
+    if (impl->storage->device().is_cpu()) return impl;
+    auto copy = gradus::detail::allocate_impl(impl->dtype, impl->shape, Device::cpu());
+    gradus::detail::copy_elements(*copy, *impl);
+    return copy;
+  }
 };
 
 /// Writes all entries into one file that is there whole or not at all. `metadata` is text for people and programs.
@@ -75,7 +83,7 @@ GRADUS_COLD inline void write_safetensors(const std::string& path, const std::ve
   auto length = static_cast<uint64_t>(text.size());
   file.write(&length, sizeof(length));
   file.write(text);
-  for (auto i : ordered) file.write(entry_at(i).impl->data(), static_cast<size_t>(bytes_of(entry_at(i))));
+  for (auto i : ordered) file.write(entry_at(i).on_host()->data(), static_cast<size_t>(bytes_of(entry_at(i))));
   file.commit();
 }
 

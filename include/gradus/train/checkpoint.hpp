@@ -97,6 +97,7 @@ class Checkpoint {
     visit_parts(writer);
     if (!counted_) newest(nullptr);
     ++saves_;
+    for (auto& entry : entries) entry.impl = entry.on_host();
     io::write_safetensors(file_name(saves_ % 2), entries,
                           {{"gradus.run", "1"},
                            {"gradus.saves", std::to_string(saves_)},
