@@ -437,6 +437,7 @@ class GRADUS_SHARED CudnnPlans {
     static_assert(std::is_trivially_copyable_v<Shape>);
     std::string key(name);
     key.append(reinterpret_cast<const char*>(&shape), sizeof(shape));
+    if (KernelCache::keeps_texts()) keep(name, key);
     std::lock_guard lock(mutex_);
     auto [found, fresh] = plans_.try_emplace(std::move(key));
     if (fresh) {
@@ -466,6 +467,12 @@ class GRADUS_SHARED CudnnPlans {
   }
 
  private:
+  /// Writes what a graph is made of beside the kernels: tests ask other cards' cuDNN for it.
+  static void keep(const char* name, const std::string& key) {
+    auto path = join(KernelCache::default_folder(), '/', name, '.', hash_of(key), ".graph");
+    std::error_code none;
+    if (!std::filesystem::exists(path, none)) std::ofstream(path, std::ios::binary) << key;
+  }
   explicit CudnnPlans(Context& context) : context_(context), api_(*Cudnn::find()) {
     if (api_.create(&handle_) != 0) handle_ = nullptr;
     if (handle_ != nullptr) api_.check(api_.set_stream(handle_, context.stream()), "cudnnSetStream", "");

@@ -46,6 +46,12 @@ class KernelCache {
     return home.empty() ? "" : home + "/.cache/gradus/kernels";
   }
 
+  /// Whether each program's text is kept beside it, and each graph of cuDNN's, for debuggers and tests.
+  static bool keeps_texts() {
+    const auto* choice = std::getenv("GRADUS_KERNEL_TEXTS");
+    return choice != nullptr && std::string_view(choice) == "on";
+  }
+
   /// From memory, from disk, or compiled now.
   KernelBinary get(const Nvrtc& nvrtc, const KernelSource& source, int architecture) {
     auto key = key_of(nvrtc, source, architecture);
@@ -57,8 +63,8 @@ class KernelCache {
       binary = compile(nvrtc, source, architecture);
       ++compiled_;
       if (!path.empty()) write(path, binary);
-      if (!path.empty() && keeps_texts()) std::ofstream(path + ".cu") << source.text;
     }
+    if (!path.empty() && keeps_texts()) std::ofstream(path + ".cu") << source.text;
     return memory_.emplace(key, std::move(binary)).first->second;
   }
   /// How many were compiled, not read.
@@ -72,12 +78,6 @@ class KernelCache {
 
  private:
   static constexpr std::string_view magic = "GRADUSK1";
-
-  /// Whether each program's text is kept beside it, for debuggers and readers.
-  static bool keeps_texts() {
-    const auto* choice = std::getenv("GRADUS_KERNEL_TEXTS");
-    return choice != nullptr && std::string_view(choice) == "on";
-  }
 
   /// magic, hash of the rest (32), kind (1), code.
   static bool read(const std::string& path, KernelBinary& binary) {
