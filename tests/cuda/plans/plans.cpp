@@ -1,5 +1,5 @@
 // What NVIDIA's real compiler and cuDNN say of Gradus's GPU work on a machine without a GPU:
-// gpu_plans <folder of kernels' texts and graphs> <null driver>.
+// gpu_plans <folder of kernels' texts and graphs> <null driver>; without arguments it tells what there is to ask.
 // Ends with `kernels: N, architectures: N, plans: N, cards: N, failed: N`. 77: there is nobody to ask.
 #include "tests/cuda/plans/plans.hpp"
 
@@ -11,7 +11,7 @@
 #include <mutex>
 #include <thread>
 
-#include "gradus/device/cuda/nvrtc.hpp"
+#include "gradus/device/cuda/cudnn.hpp"
 
 namespace {
 std::atomic<int> failed{0};
@@ -26,13 +26,18 @@ void gradus::test::fail(const std::string& what) {
 
 int main(int argc, char** argv) {
   using namespace gradus::test;
-  if (argc != 3) {
+  if (argc != 1 && argc != 3) {
     std::puts("gpu_plans <folder of kernels' texts and graphs> <null driver>");
     return 2;
   }
   std::error_code none;
   try {
-    gradus::cuda::detail::Nvrtc::get();
+    auto version = gradus::cuda::detail::Nvrtc::get().version_number();
+    if (argc == 1) {
+      const auto* cudnn = gradus::cuda::detail::Cudnn::find();
+      std::printf("libnvrtc %d.%d, cuDNN %zu\n", version / 100, version % 100, cudnn != nullptr ? cudnn->version() : 0);
+      return 0;
+    }
   } catch (const gradus::Error& error) {
     std::printf("skipped: %s\n", error.what());
     return 77;
