@@ -67,6 +67,14 @@ class KernelCache {
     if (!path.empty() && keeps_texts()) std::ofstream(path + ".cu") << source.text;
     return memory_.emplace(key, std::move(binary)).first->second;
   }
+  /// What else took long to make, as bytes under a name; "" when there is nothing, or it is damaged.
+  std::string find(const std::string& name) const {
+    KernelBinary kept;
+    return !folder_.empty() && read(folder_ + "/" + name, kept) ? kept.code : "";
+  }
+  void keep(const std::string& name, const std::string& bytes) const {
+    if (!folder_.empty()) write(folder_ + "/" + name, {.code = bytes, .is_cubin = false});
+  }
   /// How many were compiled, not read.
   int compiled() const { return compiled_; }
 

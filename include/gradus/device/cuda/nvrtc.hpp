@@ -93,8 +93,8 @@ struct KernelSource {
 
 /// What the compiler made: a cubin, or PTX for an architecture that it does not know, which the driver compiles.
 struct KernelBinary {
-  std::string code, log;
-  std::string ptx;  ///< when it was asked for beside the cubin
+  std::string code, log = {};
+  std::string ptx = {};  ///< when it was asked for beside the cubin
   bool is_cubin = true;
 };
 
