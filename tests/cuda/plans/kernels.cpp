@@ -83,11 +83,12 @@ int widest_access(const std::string& ptx, const std::string& instruction) {
 }
 
 /// What is wrong with a program's kernels for an architecture; their names are added to `kernels`.
-std::vector<std::string> check(const Nvrtc& nvrtc, const Program& program, int architecture,
+std::vector<std::string> check(const Nvrtc& nvrtc, const Program& program, const std::string& architecture,
                                std::set<std::string>& kernels) {
   KernelSource source{.name = program.name, .text = program.text, .ptx_too = true};
-  source.options.insert(source.options.end(), {"--ptxas-options=-v", "--disable-warnings"});
-  auto binary = cuda::detail::compile(nvrtc, source, architecture);
+  source.options.insert(source.options.end(),
+                        {"--ptxas-options=-v", "--disable-warnings", "--gpu-architecture=sm_" + architecture});
+  auto binary = cuda::detail::compile(nvrtc, source, std::atoi(architecture.c_str()));
   std::vector<std::string> wrong;
   std::istringstream lines(binary.log);
   std::string line, kernel;
@@ -99,6 +100,7 @@ std::vector<std::string> check(const Nvrtc& nvrtc, const Program& program, int a
     if (auto at = line.find("entry function '"); at != std::string::npos) {
       kernel = line.substr(at + 16, line.find('\'', at + 16) - at - 16);
       kernels.insert(kernel);
+      if (line.find("'sm_" + architecture + "'") == std::string::npos) say("compiled for another architecture");
     }
     auto spilled = number_before(line, " bytes spill stores") + number_before(line, " bytes spill loads");
     if (spilled > 0) say(spilled, " bytes of registers are spilled");
@@ -140,13 +142,13 @@ void check_checks(const Nvrtc& nvrtc) {
        {Case{"spilled", crowded("256, 4")}, Case{"registers, but", crowded("256")},
         Case{"reads 4 bytes at once, not 16", narrow("T, 0")}, Case{"writes 4 bytes at once, not 8", narrow("4, 8")}}) {
     std::set<std::string> kernels;
-    auto wrong = check(nvrtc, {"planted", text}, 90, kernels);
+    auto wrong = check(nvrtc, {"planted", text}, "90a", kernels);
     auto seen = std::any_of(wrong.begin(), wrong.end(),
                             [&](const auto& one) { return one.find(mistake) != std::string::npos; });
     if (!seen) fail(join("a planted mistake was not seen: ", mistake));
   }
   std::set<std::string> kernels;
-  for (const auto& one : check(nvrtc, {"planted", narrow("4, 4")}, 90, kernels)) fail(one);
+  for (const auto& one : check(nvrtc, {"planted", narrow("4, 4")}, "90a", kernels)) fail(one);
 }
 
 }  // namespace
@@ -169,7 +171,7 @@ int check_kernels(const std::string& folder) {
   auto work = [&] {
     for (auto i = next++; i < programs.size(); i = next++) {
       std::set<std::string> names;
-      for (auto architecture : card_architectures) {
+      for (const auto* architecture : card_architectures) {
         try {
           for (const auto& wrong : check(nvrtc, programs[i], architecture, names)) fail(wrong);
         } catch (const std::exception& error) {

@@ -10,7 +10,7 @@ void fail(const std::string& what);
 
 /// Compiles the texts in a folder for each of card_architectures. Gives the number of kernels in them.
 int check_kernels(const std::string& folder);
-inline constexpr int card_architectures[] = {80, 86, 89, 90, 100, 120};
+inline constexpr const char* card_architectures[] = {"80", "86", "89", "90a", "100a", "120"};
 
 /// Has cuDNN make plans of graphs, and gives their number: those that programs left in the folder, and those of models
 /// in their usual sizes. `cards` becomes the number of cards that they are for.

@@ -113,8 +113,8 @@ inline KernelBinary compile(const Nvrtc& nvrtc, const KernelSource& source, int 
                      " and newer, not for sm_", architecture);
   KernelBinary result;
   result.is_cubin = best == architecture && !source.ptx;
-  auto options = source.options;
-  options.push_back(join("--gpu-architecture=", result.is_cubin ? "sm_" : "compute_", best));
+  auto options = source.options;  // the last of several architectures holds
+  options.insert(options.begin(), join("--gpu-architecture=", result.is_cubin ? "sm_" : "compute_", best));
   std::vector<const char*> arguments;
   for (const auto& option : options) arguments.push_back(option.c_str());
 
