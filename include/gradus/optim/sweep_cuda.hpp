@@ -58,21 +58,44 @@ GRADUS_DEVICE C sgd(const Part& p, C x, C g, C& velocity) {
   }
   return x - C(p.numbers[0]) * g;
 }
+// W elements a thread at a time.
+template <int W>
+GRADUS_DEVICE void sweep_part(const Part& p, int rule, int64 first) {
+  for (int64 i = first + threadIdx.x * W; i < first + 2048 && i < p.n; i += blockDim.x * W) {
+    const Pack<T, W> slopes = load_pack<W>(p.gradient + i);
+    Pack<T, W> values;
+    Pack<C, W> x, a = load_pack<W>(p.states[0] + i), b = a;
+    if (p.states[1] != 0) b = load_pack<W>(p.states[1] + i);
+    if (p.master != 0) {
+      x = load_pack<W>(p.master + i);
+    } else {
+      values = load_pack<W>(p.parameter + i);
+#pragma unroll
+      for (int k = 0; k < W; ++k) x.at[k] = widen(values.at[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      const C g = widen(slopes.at[k]);
+      x.at[k] = rule == 0 ? adamw(p, x.at[k], g, a.at[k], b.at[k]) : sgd(p, x.at[k], g, a.at[k]);
+      values.at[k] = narrow<T>(x.at[k]);
+    }
+    store_pack(p.states[0] + i, a);
+    if (p.states[1] != 0) store_pack(p.states[1] + i, b);
+    if (p.master != 0) store_pack(p.master + i, x);
+    store_pack(p.parameter + i, values);
+  }
+}
+GRADUS_WIDE(C, C)
 GRADUS_KERNEL sweep(const __grid_constant__ Parts all) {
   int which = 0;
   while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
   const Part& p = all.parts[which];
   const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
-  for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x) {
-    const C x = p.master != 0 ? p.master[i] : static_cast<C>(widen(p.parameter[i]));
-    const C g = widen(p.gradient[i]);
-    C a = p.states[0][i], b = p.states[1] != 0 ? p.states[1][i] : C(0);
-    const C y = all.rule == 0 ? adamw(p, x, g, a, b) : sgd(p, x, g, a);
-    p.states[0][i] = a;
-    if (p.states[1] != 0) p.states[1][i] = b;
-    if (p.master != 0) p.master[i] = y;
-    p.parameter[i] = narrow<T>(y);
-  }
+  const int wide = 16 / sizeof(C);
+  if (p.n % wide == 0 && in_packs(0, p.gradient, static_cast<const T*>(p.parameter)) &&
+      in_packs(0, p.master, p.states[0], p.states[1]))
+    sweep_part<wide>(p, all.rule, first);
+  else sweep_part<1>(p, all.rule, first);
 }
 // Sums of squares of the gradients, one a block of 2048 elements.
 GRADUS_KERNEL block_squares(const __grid_constant__ Parts all, C* partial) {

@@ -30,6 +30,7 @@ GRADUS_KERNEL move(const __grid_constant__ Layout layout, U* to, const T* from) 
 GRADUS_KERNEL fill(const __grid_constant__ Layout layout, U* to, T value) {
   GRADUS_EACH(i, layout.count) to[offsets_at<1>(layout, i).of[0]] = Convert<T, U>::of(value);
 }
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL accumulate(int64 count, T* to, const T* from) {
   GRADUS_EACH(pack, (count + 7) / 8) {
     const int64 first = pack * 8;
@@ -46,6 +47,7 @@ GRADUS_KERNEL accumulate(int64 count, T* to, const T* from) {
   }
 }
 // Both dense: eight elements a thread, so that the loads are wide.
+GRADUS_WIDE(T, U)
 GRADUS_KERNEL convert(int64 count, U* to, const T* from) {
   GRADUS_EACH(pack, (count + 7) / 8) {
     const int64 first = pack * 8;

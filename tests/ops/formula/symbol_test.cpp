@@ -53,6 +53,7 @@ GRADUS_DEVICE float formula(float x0) {
   return v1;
 }
 
+GRADUS_WIDE(16, 16)
 extern "C" __global__ void __launch_bounds__(256)
 pointwise_relu_HASH(const __grid_constant__ Layout layout, float* out, const float* x0) {
   pointwise<4, formula>(layout, out, input<0>(x0));
@@ -79,6 +80,7 @@ GRADUS_DEVICE float formula(float dy, float x1) {
   return v0;
 }
 
+GRADUS_WIDE(16, 16)
 extern "C" __global__ void __launch_bounds__(256)
 pointwise_multiply_d0_HASH(const __grid_constant__ Layout layout, bf16* out, const bf16* dy, const bf16* x1) {
   pointwise<8, formula>(layout, out, input<0>(dy), input<1>(x1));

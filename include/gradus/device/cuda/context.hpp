@@ -336,12 +336,17 @@ class GRADUS_SHARED Context {
     auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_blocks, "namespace gradus {\n");
     const char* names[] = {"T", "U", "V"};
     const char* computed[] = {"C", "CU", "CV"};
-    int i = 0;
+    int i = 0, largest = 0;
     for (auto type : types) {
+      largest = std::max(largest, size_of(type));
       text += join("typedef ", type_name(type), ' ', names[i], ";\n");
       text += join("typedef decltype(widen(", names[i], "())) ", computed[i], ";\n");
       ++i;
     }
+    // The compiler aims at some number of blocks on a multiprocessor. With elements of 8 bytes it would spill registers
+    // to get there: then one block will do.
+    text += join("#define GRADUS_KERNEL extern \"C\" __global__ void __launch_bounds__(256", largest == 8 ? ", 1" : "",
+                 ")\n");
     return join(text, family.text, "}  // namespace gradus\n");
   }
   static const char* type_name(DType type) {

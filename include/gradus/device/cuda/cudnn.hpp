@@ -182,6 +182,28 @@ class CudnnPlan {
   CudnnPlan(const Cudnn& api, const char* op, CudnnDescriptor plan)
       : api_(&api), op_(op), plan_(std::move(plan)), workspace_bytes_(plan_.number(workspace_size)) {}
 
+  /// The plan that text() told of, for the same kind of card; nothing when this cuDNN does not take it.
+  static std::optional<CudnnPlan> from_text(const Cudnn& api, const char* op, const std::string& text,
+                                            const CudnnTarget& target) {
+    CudnnDescriptor plan(api, op, CudnnKind::plan);
+    if (target.handle != nullptr) plan.set(400, CudnnValue::handle, target.handle);
+    if (target.properties != nullptr) plan.set(407, CudnnValue::descriptor, target.properties);
+    auto size = static_cast<int64_t>(text.size());
+    if (api.set(plan.handle(), plan_text, CudnnValue::character, size, text.data()) != 0) return std::nullopt;
+    if (api.finalize(plan.handle()) != 0) return std::nullopt;
+    return CudnnPlan(api, op, std::move(plan));
+  }
+  /// What it is, compiled code and all; "" when this cuDNN does not tell.
+  std::string text() const {
+    int64_t count = 0;
+    auto read = [&](int64_t wanted, char* to) {
+      return api_->get(plan_.handle(), plan_text, CudnnValue::character, wanted, &count, to) == 0 && count > 0;
+    };
+    if (!read(0, nullptr)) return "";
+    std::string text(static_cast<size_t>(count), '\0');
+    return read(count, text.data()) ? text : "";
+  }
+
   const char* op() const { return op_; }
   int64_t workspace_bytes() const { return workspace_bytes_; }
 
@@ -196,7 +218,8 @@ class CudnnPlan {
   }
 
  private:
-  static constexpr int workspace_size = 402, pack_ids = 1000, pack_pointers = 1001, pack_workspace = 1003;
+  static constexpr int workspace_size = 402, plan_text = 405, pack_ids = 1000, pack_pointers = 1001,
+                       pack_workspace = 1003;
 
   const Cudnn* api_;
   const char* op_;
@@ -416,6 +439,21 @@ class CudnnGraph {
   int64_t next_inner_ = 1000;
 };
 
+/// The plan of a graph, from disk or by make(api, target): some take half a second to make. `card` and `key` tell cards
+/// and graphs apart.
+template <class Make>
+std::optional<CudnnPlan> plan_from_disk(const KernelCache& disk, const Cudnn& api, const char* op,
+                                        const std::string& card, const std::string& key, const CudnnTarget& target,
+                                        Make&& make) {
+  auto file = join(op, ".plan.", hash_of(join("gradus 1 cudnn ", api.version(), ' ', card, '\n', key)));
+  if (auto text = disk.find(file); !text.empty()) {
+    if (auto plan = CudnnPlan::from_text(api, op, text, target)) return plan;
+  }
+  std::optional<CudnnPlan> plan = make(api, target);
+  if (auto text = plan ? plan->text() : ""; !text.empty()) disk.keep(file, text);
+  return plan;
+}
+
 /// What cuDNN planned for one card, kept for each kind of graph.
 class GRADUS_SHARED CudnnPlans {
  public:
@@ -431,17 +469,19 @@ class GRADUS_SHARED CudnnPlans {
   /// Calls that take the handle are made by one thread at a time.
   [[nodiscard]] std::unique_lock<std::mutex> lock() { return std::unique_lock(mutex_); }
 
-  /// The plan of `name` for a shape, made by make(api) -> optional plan at the first time. Null when cuDNN has none.
+  /// The plan of `name` for a shape, made by make(api, target) -> optional plan the first time on this machine. Null
+  /// when cuDNN has none.
   template <class Shape, class Make>
-  const CudnnPlan* find(const char* name, const Shape& shape, Make&& make) {
+  const CudnnPlan* find(const char* op, const char* name, const Shape& shape, Make&& make) {
     static_assert(std::is_trivially_copyable_v<Shape>);
     std::string key(name);
     key.append(reinterpret_cast<const char*>(&shape), sizeof(shape));
+    if (KernelCache::keeps_texts()) keep(name, key);
     std::lock_guard lock(mutex_);
     auto [found, fresh] = plans_.try_emplace(std::move(key));
     if (fresh) {
       try {
-        found->second = make(api_, CudnnTarget{handle_, nullptr});
+        found->second = plan_from_disk(disk_, api_, op, card_, found->first, {handle_, nullptr}, make);
       } catch (const CudaError&) {  // a graph that this cuDNN does not know
         found->second.reset();
       }
@@ -466,13 +506,25 @@ class GRADUS_SHARED CudnnPlans {
   }
 
  private:
-  explicit CudnnPlans(Context& context) : context_(context), api_(*Cudnn::find()) {
+  /// Writes what a graph is made of beside the kernels: tests ask other cards' cuDNN for it.
+  static void keep(const char* name, const std::string& key) {
+    auto path = join(KernelCache::default_folder(), '/', name, '.', hash_of(key), ".graph");
+    std::error_code none;
+    if (!std::filesystem::exists(path, none)) std::ofstream(path, std::ios::binary) << key;
+  }
+  explicit CudnnPlans(Context& context)
+      : context_(context), api_(*Cudnn::find()), disk_(KernelCache::default_folder()) {
+    int driver = 0;
+    context.check(context.driver().driver_version(&driver), "cuDriverGetVersion", "");
+    card_ = join(context.name(), " sm_", context.architecture(), ' ', context.multiprocessors(), ' ', driver);
     if (api_.create(&handle_) != 0) handle_ = nullptr;
     if (handle_ != nullptr) api_.check(api_.set_stream(handle_, context.stream()), "cudnnSetStream", "");
   }
 
   Context& context_;
   const Cudnn& api_;
+  KernelCache disk_;
+  std::string card_;
   Handle handle_ = nullptr;
   std::mutex mutex_;
   std::map<std::string, std::optional<CudnnPlan>> plans_;

@@ -1,4 +1,5 @@
-// Recurrent layers by cuDNN: a table of its functions for them, and one layer over whole sequences of one length.
+// Recurrent layers by cuDNN: a table of its functions for them, and one layer
+// over whole sequences of one length.
 #pragma once
 
 #include "gradus/device/cuda/cudnn.hpp"
@@ -70,7 +71,8 @@ GRADUS_SHARED inline std::atomic<bool>& cudnn_recurrent_allowed() {
 
 enum class RnnCell : int { relu = 0, tanh = 1, lstm = 2, gru = 3 };
 
-/// What one recurrent layer is about. Gates and weights are in PyTorch's order, which is cuDNN's.
+/// What one recurrent layer is about. Gates and weights are in PyTorch's order,
+/// which is cuDNN's.
 struct RnnShape {
   DType type = DType::f32;
   RnnCell cell = RnnCell::lstm;
@@ -79,6 +81,61 @@ struct RnnShape {
 
   int gates() const { return cell == RnnCell::lstm ? 4 : cell == RnnCell::gru ? 3 : 1; }
   auto operator<=>(const RnnShape&) const = default;
+};
+
+/// What cuDNN is told of a recurrent layer.
+class RnnDescriptors {
+ public:
+  Handle rnn = nullptr, dropout = nullptr, x_data = nullptr, y_data = nullptr, state = nullptr, matrix = nullptr,
+         bias = nullptr;
+
+  /// handle: null where there is no card, for tests; then dropout, of which
+  /// there is none, stays unset.
+  RnnDescriptors(const CudnnRnn& api, Handle handle, const RnnShape& s) : RnnDescriptors(api) {
+    auto type = static_cast<int>(cudnn_type(s.type)),
+         compute = static_cast<int>(s.type == DType::f64 ? CudnnType::f64 : CudnnType::f32);
+    constexpr int default_math = 0, tensor_cores = 1, fma_math = 3, double_bias = 2, packed_by_steps = 1;
+    auto math = s.type == DType::bf16 ? tensor_cores : s.type == DType::f32 && !s.fast ? fma_math : default_math;
+    check(api.dropout_create(&dropout), "cudnnCreateDropoutDescriptor");
+    if (handle != nullptr) check(api.dropout_set(dropout, handle, 0, nullptr, 0, 0), "cudnnSetDropoutDescriptor");
+    check(api.create(&rnn), "cudnnCreateRNNDescriptor");
+    check(api.set(rnn, 0, static_cast<int>(s.cell), s.biases ? double_bias : 0, 0, 0, type, compute, math,
+                  static_cast<int32_t>(s.in), static_cast<int32_t>(s.hidden), static_cast<int32_t>(s.hidden), 1,
+                  dropout, 0),
+          "cudnnSetRNNDescriptor_v8");
+    std::vector<int> lengths(static_cast<size_t>(s.n), static_cast<int>(s.steps));
+    auto data = [&](Handle& to, int64_t size) {
+      check(api.data_create(&to), "cudnnCreateRNNDataDescriptor");
+      check(api.data_set(to, type, packed_by_steps, static_cast<int>(s.steps), static_cast<int>(s.n),
+                         static_cast<int>(size), lengths.data(), nullptr),
+            "cudnnSetRNNDataDescriptor");
+    };
+    data(x_data, s.in);
+    data(y_data, s.hidden);
+    const int sizes[] = {1, static_cast<int>(s.n), static_cast<int>(s.hidden)},
+              strides[] = {sizes[1] * sizes[2], sizes[2], 1};
+    check(api.tensor_create(&state), "cudnnCreateTensorDescriptor");
+    check(api.tensor_set(state, type, 3, sizes, strides), "cudnnSetTensorNdDescriptor");
+    check(api.tensor_create(&matrix), "cudnnCreateTensorDescriptor");
+    check(api.tensor_create(&bias), "cudnnCreateTensorDescriptor");
+  }
+  RnnDescriptors(const RnnDescriptors&) = delete;
+  ~RnnDescriptors() {
+    if (rnn != nullptr) api_.destroy(rnn);
+    if (dropout != nullptr) api_.dropout_destroy(dropout);
+    for (auto* data : {x_data, y_data})
+      if (data != nullptr) api_.data_destroy(data);
+    for (auto* tensor : {state, matrix, bias})
+      if (tensor != nullptr) api_.tensor_destroy(tensor);
+  }
+
+ private:
+  /// The other constructor goes on from here, so that what it made is given
+  /// back when something fails.
+  explicit RnnDescriptors(const CudnnRnn& api) : api_(api) {}
+  static void check(int status, const char* call) { Cudnn::find()->check(status, call, "recurrent layer"); }
+
+  const CudnnRnn& api_;
 };
 
 /// One layer, forward and back, on one card. Made once a shape and kept.
@@ -106,8 +163,8 @@ class GRADUS_SHARED RnnPlan {
   size_t weight_bytes() const { return weight_bytes_; }
   size_t reserve_bytes() const { return reserve_bytes_; }
 
-  /// Where a piece of the packed weights lies, and where in PyTorch's tensors: 0 weight_ih, 1 weight_hh, 2 bias_ih,
-  /// 3 bias_hh.
+  /// Where a piece of the packed weights lies, and where in PyTorch's tensors:
+  /// 0 weight_ih, 1 weight_hh, 2 bias_ih, 3 bias_hh.
   struct Piece {
     size_t packed, plain, bytes;
     int tensor;
@@ -116,28 +173,33 @@ class GRADUS_SHARED RnnPlan {
 
   struct Forward {
     const void *x, *hx, *cx, *weights;
-    void *y, *hy, *cy, *reserve;  ///< reserve: null when no gradient will be asked for
+    void *y, *hy, *cy,
+        *reserve;  ///< reserve: null when no gradient will be asked for
   };
   void forward(const Forward& f) {
+    const auto& d = descriptors_;
     with_workspace([&](Handle handle, void* work, size_t bytes) {
-      check(api_.forward(handle, rnn_, f.reserve != nullptr ? 1 : 0, nullptr, x_data_, f.x, y_data_, f.y, state_, f.hx,
-                         f.hy, state_, f.cx, f.cy, weight_bytes_, f.weights, bytes, work,
+      check(api_.forward(handle, d.rnn, f.reserve != nullptr ? 1 : 0, nullptr, d.x_data, f.x, d.y_data, f.y, d.state,
+                         f.hx, f.hy, d.state, f.cx, f.cy, weight_bytes_, f.weights, bytes, work,
                          f.reserve != nullptr ? reserve_bytes_ : 0, f.reserve),
             "cudnnRNNForward");
     });
   }
 
   struct Backward {
-    const void *x, *hx, *cx, *weights, *y, *dy, *dhy, *dcy;  ///< dhy, dcy: null for zeros
-    void *dx, *dhx, *dcx, *dweights, *reserve;               ///< dweights: zeros before; reserve is changed
+    const void *x, *hx, *cx, *weights, *y, *dy, *dhy,
+        *dcy;  ///< dhy, dcy: null for zeros
+    void *dx, *dhx, *dcx, *dweights,
+        *reserve;  ///< dweights: zeros before; reserve is changed
   };
   void backward(const Backward& b) {
+    const auto& d = descriptors_;
     with_workspace([&](Handle handle, void* work, size_t bytes) {
-      check(api_.backward_data(handle, rnn_, nullptr, y_data_, b.y, b.dy, x_data_, b.dx, state_, b.hx, b.dhy, b.dhx,
-                               state_, b.cx, b.dcy, b.dcx, weight_bytes_, b.weights, bytes, work, reserve_bytes_,
+      check(api_.backward_data(handle, d.rnn, nullptr, d.y_data, b.y, b.dy, d.x_data, b.dx, d.state, b.hx, b.dhy, b.dhx,
+                               d.state, b.cx, b.dcy, b.dcx, weight_bytes_, b.weights, bytes, work, reserve_bytes_,
                                b.reserve),
             "cudnnRNNBackwardData_v8");
-      check(api_.backward_weights(handle, rnn_, 0, nullptr, x_data_, b.x, state_, b.hx, y_data_, b.y, weight_bytes_,
+      check(api_.backward_weights(handle, d.rnn, 0, nullptr, d.x_data, b.x, d.state, b.hx, d.y_data, b.y, weight_bytes_,
                                   b.dweights, bytes, work, reserve_bytes_, b.reserve),
             "cudnnRNNBackwardWeights_v8");
     });
@@ -145,60 +207,30 @@ class GRADUS_SHARED RnnPlan {
 
  private:
   RnnPlan(CudnnPlans& plans, Context& context, const RnnShape& s)
-      : plans_(plans), context_(context), api_(*CudnnRnn::find()) {
-    auto type = static_cast<int>(cudnn_type(s.type)),
-         compute = static_cast<int>(s.type == DType::f64 ? CudnnType::f64 : CudnnType::f32);
-    constexpr int default_math = 0, tensor_cores = 1, fma_math = 3, double_bias = 2, packed_by_steps = 1;
-    auto math = s.type == DType::bf16 ? tensor_cores : s.type == DType::f32 && !s.fast ? fma_math : default_math;
-    check(api_.dropout_create(&dropout_), "cudnnCreateDropoutDescriptor");
-    check(api_.dropout_set(dropout_, plans.handle(), 0, nullptr, 0, 0), "cudnnSetDropoutDescriptor");
-    check(api_.create(&rnn_), "cudnnCreateRNNDescriptor");
-    check(api_.set(rnn_, 0, static_cast<int>(s.cell), s.biases ? double_bias : 0, 0, 0, type, compute, math,
-                   static_cast<int32_t>(s.in), static_cast<int32_t>(s.hidden), static_cast<int32_t>(s.hidden), 1,
-                   dropout_, 0),
-          "cudnnSetRNNDescriptor_v8");
-    std::vector<int> lengths(static_cast<size_t>(s.n), static_cast<int>(s.steps));
-    auto data = [&](Handle& to, int64_t size) {
-      check(api_.data_create(&to), "cudnnCreateRNNDataDescriptor");
-      check(api_.data_set(to, type, packed_by_steps, static_cast<int>(s.steps), static_cast<int>(s.n),
-                          static_cast<int>(size), lengths.data(), nullptr),
-            "cudnnSetRNNDataDescriptor");
-    };
-    data(x_data_, s.in);
-    data(y_data_, s.hidden);
-    const int sizes[] = {1, static_cast<int>(s.n), static_cast<int>(s.hidden)},
-              strides[] = {sizes[1] * sizes[2], sizes[2], 1};
-    check(api_.tensor_create(&state_), "cudnnCreateTensorDescriptor");
-    check(api_.tensor_set(state_, type, 3, sizes, strides), "cudnnSetTensorNdDescriptor");
-    check(api_.weight_bytes(plans.handle(), rnn_, &weight_bytes_), "cudnnGetRNNWeightSpaceSize");
+      : plans_(plans), context_(context), api_(*CudnnRnn::find()), descriptors_(api_, plans.handle(), s) {
+    const auto& d = descriptors_;
+    check(api_.weight_bytes(plans.handle(), d.rnn, &weight_bytes_), "cudnnGetRNNWeightSpaceSize");
     size_t work = 0;
-    check(api_.space_bytes(plans.handle(), rnn_, 0, x_data_, &work, &reserve_bytes_), "cudnnGetRNNTempSpaceSizes");
-    check(api_.space_bytes(plans.handle(), rnn_, 1, x_data_, &work_bytes_, &reserve_bytes_),
+    check(api_.space_bytes(plans.handle(), d.rnn, 0, d.x_data, &work, &reserve_bytes_), "cudnnGetRNNTempSpaceSizes");
+    check(api_.space_bytes(plans.handle(), d.rnn, 1, d.x_data, &work_bytes_, &reserve_bytes_),
           "cudnnGetRNNTempSpaceSizes");
     work_bytes_ = std::max(work_bytes_, work);
     find_pieces(s);
   }
-  ~RnnPlan() {
-    if (rnn_ != nullptr) api_.destroy(rnn_);
-    if (dropout_ != nullptr) api_.dropout_destroy(dropout_);
-    for (auto* data : {x_data_, y_data_})
-      if (data != nullptr) api_.data_destroy(data);
-    for (auto* tensor : {state_, matrix_, bias_})
-      if (tensor != nullptr) api_.tensor_destroy(tensor);
-  }
+  ~RnnPlan() = default;
   friend std::default_delete<RnnPlan>;
 
-  /// Asks where cuDNN keeps each gate's matrix and bias. Pieces that lie side by side on both sides become one.
+  /// Asks where cuDNN keeps each gate's matrix and bias. Pieces that lie side
+  /// by side on both sides become one.
   void find_pieces(const RnnShape& s) {
-    check(api_.tensor_create(&matrix_), "cudnnCreateTensorDescriptor");
-    check(api_.tensor_create(&bias_), "cudnnCreateTensorDescriptor");
+    const auto& d = descriptors_;
     auto size = static_cast<size_t>(size_of(s.type));
     std::vector<Piece> matrices, biases;
     auto* base = context_.allocate(weight_bytes_);  // only its address counts
     for (int number = 0; number < 2 * s.gates(); ++number) {
       void *matrix = nullptr, *bias = nullptr;
       auto status =
-          api_.weight_place(plans_.handle(), rnn_, 0, weight_bytes_, base, number, matrix_, &matrix, bias_, &bias);
+          api_.weight_place(plans_.handle(), d.rnn, 0, weight_bytes_, base, number, d.matrix, &matrix, d.bias, &bias);
       if (status != 0) context_.release(base);
       check(status, "cudnnGetRNNWeightParams");
       auto recurrent = number >= s.gates();
@@ -233,8 +265,7 @@ class GRADUS_SHARED RnnPlan {
   CudnnPlans& plans_;
   Context& context_;
   const CudnnRnn& api_;
-  Handle rnn_ = nullptr, dropout_ = nullptr, x_data_ = nullptr, y_data_ = nullptr, state_ = nullptr, matrix_ = nullptr,
-         bias_ = nullptr;
+  RnnDescriptors descriptors_;
   size_t weight_bytes_ = 0, work_bytes_ = 0, reserve_bytes_ = 0;
   std::vector<Piece> pieces_;
 };
@@ -243,8 +274,9 @@ class GRADUS_SHARED RnnPlan {
 
 namespace gradus::cuda::inline GRADUS_STABLE {
 
-/// Lets LSTM and GRU, where all sequences run forth over the same number of steps, go by cuDNN instead of step by step
-/// in ordinary operators: many times as fast. Off unless asked for, because it has not been run on a card yet.
+/// Lets LSTM and GRU, where all sequences run forth over the same number of
+/// steps, go by cuDNN instead of step by step in ordinary operators: many times
+/// as fast. Off unless asked for, because it has not been run on a card yet.
 inline void use_cudnn_recurrent(bool on = true) { detail::cudnn_recurrent_allowed() = on; }
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

@@ -46,6 +46,12 @@ class KernelCache {
     return home.empty() ? "" : home + "/.cache/gradus/kernels";
   }
 
+  /// Whether each program's text is kept beside it, and each graph of cuDNN's, for debuggers and tests.
+  static bool keeps_texts() {
+    const auto* choice = std::getenv("GRADUS_KERNEL_TEXTS");
+    return choice != nullptr && std::string_view(choice) == "on";
+  }
+
   /// From memory, from disk, or compiled now.
   KernelBinary get(const Nvrtc& nvrtc, const KernelSource& source, int architecture) {
     auto key = key_of(nvrtc, source, architecture);
@@ -57,9 +63,17 @@ class KernelCache {
       binary = compile(nvrtc, source, architecture);
       ++compiled_;
       if (!path.empty()) write(path, binary);
-      if (!path.empty() && keeps_texts()) std::ofstream(path + ".cu") << source.text;
     }
+    if (!path.empty() && keeps_texts()) std::ofstream(path + ".cu") << source.text;
     return memory_.emplace(key, std::move(binary)).first->second;
+  }
+  /// What else took long to make, as bytes under a name; "" when there is nothing, or it is damaged.
+  std::string find(const std::string& name) const {
+    KernelBinary kept;
+    return !folder_.empty() && read(folder_ + "/" + name, kept) ? kept.code : "";
+  }
+  void keep(const std::string& name, const std::string& bytes) const {
+    if (!folder_.empty()) write(folder_ + "/" + name, {.code = bytes, .is_cubin = false});
   }
   /// How many were compiled, not read.
   int compiled() const { return compiled_; }
@@ -72,12 +86,6 @@ class KernelCache {
 
  private:
   static constexpr std::string_view magic = "GRADUSK1";
-
-  /// Whether each program's text is kept beside it, for debuggers and readers.
-  static bool keeps_texts() {
-    const auto* choice = std::getenv("GRADUS_KERNEL_TEXTS");
-    return choice != nullptr && std::string_view(choice) == "on";
-  }
 
   /// magic, hash of the rest (32), kind (1), code.
   static bool read(const std::string& path, KernelBinary& binary) {

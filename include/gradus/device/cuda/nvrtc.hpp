@@ -87,12 +87,14 @@ struct KernelSource {
   std::string name;  ///< in error texts
   std::string text;
   std::vector<std::string> options = {"--std=c++17"};
-  bool ptx = false;  ///< PTX, to be read by people or compiled by the driver, also where the architecture is known
+  bool ptx = false;      ///< PTX, to be read by people or compiled by the driver, also where the architecture is known
+  bool ptx_too = false;  ///< PTX beside the cubin
 };
 
 /// What the compiler made: a cubin, or PTX for an architecture that it does not know, which the driver compiles.
 struct KernelBinary {
-  std::string code, log;
+  std::string code, log = {};
+  std::string ptx = {};  ///< when it was asked for beside the cubin
   bool is_cubin = true;
 };
 
@@ -111,8 +113,8 @@ inline KernelBinary compile(const Nvrtc& nvrtc, const KernelSource& source, int 
                      " and newer, not for sm_", architecture);
   KernelBinary result;
   result.is_cubin = best == architecture && !source.ptx;
-  auto options = source.options;
-  options.push_back(join("--gpu-architecture=", result.is_cubin ? "sm_" : "compute_", best));
+  auto options = source.options;  // the last of several architectures holds
+  options.insert(options.begin(), join("--gpu-architecture=", result.is_cubin ? "sm_" : "compute_", best));
   std::vector<const char*> arguments;
   for (const auto& option : options) arguments.push_back(option.c_str());
 
@@ -140,6 +142,7 @@ inline KernelBinary compile(const Nvrtc& nvrtc, const KernelSource& source, int 
               " (" + source.name + " for sm_" + std::to_string(architecture) + ")\n" + result.log);
   result.code = result.is_cubin ? read(nvrtc.cubin_size, nvrtc.cubin, "nvrtcGetCUBIN")
                                 : read(nvrtc.ptx_size, nvrtc.ptx, "nvrtcGetPTX");
+  if (source.ptx_too) result.ptx = read(nvrtc.ptx_size, nvrtc.ptx, "nvrtcGetPTX");
   return result;
 }
 

@@ -139,6 +139,7 @@ class AttentionByCudnn {
  public:
   using Shape = cuda::detail::AttentionGraphShape;
   using Ids = cuda::detail::AttentionIds;
+  static constexpr const char* name = "scaled_dot_product_attention";
 
   /// Whether it is a case for cuDNN at all; that there is a plan is known when it is asked for.
   static bool takes(const AttentionProblem<bf16>& p, Device device) {
@@ -177,7 +178,7 @@ class AttentionByCudnn {
   std::optional<std::pair<Tensor<bf16>, Tensor<float>>> forward() {
     auto y = empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.width, query_.device());
     shape_.y = strides(y);
-    const auto* plan = plans_.find("attention", shape_, [&](const auto& api, const auto& target) {
+    const auto* plan = plans_.find(name, "attention", shape_, [&](const auto& api, const auto& target) {
       return cuda::detail::AttentionGraph(api, shape_).forward().plan(target);
     });
     if (plan == nullptr) return std::nullopt;
@@ -197,7 +198,7 @@ class AttentionByCudnn {
     shape_.dq = strides(dq);
     shape_.dk = strides(dk);
     shape_.dv = strides(dv);
-    const auto* plan = plans_.find("attention_gradient", shape_, [&](const auto& api, const auto& target) {
+    const auto* plan = plans_.find(name, "attention_gradient", shape_, [&](const auto& api, const auto& target) {
       return cuda::detail::AttentionGraph(api, shape_).backward().plan(target);
     });
     if (plan == nullptr) return std::nullopt;

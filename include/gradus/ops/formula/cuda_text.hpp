@@ -108,18 +108,23 @@ class CudaKernelWriter {
   }
 
   std::string entry(const CudaKernelText& kernel, const char* suffix, int width) const {
-    auto text = join("extern \"C\" __global__ void __launch_bounds__(", cuda_pointwise_threads, ")\n", kernel.entry,
-                     suffix, "(const __grid_constant__ Layout layout, ", Expression::type_name(kernel.out), "* out");
+    // As for other kernels of elements of 8 bytes: see Context::family_text.
+    const auto* blocks = size_of(type_) == 8 ? ", 1" : "";
+    auto text =
+        join("extern \"C\" __global__ void __launch_bounds__(", cuda_pointwise_threads, blocks, ")\n", kernel.entry,
+             suffix, "(const __grid_constant__ Layout layout, ", Expression::type_name(kernel.out), "* out");
     auto call = join("  pointwise<", width, ", formula>(layout, out");
-    int row = 0;
+    int row = 0, read = 0;
     for (auto number : kernel.inputs) {
+      if (!is_number(number)) read = std::max(read, width * size_of(operand_type(number)));
       auto name = Expression::operand_name(number);
       auto type = Expression::type_name(operand_type(number));
       text += is_number(number) ? join(", ", type, ' ', name) : join(", const ", type, "* ", name);
       call += is_number(number) ? join(", number(", name, ')') : join(", input<", row, ">(", name, ')');
       ++row;
     }
-    return text + ") {\n" + call + ");\n}\n\n";
+    auto wide = width > 1 ? join("GRADUS_WIDE(", read, ", ", width * size_of(kernel.out), ")\n") : "";
+    return wide + text + ") {\n" + call + ");\n}\n\n";
   }
 
   std::string name_;

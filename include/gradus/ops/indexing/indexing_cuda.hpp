@@ -94,10 +94,12 @@ GRADUS_KERNEL scatter_add(const __grid_constant__ Layout lines, int64 length, in
                           Fault* fault, int64 op, T* y, const T* x, const int64* index) {
   GRADUS_EACH(line, lines.count) {
     const Offsets<2> at = offsets_at<2>(lines, line);
-    const int64 from = at.of[0], to = at.of[1];
-    for (int64 k = 0; k < length; ++k) {
-      T* target = y + to + checked_index(index[from + k * index_step], size, fault, op) * step;
-      *target = narrow<T>(widen(*target) + widen(x[from + k * index_step]));
+    int64 from = at.of[0];
+    T* to = y + at.of[1];
+#pragma unroll 1
+    for (int64 k = 0; k < length; ++k, from += index_step) {
+      T* target = to + checked_index(index[from], size, fault, op) * step;
+      *target = narrow<T>(widen(*target) + widen(x[from]));
     }
   }
 }

@@ -39,6 +39,7 @@ GRADUS_DEVICE RowTotal row_total(const T* row, int64 n) {
   return in_packs(n, row) ? row_total<16 / sizeof(T)>(row, n) : row_total<1>(row, n);
 }
 
+GRADUS_WIDE(T, 0)
 GRADUS_KERNEL block_softmax(int64 rows, int64 n, int logarithm, T* y, const T* x) {
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
     const T* from = x + row * n;
@@ -66,6 +67,7 @@ GRADUS_KERNEL block_softmax_gradient(int64 rows, int64 n, int logarithm, T* dx, 
 }
 
 // What cross entropy needs of each row: its total, its loss, and whether it counts.
+GRADUS_WIDE(T, 0)
 GRADUS_KERNEL block_cross_entropy(int64 rows, int64 classes, int64 ignored, C smoothing, Fault* fault, int64 op,
                                   C* totals, C* losses, C* counts, const T* logits, const int64* labels) {
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
@@ -107,6 +109,7 @@ GRADUS_DEVICE void cross_entropy_row(int64 classes, int64 label, C top, C log_su
     store_pack(dx + i, result);
   }
 }
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL cross_entropy_gradient(int64 rows, int64 classes, int64 ignored, C smoothing, int per_row, T* dx,
                                      const T* logits, const int64* labels, const C* totals, const T* dy,
                                      const C* counted) {

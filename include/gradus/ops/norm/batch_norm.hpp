@@ -156,8 +156,9 @@ Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor
         auto sums = channel_sums_on_card(name, 2, x(), dy, mean, inverse);  // (2, c): of dy, of dy normal
         auto dx = Tensor<T>::empty(x().shape(), x().device());
         cuda::detail::launch_each(name, x().device(), cuda_norm, {dtype_of<T>}, "channel_norm_gradient", dx.numel(),
-                                  dx.numel(), dx.size(1), plane, static_cast<C>(each), dx.impl()->data(), dy.data(),
-                                  x().data(), mean.data(), inverse.data(), data_or_null(dense_weight), sums.data());
+                                  dx.numel(), dx.size(1), plane, C(1) / static_cast<C>(each), dx.impl()->data(),
+                                  dy.data(), x().data(), mean.data(), inverse.data(), data_or_null(dense_weight),
+                                  sums.data());
         auto rounded = cast<T>(sums);
         return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
       });

@@ -64,6 +64,7 @@ GRADUS_DEVICE void norm_rows(const Team& team, int64 rows, int64 n, int rms, C e
     }
   }
 }
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL block_norm(int64 rows, int64 n, int by_warps, int rms, C eps, T* y, C* moments, const T* x,
                          const T* weight, const T* bias) {
   const Team team = team_of(by_warps != 0);
@@ -104,6 +105,7 @@ GRADUS_DEVICE void norm_gradient_rows(const Team& team, int64 rows, int64 n, int
     }
   }
 }
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL block_norm_gradient(int64 rows, int64 n, int by_warps, int rms, T* dx, const T* dy, const T* x,
                                   const T* weight, const C* moments) {
   const Team team = team_of(by_warps != 0);
@@ -139,8 +141,10 @@ GRADUS_DEVICE void norm_parameter_sums(int64 rows, int64 n, int64 parts, int rms
     }
   }
 }
-GRADUS_KERNEL norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* dy, const T* x,
-                              const C* moments) {
+// Four blocks a multiprocessor is all that is launched of it; where it aims at more, the compiler spills registers.
+GRADUS_WIDE(T, 0)
+extern "C" __global__ void __launch_bounds__(256, 4)
+norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* dy, const T* x, const C* moments) {
   if (in_packs(n, dy, x)) norm_parameter_sums<16 / sizeof(T)>(rows, n, parts, rms, partial, dy, x, moments);
   else norm_parameter_sums<1>(rows, n, parts, rms, partial, dy, x, moments);
 }
@@ -176,6 +180,7 @@ GRADUS_DEVICE void channel_sums(int64 images, int64 channels, int64 plane, int64
     }
   }
 }
+GRADUS_WIDE(T, 0)
 GRADUS_KERNEL block_channel_sums(int64 images, int64 channels, int64 plane, int64 parts, int mode, C* partial,
                                  const T* x, const T* dy, const C* mean, const C* inverse) {
   const int whole = 16 / sizeof(T), half = 8 / sizeof(T);
@@ -227,14 +232,16 @@ GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, 
     store_pack(y + task * W, result);
   }
 }
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL channel_norm(int64 count, int64 channels, int64 plane, T* y, const T* x, const C* mean, const C* inverse,
                            const T* weight, const T* bias) {
   if (in_packs(count, x, static_cast<const T*>(y)))
     normalize_channels<16 / sizeof(T)>(count, channels, plane, y, x, mean, inverse, weight, bias);
   else normalize_channels<1>(count, channels, plane, y, x, mean, inverse, weight, bias);
 }
+// share: 1 / the number of elements of a channel.
 template <int W>
-GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C each, T* dx, const T* dy, const T* x,
+GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C share, T* dx, const T* dy, const T* x,
                                      const C* mean, const C* inverse, const T* weight, const C* sums) {
   GRADUS_EACH(task, count / W) {
     ChannelWalk walk = walk_from(task * W, channels, plane);
@@ -248,8 +255,8 @@ GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C
         center = mean[walk.channel];
         root = inverse[walk.channel];
         scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * root;
-        plain = sums[walk.channel] / each;
-        scaled = sums[channels + walk.channel] / each;
+        plain = sums[walk.channel] * share;
+        scaled = sums[channels + walk.channel] * share;
       }
       const C normal = (widen(values.at[k]) - center) * root;
       result.at[k] = narrow<T>(scale * (widen(slopes.at[k]) - plain - normal * scaled));
@@ -258,11 +265,12 @@ GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C
     store_pack(dx + task * W, result);
   }
 }
-GRADUS_KERNEL channel_norm_gradient(int64 count, int64 channels, int64 plane, C each, T* dx, const T* dy, const T* x,
+GRADUS_WIDE(T, T)
+GRADUS_KERNEL channel_norm_gradient(int64 count, int64 channels, int64 plane, C share, T* dx, const T* dy, const T* x,
                                     const C* mean, const C* inverse, const T* weight, const C* sums) {
   if (in_packs(count, x, static_cast<const T*>(dx), dy))
-    channel_gradients<16 / sizeof(T)>(count, channels, plane, each, dx, dy, x, mean, inverse, weight, sums);
-  else channel_gradients<1>(count, channels, plane, each, dx, dy, x, mean, inverse, weight, sums);
+    channel_gradients<16 / sizeof(T)>(count, channels, plane, share, dx, dy, x, mean, inverse, weight, sums);
+  else channel_gradients<1>(count, channels, plane, share, dx, dy, x, mean, inverse, weight, sums);
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm{"norm", cuda_norm_text};

@@ -83,6 +83,7 @@ GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 o
 
 // out (parts, outputs): results, or partial ones in the compute type. op: 0 sum, 1 largest, 2 smallest. way: 0 threads, 1
 // blocks, 2 packs.
+GRADUS_WIDE(T, 0)
 GRADUS_KERNEL block_reduction(const __grid_constant__ Layout kept, const __grid_constant__ Layout reduced,
                               int64 outputs, int64 parts, int op, int way, C identity, U* out, const T* x) {
   if (op == 0) { GRADUS_REDUCE(Sum) }

@@ -117,6 +117,7 @@ class CardConv {
     for (const auto* of : {&x, &w, &y})
       if (reinterpret_cast<uintptr_t>(of->impl()->data()) % 16 != 0) return false;
     const auto* plan = plans->find(
+        "conv2d",
         kind == Kind::convolution_forward         ? "convolution"
         : kind == Kind::convolution_backward_data ? "convolution_input_gradient"
                                                   : "convolution_weight_gradient",
