@@ -96,8 +96,11 @@ class GRADUS_SHARED RnnPlan {
     if (fresh) {
       try {
         found->second.reset(new RnnPlan(*plans, Context::of(device), shape));
-      } catch (const CudaError&) {  // not supported
+      } catch (const CudnnRefusal&) {
         found->second.reset();
+      } catch (...) {
+        all.erase(found);
+        throw;
       }
     }
     return found->second.get();
@@ -144,8 +147,9 @@ class GRADUS_SHARED RnnPlan {
   }
 
  private:
-  RnnPlan(CudnnPlans& plans, Context& context, const RnnShape& s)
-      : plans_(plans), context_(context), api_(*CudnnRnn::find()) {
+  RnnPlan(CudnnPlans& plans, Context& context) : plans_(plans), context_(context), api_(*CudnnRnn::find()) {}
+  RnnPlan(CudnnPlans& plans, Context& context, const RnnShape& s) : RnnPlan(plans, context) {
+    // From here on the destructor gives back what was made when something fails.
     auto type = static_cast<int>(cudnn_type(s.type)),
          compute = static_cast<int>(s.type == DType::f64 ? CudnnType::f64 : CudnnType::f32);
     constexpr int default_math = 0, tensor_cores = 1, fma_math = 3, double_bias = 2, packed_by_steps = 1;
@@ -194,7 +198,7 @@ class GRADUS_SHARED RnnPlan {
     check(api_.tensor_create(&bias_), "cudnnCreateTensorDescriptor");
     auto size = static_cast<size_t>(size_of(s.type));
     std::vector<Piece> matrices, biases;
-    auto* base = context_.allocate(weight_bytes_);  // only its address counts
+    auto* base = context_.allocate(weight_bytes_, "recurrent layer");  // only its address counts
     for (int number = 0; number < 2 * s.gates(); ++number) {
       void *matrix = nullptr, *bias = nullptr;
       auto status =
@@ -222,7 +226,7 @@ class GRADUS_SHARED RnnPlan {
 
   template <class Body>
   void with_workspace(Body&& body) {
-    auto* work = work_bytes_ > 0 ? context_.allocate(work_bytes_) : nullptr;
+    auto* work = work_bytes_ > 0 ? context_.allocate(work_bytes_, "recurrent layer") : nullptr;
     std::unique_ptr<void, std::function<void(void*)>> owner(work, [this](void* at) { context_.release(at); });
     auto lock = plans_.lock();
     auto launching = context_.count_launch("recurrent layer");
