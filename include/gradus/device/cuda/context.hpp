@@ -141,7 +141,10 @@ class GRADUS_SHARED Context {
     std::lock_guard lock(mutex_);
     auto arena = memory_.arena_of(block);
     if (record_ != nullptr && arena != record_->arena) return record_->held.push_back(block);
-    if (arena == MemoryPool::uploads) uploads_.given_back();
+    if (arena == MemoryPool::uploads) {
+      static_cast<void>(try_make_current());
+      uploads_.given_back();
+    }
     memory_.release(block);
   }
   MemoryPool& memory() { return memory_; }
@@ -269,7 +272,7 @@ class GRADUS_SHARED Context {
   }
   /// The memory of a captured step serves everybody again.
   void forget(CaptureRecord& record, Handle executable) noexcept {
-    driver_.context_set(context_);  // in a thread that may not have used the card yet
+    static_cast<void>(try_make_current());  // this thread may not have used the card yet
     if (executable != nullptr) driver_.graph_executable_destroy(executable);
     std::lock_guard lock(mutex_);
     for (auto* block : std::exchange(record.held, {})) memory_.release(block);
@@ -432,11 +435,13 @@ class GRADUS_SHARED Context {
     return stream;
   }
   /// The driver's calls of this thread are about this card.
-  void make_current() const {
+  void make_current() const { check(try_make_current(), "cuCtxSetCurrent", ""); }
+  int try_make_current() const noexcept {
     thread_local Handle current = nullptr;
-    if (current == context_) return;
-    check(driver_.context_set(context_), "cuCtxSetCurrent", "");
-    current = context_;
+    if (current == context_) return 0;
+    auto result = driver_.context_set(context_);
+    if (result == 0) current = context_;
+    return result;
   }
   void refuse_in_capture(const char* op, const char* what) const {
     require<CaptureError>(!capturing(), "a step with '", op, "' cannot be captured: it ", what,
