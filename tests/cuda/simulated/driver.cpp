@@ -134,6 +134,13 @@ bool step(Stream& stream) {
   return true;
 }
 
+/// Forgets what waits in a stream.
+void drop(Stream& stream) {
+  for (const auto& work : stream.queue)
+    if (work.happens != nullptr) work.happens->happened = std::max(work.happens->happened, work.number);
+  stream.queue.clear();
+}
+
 Stream default_stream;
 Stream& stream_of(void* handle) { return handle == nullptr ? default_stream : *static_cast<Stream*>(handle); }
 
@@ -175,8 +182,8 @@ int injected(const char* function) {
   ++fault.fired;
   if (fault.kind != loses_card) return fault.code;
   if (!std::exchange(c.lost, true)) {
-    default_stream.queue.clear();
-    for (auto* stream : c.streams) stream->queue.clear();
+    drop(default_stream);
+    for (auto* stream : c.streams) drop(*stream);
   }
   return name.starts_with("cublasLt") ? 14 : name.starts_with("cudnn") ? 5000 : fault.code;
 }
