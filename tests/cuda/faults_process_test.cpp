@@ -17,6 +17,7 @@
 using namespace gradus;
 
 #if defined(GRADUS_CUDA)
+#if defined(__GLIBC__)
 /// Stands before the C library's own: where GRADUS_TEST_ONLY_LIBRARIES names a folder, those of NVIDIA's libraries that
 /// this machine has elsewhere are not found.
 extern "C" void* dlopen(const char* file, int mode) __THROWNL {
@@ -32,6 +33,7 @@ extern "C" void* dlopen(const char* file, int mode) __THROWNL {
   if (folder == nullptr || path.starts_with(folder) || !is_nvidias()) return open(file, mode);
   return open(("/not here/" + name).c_str(), mode);
 }
+#endif
 
 namespace {
 
