@@ -176,6 +176,33 @@ TEST_CASE("each call of new kinds of products, convolutions and attention fails 
   cuda::autotune_products(false);
 }
 
+TEST_CASE("each call of the compiler fails once, and no program of it is left") {
+  NEEDS_FAULTS(device, faults);
+  static_cast<void>(device);
+  const auto& nvrtc = cuda::detail::Nvrtc::get();
+  const cuda::detail::KernelSource source{.name = "thrice",
+                                          .text = "\nGRADUS_KERNEL thrice(float* x) { x[threadIdx.x] *= 3; }\n"};
+  auto compile = [&] { return cuda::detail::KernelCache("").get(nvrtc, source, 90).code; };
+  faults->calls();
+  CHECK(!compile().empty());
+  auto counts = faults->calls();
+  auto before = faults->objects();
+  CHECK((counts.size() >= 9 && before["program"] == 0));
+  for (const auto& [function, count] : counts) {
+    for (int64_t call = 1; call <= count; ++call) {
+      INFO(function << ", call " << call << " of " << count);
+      faults->arm(function, call, test::some_error(function));
+      auto outcome = test::fault_outcome(compile);
+      CHECK(faults->clear() == 1);
+      INFO(outcome.kind << ": " << outcome.text);
+      auto name = function.ends_with("Size") ? function.substr(0, function.size() - 4) : function;
+      if (only_frees(function)) CHECK(outcome.kind == "");
+      else CHECK((outcome.kind == "CudaError" && outcome.text.starts_with(name)));
+      CHECK(faults->objects() == before);
+    }
+  }
+}
+
 TEST_CASE("each call of a profiled step fails once, and its events are given back") {
   NEEDS_FAULTS(device, faults);
   auto wanted = test::train_with_faults(device);
