@@ -88,7 +88,12 @@ class BackwardWalk {
     }
     if (targets_ != nullptr && !wants_inputs(node)) return;  // the walk ends at this target; its own graph stays
     require_graph(node);
-    node.run_backward(*this);
+    try {
+      node.run_backward(*this);
+    } catch (OutOfMemoryError& error) {  // memory does not know for whom it was asked
+      error.add_context(join("backward of '", node.name, "'"));
+      throw;
+    }
     if (!retain_graph_ && !node.is_leaf()) {
       node.freed = true;
       node.release();

@@ -34,7 +34,7 @@ Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream,
                const std::shared_ptr<const RandomStream>& live = nullptr) {
   using C = Compute<T>;
   auto x = contiguous(x_in);
-  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto y = Tensor<T>::empty(x.shape(), x.device(), "dropout");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto scale = static_cast<C>(1 / (1 - p));
   auto bound = static_cast<uint32_t>(p * 0x1p24);  // of the 24 upper bits of a word, as RandomStream::uniform

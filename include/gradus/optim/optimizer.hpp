@@ -141,6 +141,7 @@ class Optimizer {
     if (replay_.parts != nullptr) return go_on(on_card);
 #endif
     std::vector<size_t> moved;  // numbers of slots
+    Undo undo{*this, moved};
     for (auto& slot : slots_) {
       auto gradient = slot.parameter.grad();
       if (!gradient.defined() || slot.parameter.numel() == 0) continue;
@@ -170,13 +171,16 @@ class Optimizer {
         live = std::make_shared<std::vector<CardPart>>(parts);
         context.on_replay([this, name = name_, alive = std::weak_ptr(alive_.token), live, moved, again] {
           require<CaptureError>(!alive.expired(), "the ", name, " that a captured step uses is gone or has moved");
+          struct End {
+            Replay& replay;
+            ~End() { replay = {}; }
+          } end{replay_};
           replay_ = {live.get(), &moved};
           again();
-          replay_ = {};
         });
       }
       sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live);
-      kept_.clear();
+      undo.done = true;
       return;
     }
 #endif
@@ -190,7 +194,7 @@ class Optimizer {
         first = end;
       }
     });
-    kept_.clear();
+    undo.done = true;
   }
 
   std::vector<Slot<T, N>> slots_;
@@ -235,6 +239,17 @@ class Optimizer {
   Replay replay_;
   Alive alive_;
 #endif
+
+  /// A step that fails holds no gradients and is not counted.
+  struct Undo {
+    Optimizer& optimizer;
+    const std::vector<size_t>& moved;
+    bool done = false;
+    ~Undo() {
+      optimizer.kept_.clear();
+      for (size_t i = 0; !done && i < optimizer.parts_.size(); ++i) --optimizer.slots_[moved[i]].steps;
+    }
+  };
 
   void require_living_model() const {
     for (const auto& slot : slots_) {

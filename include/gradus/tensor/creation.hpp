@@ -18,7 +18,7 @@ Tensor<T> empty(const Shape& shape, Device device = Device::cpu()) {
 /// Every element is `value`.
 template <Element T>
 Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Device device = Device::cpu()) {
-  auto result = Tensor<T>::empty(shape, device);
+  auto result = Tensor<T>::empty(shape, device, "full");
   detail::fill_elements(*result.impl(), &value);
   return result;
 }

@@ -66,11 +66,11 @@ class Storage {
  public:
   static constexpr size_t header = 64;  // keeps the data on its 64-byte boundary
 
-  static Ref<Storage> allocate(size_t bytes, Device device) {
+  static Ref<Storage> allocate(size_t bytes, Device device, [[maybe_unused]] const char* op = "storage") {
 #if defined(GRADUS_CUDA)
     if (!device.is_cpu()) {
       auto& context = cuda::detail::Context::of(device);
-      auto* memory = static_cast<char*>(context.allocate(bytes));
+      auto* memory = static_cast<char*>(context.allocate(bytes, op));
       auto* record = CachingAllocator::instance().allocate(header);
       return Ref<Storage>(new (record) Storage(memory, bytes, device, nullptr));
     }
@@ -88,7 +88,7 @@ class Storage {
     auto inside = storage->data_ == reinterpret_cast<char*>(storage) + header;
     auto bytes = header + (inside ? storage->bytes_ : 0);
 #if defined(GRADUS_CUDA)
-    if (!storage->device_.is_cpu()) cuda::detail::Context::of(storage->device_).release(storage->data_);
+    if (!storage->device_.is_cpu()) cuda::detail::Context::known(storage->device_).release(storage->data_);
 #endif
     storage->~Storage();
     CachingAllocator::instance().deallocate(storage, bytes);
@@ -158,12 +158,12 @@ inline TensorRef make_impl(DType dtype, Ref<Storage> storage, int64_t offset, co
   return impl;
 }
 
-inline TensorRef allocate_impl(DType dtype, const Shape& shape, Device device) {
+inline TensorRef allocate_impl(DType dtype, const Shape& shape, Device device, const char* op = "copy") {
   int64_t bytes = 0;
   for (auto size : shape) require<ShapeError>(size >= 0, "tensor: shape ", shape, " has a negative size");
   auto fits = !__builtin_mul_overflow(shape.numel(), int64_t{size_of(dtype)}, &bytes);
   require<OutOfMemoryError>(fits, "tensor: shape ", shape, " needs more memory than 63 bits can count");
-  auto storage = Storage::allocate(static_cast<size_t>(bytes), device);
+  auto storage = Storage::allocate(static_cast<size_t>(bytes), device, op);
   return make_impl(dtype, std::move(storage), 0, shape, contiguous_strides(shape));
 }
 

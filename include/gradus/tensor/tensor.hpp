@@ -26,9 +26,9 @@ class Tensor {
   /// Internal: a handle to a record whose element type is T.
   explicit Tensor(detail::TensorRef impl) : impl_(std::move(impl)) {}
 
-  /// Uninitialised memory.
-  static Tensor empty(const Shape& shape, Device device = Device::cpu()) {
-    return Tensor(detail::allocate_impl(dtype_of<T>, shape, device));
+  /// Uninitialised memory; OutOfMemoryError names `op`, for which it is.
+  static Tensor empty(const Shape& shape, Device device = Device::cpu(), const char* op = "empty") {
+    return Tensor(detail::allocate_impl(dtype_of<T>, shape, device, op));
   }
   /// A view of foreign memory, row-major; `owner` is held as long as a tensor uses it.
   static Tensor view_of(T* data, const Shape& shape, std::shared_ptr<void> owner = nullptr) {

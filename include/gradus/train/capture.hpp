@@ -47,23 +47,25 @@ class CapturedStep {
 #if defined(GRADUS_CUDA)
     ~State() {
       result.reset();
-      if (record.arena > 0) cuda::detail::Context::of(device).forget(record, executable);
+      if (record.arena > 0) cuda::detail::Context::known(device).forget(record, executable);
     }
 
     void record_step() {
       auto& context = cuda::detail::Context::of(device);
       context.begin_capture(record);
+      auto recording = true;
       try {
         if constexpr (std::is_void_v<Result>) step();
         else result.emplace(step());
+        recording = false;
+        executable = context.end_capture(true);
       } catch (...) {
+        if (recording) context.end_capture(false);
         result.reset();
-        context.end_capture(false);
         context.forget(record, nullptr);
         record = {};
         throw;
       }
-      executable = context.end_capture(true);
     }
 
     cuda::detail::Handle executable = nullptr;

@@ -44,7 +44,11 @@ class OpenMemory {
   OpenMemory(const OpenMemory&) = delete;
   OpenMemory& operator=(const OpenMemory&) = delete;
 };
-/// The n-th call of a function fails when GRADUS_SIMULATED_FAIL says so ("cuLaunchKernel:3:719"); else 0.
+/// Every function begins with it: counts the call, and gives what it must answer instead of its work when a fault is
+/// set (faults.hpp, or GRADUS_SIMULATED_FAIL=cuLaunchKernel:3:719 for the third call), else 0. What frees, frees all
+/// the same.
 int injected(const char* function);
+/// One more, or one less, of what the caller must give back.
+void count_object(const char* kind, int by);
 
 }  // namespace simulated

@@ -89,13 +89,14 @@ uint32_t alignment(const void* pointer) {
 
 }  // namespace
 
-using simulated::injected, simulated::mistake;
+using simulated::count_object, simulated::injected, simulated::mistake;
 
 extern "C" {
 
 int cublasLtCreate(void** handle) {
   if (auto failed = injected("cublasLtCreate"); failed != 0) return failed;
   static int one;
+  count_object("handle of cuBLASLt", 1);
   return *handle = &one, 0;
 }
 int cublasLtMatmulDescCreate(void** product, int compute, int scale) {
@@ -103,6 +104,7 @@ int cublasLtMatmulDescCreate(void** product, int compute, int scale) {
   auto* made = new Product;
   made->compute = compute;
   made->scale = scale;
+  count_object("product", 1);
   return *product = made, 0;
 }
 int cublasLtMatmulDescSetAttribute(void* product, int attribute, const void* value, size_t bytes) {
@@ -114,7 +116,10 @@ int cublasLtMatmulDescSetAttribute(void* product, int attribute, const void* val
   if (attribute == 8 && bytes == 8) return std::memcpy(&p.bias, value, 8), 0;
   return 7;
 }
-int cublasLtMatmulDescDestroy(void* product) { return delete static_cast<Product*>(product), 0; }
+int cublasLtMatmulDescDestroy(void* product) {
+  count_object("product", -1);
+  return delete static_cast<Product*>(product), injected("cublasLtMatmulDescDestroy");
+}
 int cublasLtMatrixLayoutCreate(void** layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {
   if (auto failed = injected("cublasLtMatrixLayoutCreate"); failed != 0) return failed;
   auto* made = new Layout;
@@ -122,6 +127,7 @@ int cublasLtMatrixLayoutCreate(void** layout, int type, uint64_t rows, uint64_t 
   made->rows = static_cast<int64_t>(rows);
   made->columns = static_cast<int64_t>(columns);
   made->ld = ld;
+  count_object("layout", 1);
   return *layout = made, 0;
 }
 int cublasLtMatrixLayoutSetAttribute(void* layout, int attribute, const void* value, size_t bytes) {
@@ -131,18 +137,26 @@ int cublasLtMatrixLayoutSetAttribute(void* layout, int attribute, const void* va
   if (attribute == 6 && bytes == 8) return std::memcpy(&l.stride, value, 8), 0;
   return 7;
 }
-int cublasLtMatrixLayoutDestroy(void* layout) { return delete static_cast<Layout*>(layout), 0; }
+int cublasLtMatrixLayoutDestroy(void* layout) {
+  count_object("layout", -1);
+  return delete static_cast<Layout*>(layout), injected("cublasLtMatrixLayoutDestroy");
+}
 int cublasLtMatmulPreferenceCreate(void** preference) {
   if (auto failed = injected("cublasLtMatmulPreferenceCreate"); failed != 0) return failed;
+  count_object("preference", 1);
   return *preference = new Preference, 0;
 }
 int cublasLtMatmulPreferenceSetAttribute(void* preference, int attribute, const void* value, size_t bytes) {
+  if (auto failed = injected("cublasLtMatmulPreferenceSetAttribute"); failed != 0) return failed;
   auto& p = *static_cast<Preference*>(preference);
   if (attribute == 1 && bytes == 8) return std::memcpy(&p.workspace, value, 8), 0;
   if (attribute >= 5 && attribute <= 8 && bytes == 4) return std::memcpy(&p.alignments[attribute - 5], value, 4), 0;
   return 7;
 }
-int cublasLtMatmulPreferenceDestroy(void* preference) { return delete static_cast<Preference*>(preference), 0; }
+int cublasLtMatmulPreferenceDestroy(void* preference) {
+  count_object("preference", -1);
+  return delete static_cast<Preference*>(preference), injected("cublasLtMatmulPreferenceDestroy");
+}
 
 int cublasLtMatmulAlgoGetHeuristic(void*, void* product, void* a, void* b, void* c, void* d, void* preference,
                                    int wanted, Heuristic* results, int* count) {
@@ -151,10 +165,13 @@ int cublasLtMatmulAlgoGetHeuristic(void*, void* product, void* a, void* b, void*
                            *static_cast<Layout*>(c), *static_cast<Layout*>(d));
   if (what != nullptr) mistake(std::string("cublasLtMatmulAlgoGetHeuristic: ") + what);
   if (wanted < 1) return 7;
-  results[0] = {};
-  results[0].algorithm.mark = mark;
-  std::memcpy(results[0].algorithm.alignments, static_cast<Preference*>(preference)->alignments, 16);
-  return *count = 1, 0;
+  *count = wanted < 2 ? 1 : 2;  // more than one, so that there is something to choose from
+  for (int i = 0; i < *count; ++i) {
+    results[i] = {};
+    results[i].algorithm.mark = mark;
+    std::memcpy(results[i].algorithm.alignments, static_cast<Preference*>(preference)->alignments, 16);
+  }
+  return 0;
 }
 
 int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, void* a_layout, const void* b_data,

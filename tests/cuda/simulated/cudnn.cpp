@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -606,15 +607,23 @@ struct Frozen {
 
 }  // namespace
 
-using simulated::injected, simulated::mistake;
+using simulated::count_object, simulated::injected, simulated::mistake;
 
 extern "C" {
 
-size_t cudnnGetVersion() { return 91900; }
+size_t cudnnGetVersion() {
+  const auto* text = std::getenv("GRADUS_SIMULATED_CUDNN");
+  return text == nullptr ? 91900 : std::strtoull(text, nullptr, 10);
+}
 void cudnnGetLastErrorString(char* text, size_t bytes) { std::snprintf(text, bytes, "%s", last_error.c_str()); }
 int cudnnCreate(void** handle) {
   if (auto failed = injected("cudnnCreate"); failed != 0) return refuse(failed, "injected");
+  count_object("handle of cuDNN", 1);
   return *handle = new Handle, 0;
+}
+int cudnnDestroy(void* handle) {
+  count_object("handle of cuDNN", -1);
+  return delete static_cast<Handle*>(handle), injected("cudnnDestroy");
 }
 int cudnnSetStream(void* handle, void* stream) {
   if (auto failed = injected("cudnnSetStream"); failed != 0) return refuse(failed, "injected");
@@ -625,9 +634,13 @@ int cudnnBackendCreateDescriptor(int which, void** descriptor) {
   if (!needed().contains(which)) return refuse(bad_param, "a kind of descriptor that Gradus does not use");
   auto* made = new Descriptor;
   made->kind = which;
+  count_object("descriptor of cuDNN", 1);
   return *descriptor = made, 0;
 }
-int cudnnBackendDestroyDescriptor(void* descriptor) { return delete static_cast<Descriptor*>(descriptor), 0; }
+int cudnnBackendDestroyDescriptor(void* descriptor) {
+  count_object("descriptor of cuDNN", -1);
+  return delete static_cast<Descriptor*>(descriptor), injected("cudnnBackendDestroyDescriptor");
+}
 int cudnnBackendSetAttribute(void* descriptor, int attribute, int value_type, int64_t count, const void* values) {
   if (auto failed = injected("cudnnBackendSetAttribute"); failed != 0) return refuse(failed, "injected");
   auto& d = *static_cast<Descriptor*>(descriptor);

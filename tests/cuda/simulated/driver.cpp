@@ -13,9 +13,12 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/cuda/simulated/card.hpp"
+#include "tests/cuda/simulated/faults.hpp"
 
 namespace simulated {
 namespace {
@@ -65,6 +68,13 @@ struct Function {
   void (*launch)(void (*)(void**), bool, const unsigned*, const unsigned*, unsigned, void**, unsigned) = nullptr;
 };
 
+struct Fault {
+  std::string function;  ///< "*": any
+  int64_t call = 0;      ///< 0: no fault
+  int code = 0, kind = fails_once;
+  int64_t seen = 0, fired = 0;
+};
+
 struct Card {
   std::recursive_mutex mutex;
   char* arena = nullptr;
@@ -75,7 +85,8 @@ struct Card {
   int open = 0;
   std::set<Stream*> streams;
   std::mt19937 chance{seed()};
-  std::map<std::string, int> calls;
+  std::map<std::string, int64_t> calls, objects;
+  Fault fault;
   bool lost = false;
 
   static unsigned seed() {
@@ -88,6 +99,11 @@ struct Card {
     arena = static_cast<char*>(at);
     if (const auto* text = std::getenv("GRADUS_SIMULATED_MEMORY"); text != nullptr)
       limit = std::strtoull(text, nullptr, 10);
+    if (const auto* text = std::getenv("GRADUS_SIMULATED_FAIL"); text != nullptr) {
+      char name[64] = {};
+      int at = 0, code = 0;
+      if (std::sscanf(text, "%63[^:]:%d:%d", name, &at, &code) == 3) fault = {name, at, code};
+    }
   }
 };
 Card& card() {
@@ -118,6 +134,13 @@ bool step(Stream& stream) {
   return true;
 }
 
+/// Forgets what waits in a stream.
+void drop(Stream& stream) {
+  for (const auto& work : stream.queue)
+    if (work.happens != nullptr) work.happens->happened = std::max(work.happens->happened, work.number);
+  stream.queue.clear();
+}
+
 Stream default_stream;
 Stream& stream_of(void* handle) { return handle == nullptr ? default_stream : *static_cast<Stream*>(handle); }
 
@@ -146,14 +169,28 @@ bool is_device_memory(const void* at, size_t bytes) {
 
 int injected(const char* function) {
   auto& c = card();
-  if (c.lost) return launch_failed;
-  const auto* text = std::getenv("GRADUS_SIMULATED_FAIL");
-  if (text == nullptr) return success;
-  char name[64] = {};
-  int at = 0, code = 0;
-  if (std::sscanf(text, "%63[^:]:%d:%d", name, &at, &code) != 3) return success;
-  if (std::strcmp(name, function) != 0 && std::strcmp(name, "*") != 0) return success;
-  return ++c.calls[name] == at ? code : success;
+  std::lock_guard lock(c.mutex);
+  ++c.calls[function];
+  std::string_view name = function;
+  auto& fault = c.fault;
+  if (!c.lost) {
+    if (fault.call == 0 || (fault.function != "*" && fault.function != name)) return success;
+    auto at = ++fault.seen;
+    if (at < fault.call || (at > fault.call && fault.kind == fails_once)) return success;
+  }
+  if (name.starts_with("nvrtc") && (c.lost || fault.kind == loses_card)) return success;  // it needs no card
+  ++fault.fired;
+  if (fault.kind != loses_card) return fault.code;
+  if (!std::exchange(c.lost, true)) {
+    drop(default_stream);
+    for (auto* stream : c.streams) drop(*stream);
+  }
+  return name.starts_with("cublasLt") ? 14 : name.starts_with("cudnn") ? 5000 : fault.code;
+}
+
+void count_object(const char* kind, int by) {
+  std::lock_guard lock(card().mutex);
+  card().objects[kind] += by;
 }
 
 int enqueue(void* handle, std::function<void()> work) {
@@ -172,6 +209,7 @@ int enqueue(void* handle, std::function<void()> work) {
 
 int drain(void* handle) {
   std::lock_guard lock(card().mutex);
+  if (stream_of(handle).queue.empty()) return success;
   OpenMemory opened;
   while (step(stream_of(handle))) {
   }
@@ -216,7 +254,11 @@ int cuInit(unsigned) {
   GRADUS_INJECT("cuInit");
   return success;
 }
-int cuDriverGetVersion(int* version) { return *version = 13000, success; }
+int cuDriverGetVersion(int* version) {
+  GRADUS_INJECT("cuDriverGetVersion");
+  const auto* text = std::getenv("GRADUS_SIMULATED_DRIVER");
+  return *version = text == nullptr ? 13000 : std::atoi(text), success;
+}
 int cuDeviceGetCount(int* count) {
   GRADUS_INJECT("cuDeviceGetCount");
   const auto* text = std::getenv("GRADUS_SIMULATED_CARDS");
@@ -277,7 +319,7 @@ int cuCtxSetCurrent(void*) {
   return success;
 }
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
-  std::lock_guard lock(card().mutex);
+  GRADUS_INJECT("cuMemGetInfo");
   *total = card().limit;
   *free = card().limit - card().held;
   return success;
@@ -318,13 +360,16 @@ int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
   GRADUS_INJECT("cuMemHostAlloc");
   auto* at = std::aligned_alloc(page, (bytes + page - 1) / page * page);
   card().pinned[static_cast<char*>(at)] = bytes;
+  count_object("pinned memory", 1);
   return *pointer = at, success;
 }
 int cuMemFreeHost(void* pointer) {
-  GRADUS_INJECT("cuMemFreeHost");
+  std::lock_guard lock(card().mutex);
+  auto failed = injected("cuMemFreeHost");
   card().pinned.erase(static_cast<char*>(pointer));
   std::free(pointer);
-  return success;
+  count_object("pinned memory", -1);
+  return failed;
 }
 
 static bool is_pinned(const void* at) {
@@ -375,6 +420,7 @@ int cuStreamCreate(void** stream, unsigned) {
   GRADUS_INJECT("cuStreamCreate");
   auto* made = new Stream;
   card().streams.insert(made);
+  count_object("stream", 1);
   return *stream = made, success;
 }
 int cuStreamSynchronize(void* stream) {
@@ -391,6 +437,7 @@ int cuStreamWaitEvent(void* stream, void* event, unsigned) {
 }
 int cuEventCreate(void** event, unsigned) {
   GRADUS_INJECT("cuEventCreate");
+  count_object("event", 1);
   return *event = new Event, success;
 }
 int cuEventRecord(void* event, void* stream) {
@@ -402,17 +449,26 @@ int cuEventRecord(void* event, void* stream) {
 }
 int cuEventSynchronize(void* event) {
   GRADUS_INJECT("cuEventSynchronize");
+  OpenMemory opened;
   auto* e = static_cast<Event*>(event);
   while (e->happened < e->recorded && step(*e->stream)) {
   }
   return success;
 }
-int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 1, success; }
+int cuEventElapsedTime(float* milliseconds, void* from, void* to) {
+  GRADUS_INJECT("cuEventElapsedTime");
+  for (auto* event : {from, to})
+    if (event == nullptr || static_cast<Event*>(event)->recorded == 0) return invalid_handle;
+  return *milliseconds = 1, success;
+}
 int cuEventDestroy_v2(void* event) {
   std::lock_guard lock(card().mutex);
+  auto failed = injected("cuEventDestroy");
+  if (event == nullptr) return invalid_handle;
   drain_all();
   delete static_cast<Event*>(event);
-  return success;
+  count_object("event", -1);
+  return failed;
 }
 
 /// An image is what nvrtc.cpp wrote: a mark, a length, and a shared object.
@@ -425,12 +481,13 @@ int cuModuleLoadData(void** module, const void* image) {
   auto file = memfd_create("kernels", 0);
   for (uint64_t done = 0; done < length;) {
     auto n = write(file, bytes + 16 + done, length - done);
-    if (n <= 0) return invalid_value;
+    if (n <= 0) return close(file), invalid_value;
     done += static_cast<uint64_t>(n);
   }
   auto path = "/proc/self/fd/" + std::to_string(file);
   auto* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) mistake(dlerror());
+  if (library == nullptr) mistake(dlerror());  // the file stays open: the loader knows libraries by their names
+  count_object("module", 1);
   return *module = new Module{library}, success;
 }
 int cuModuleGetFunction(void** function, void* module, const char* name) {
@@ -481,11 +538,14 @@ int cuStreamBeginCapture_v2(void* stream, int mode) {
   return success;
 }
 int cuStreamEndCapture(void* stream, void** graph) {
-  GRADUS_INJECT("cuStreamEndCapture");
+  std::lock_guard lock(card().mutex);
   auto& s = stream_of(stream);
-  if (!s.capturing) return invalid_value;
-  s.capturing = false;
-  return *graph = new Graph{std::move(s.captured)}, success;
+  auto failed = injected("cuStreamEndCapture");
+  if (!std::exchange(s.capturing, false) && failed == success) return invalid_value;
+  auto made = std::make_unique<Graph>(Graph{std::move(s.captured)});
+  if (failed != success) return failed;
+  count_object("graph", 1);
+  return *graph = made.release(), success;
 }
 int cuStreamGetCaptureInfo_v2(void* stream, int* status, uint64_t* id, void** graph, void* const** last,
                               size_t* count) {
@@ -501,6 +561,7 @@ int cuStreamGetCaptureInfo_v2(void* stream, int* status, uint64_t* id, void** gr
 }
 int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
   GRADUS_INJECT("cuGraphInstantiate");
+  count_object("executable graph", 1);
   return *executable = new Graph(*static_cast<Graph*>(graph)), success;
 }
 struct KernelParameters {
@@ -531,11 +592,39 @@ int cuGraphLaunch(void* executable, void* stream) {
   }
   return success;
 }
-int cuGraphDestroy(void* graph) { return delete static_cast<Graph*>(graph), success; }
+int cuGraphDestroy(void* graph) {
+  count_object("graph", -1);
+  return delete static_cast<Graph*>(graph), injected("cuGraphDestroy");
+}
 int cuGraphExecDestroy(void* executable) {
   std::lock_guard lock(card().mutex);
+  auto failed = injected("cuGraphExecDestroy");
   drain_all();
-  return delete static_cast<Graph*>(executable), success;
+  count_object("executable graph", -1);
+  return delete static_cast<Graph*>(executable), failed;
+}
+
+void gradus_simulated_arm(const char* function, int64_t call, int code, int kind) {
+  std::lock_guard lock(card().mutex);
+  card().fault = {function, call, code, kind};
+}
+int64_t gradus_simulated_clear() {
+  std::lock_guard lock(card().mutex);
+  card().lost = false;
+  return std::exchange(card().fault, {}).fired;
+}
+void gradus_simulated_calls(void (*each)(void* to, const char* function, int64_t count), void* to) {
+  std::lock_guard lock(card().mutex);
+  for (const auto& [function, count] : std::exchange(card().calls, {})) each(to, function.c_str(), count);
+}
+void gradus_simulated_objects(void (*each)(void* to, const char* kind, int64_t count), void* to) {
+  std::lock_guard lock(card().mutex);
+  each(to, "bytes", static_cast<int64_t>(card().held));
+  for (const auto& [kind, count] : card().objects) each(to, kind.c_str(), count);
+}
+void gradus_simulated_set_memory(uint64_t bytes) {
+  std::lock_guard lock(card().mutex);
+  card().limit = bytes;
 }
 
 }  // extern "C"

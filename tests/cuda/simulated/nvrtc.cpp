@@ -371,11 +371,12 @@ std::string compiler() {
 
 }  // namespace
 
-using simulated::injected;
+using simulated::count_object, simulated::injected;
 
 extern "C" {
 
 int nvrtcVersion(int* major, int* minor) {
+  if (auto failed = injected("nvrtcVersion"); failed != 0) return failed;
   unsigned hash = 7;
   for (const char* c = before; *c != '\0'; ++c) hash = hash * 31 + static_cast<unsigned char>(*c);
   return *major = 1000, *minor = static_cast<int>(hash % 100), 0;
@@ -386,11 +387,13 @@ const char* nvrtcGetErrorString(int result) {
 int nvrtcCreateProgram(void** program, const char* source, const char* name, int, const char* const*,
                        const char* const*) {
   if (auto failed = injected("nvrtcCreateProgram"); failed != 0) return failed;
+  count_object("program", 1);
   return *program = new Program{source, name, "", ""}, 0;
 }
 int nvrtcDestroyProgram(void** program) {
+  count_object("program", -1);
   delete static_cast<Program*>(*program);
-  return *program = nullptr, 0;
+  return *program = nullptr, injected("nvrtcDestroyProgram");
 }
 int nvrtcCompileProgram(void* program, int, const char* const*) {
   if (auto failed = injected("nvrtcCompileProgram"); failed != 0) return failed;
@@ -417,20 +420,32 @@ int nvrtcCompileProgram(void* program, int, const char* const*) {
   return failed ? 6 : 0;
 }
 int nvrtcGetProgramLogSize(void* program, size_t* bytes) {
+  if (auto failed = injected("nvrtcGetProgramLogSize"); failed != 0) return failed;
   return *bytes = static_cast<Program*>(program)->log.size() + 1, 0;
 }
 int nvrtcGetProgramLog(void* program, char* text) {
+  if (auto failed = injected("nvrtcGetProgramLog"); failed != 0) return failed;
   const auto& log = static_cast<Program*>(program)->log;
   return std::memcpy(text, log.c_str(), log.size() + 1), 0;
 }
-int nvrtcGetCUBINSize(void* program, size_t* bytes) { return *bytes = static_cast<Program*>(program)->code.size(), 0; }
+int nvrtcGetCUBINSize(void* program, size_t* bytes) {
+  if (auto failed = injected("nvrtcGetCUBINSize"); failed != 0) return failed;
+  return *bytes = static_cast<Program*>(program)->code.size(), 0;
+}
 int nvrtcGetCUBIN(void* program, char* code) {
+  if (auto failed = injected("nvrtcGetCUBIN"); failed != 0) return failed;
   const auto& all = static_cast<Program*>(program)->code;
   return std::memcpy(code, all.data(), all.size()), 0;
 }
 int nvrtcGetPTXSize(void*, size_t* bytes) { return *bytes = 0, 0; }
 int nvrtcGetPTX(void*, char*) { return 0; }
-int nvrtcGetNumSupportedArchs(int* count) { return *count = 1, 0; }
-int nvrtcGetSupportedArchs(int* list) { return *list = 90, 0; }
+int nvrtcGetNumSupportedArchs(int* count) {
+  if (auto failed = injected("nvrtcGetNumSupportedArchs"); failed != 0) return failed;
+  return *count = 1, 0;
+}
+int nvrtcGetSupportedArchs(int* list) {
+  if (auto failed = injected("nvrtcGetSupportedArchs"); failed != 0) return failed;
+  return *list = 90, 0;
+}
 
 }  // extern "C"

@@ -17,6 +17,7 @@
 
 #include "gradus/core/device.hpp"
 #include "gradus/core/dtype.hpp"
+#include "gradus/device/cuda/cublaslt_table.hpp"
 #include "gradus/device/cuda/kernel_cache.hpp"
 #include "gradus/device/cuda/memory.hpp"
 #include "gradus/device/cuda/nvtx.hpp"
@@ -60,21 +61,21 @@ struct CaptureRecord {
 struct Timing {
   const char* op;
   std::string kernel;
-  Handle begin, end;
+  Handle begin = nullptr, end = nullptr;
+  int failed = 0;  ///< what the driver said to the end
 };
 /// Puts the events of a timing before and behind what is launched in its lifetime.
 class TimedWork {
  public:
   TimedWork(const Driver& driver, Timing& timing, Handle stream) : driver_(driver), timing_(timing), stream_(stream) {
-    record(timing_.begin);
+    for (auto* event : {&timing.begin, &timing.end})
+      driver.check(driver.event_create(event, 0), "cuEventCreate", timing.op);
+    driver.check(driver.event_record(timing.begin, stream), "cuEventRecord", timing.op);
   }
   TimedWork(const TimedWork&) = delete;
-  ~TimedWork() { record(timing_.end); }
+  ~TimedWork() { timing_.failed = driver_.event_record(timing_.end, stream_); }
 
  private:
-  void record(Handle& event) const {
-    if (driver_.event_create(&event, 0) == 0) driver_.event_record(event, stream_);
-  }
   const Driver& driver_;
   Timing& timing_;
   Handle stream_;
@@ -103,9 +104,13 @@ GRADUS_SHARED T& one_of_card(Device device, Make&& make) {
 class GRADUS_SHARED Context {
  public:
   GRADUS_SHARED static Context& of(Device device) {
-    auto& context = one_of_card<Context>(device, [device] { return new Context(device.index()); });
+    auto& context = known(device);
     context.make_current();
     return context;
+  }
+  /// The same without a call of the driver, so that memory can be given back in any thread and when the card is lost.
+  GRADUS_SHARED static Context& known(Device device) {
+    return one_of_card<Context>(device, [device] { return new Context(device.index()); });
   }
 
   const Driver& driver() const { return driver_; }
@@ -126,9 +131,9 @@ class GRADUS_SHARED Context {
     stats_.peak_bytes = stats_.bytes_in_use;
   }
 
-  void* allocate(size_t bytes) {
+  void* allocate(size_t bytes, const char* op) {
     std::lock_guard lock(mutex_);
-    auto* block = memory_.allocate(bytes, uploading ? MemoryPool::uploads : memory_.arena());
+    auto* block = memory_.allocate(bytes, uploading ? MemoryPool::uploads : memory_.arena(), op);
     if (poison_ && !uploading) driver_.set_bytes(pointer(block), 0xff, bytes, stream_);
     return block;
   }
@@ -136,7 +141,10 @@ class GRADUS_SHARED Context {
     std::lock_guard lock(mutex_);
     auto arena = memory_.arena_of(block);
     if (record_ != nullptr && arena != record_->arena) return record_->held.push_back(block);
-    if (arena == MemoryPool::uploads) uploads_.given_back();
+    if (arena == MemoryPool::uploads) {
+      static_cast<void>(try_make_current());
+      uploads_.given_back();
+    }
     memory_.release(block);
   }
   MemoryPool& memory() { return memory_; }
@@ -225,7 +233,7 @@ class GRADUS_SHARED Context {
       return std::nullopt;
     std::lock_guard lock(mutex_);
     auto found = names_.find(function);
-    timings_.push_back({op, found != names_.end() ? found->second : what, nullptr, nullptr});
+    timings_.push_back({op, found != names_.end() ? found->second : what});
     return std::optional<TimedWork>(std::in_place, driver_, timings_.back(), stream_);
   }
   /// From here on work is not done but recorded.
@@ -238,7 +246,10 @@ class GRADUS_SHARED Context {
       record_ = &record;
     }
     auto result = driver_.capture_begin(stream_, capture_relaxed);
-    if (result != 0) stop_recording();
+    if (result != 0) {
+      stop_recording();
+      record = {};
+    }
     check(result, "cuStreamBeginCapture", "capture");
   }
   /// What was recorded, ready to run; null when it is not `wanted`.
@@ -246,9 +257,11 @@ class GRADUS_SHARED Context {
     stop_recording();
     Handle graph = nullptr, executable = nullptr;
     auto ended = driver_.capture_end(stream_, &graph);
-    if (wanted && ended == 0) ended = driver_.graph_instantiate(&executable, graph, 0);
+    auto made = wanted && ended == 0 ? driver_.graph_instantiate(&executable, graph, 0) : 0;
     if (graph != nullptr) driver_.graph_destroy(graph);
-    if (wanted) check(ended, "cuStreamEndCapture", "capture");
+    if (!wanted) return nullptr;
+    check(ended, "cuStreamEndCapture", "capture");
+    check(made, "cuGraphInstantiate", "capture");
     return executable;
   }
   void replay(const CaptureRecord& record, Handle executable, bool refreshed) {
@@ -259,6 +272,7 @@ class GRADUS_SHARED Context {
   }
   /// The memory of a captured step serves everybody again.
   void forget(CaptureRecord& record, Handle executable) noexcept {
+    static_cast<void>(try_make_current());  // this thread may not have used the card yet
     if (executable != nullptr) driver_.graph_executable_destroy(executable);
     std::lock_guard lock(mutex_);
     for (auto* block : std::exchange(record.held, {})) memory_.release(block);
@@ -302,15 +316,27 @@ class GRADUS_SHARED Context {
   }
   /// Waits for the card.
   std::vector<KernelTime> stop_timing() {
+    struct Owner {
+      const Driver& driver;
+      std::deque<Timing> timings;
+      ~Owner() {
+        for (auto& timing : timings) {
+          for (auto* event : {timing.begin, timing.end})
+            if (event != nullptr) driver.event_destroy(event);
+        }
+      }
+    } owner{driver_, {}};
+    {
+      std::lock_guard lock(mutex_);
+      timing_ = false;
+      owner.timings.swap(timings_);
+    }
     wait("profile");
-    std::lock_guard lock(mutex_);
-    timing_ = false;
     std::map<std::pair<std::string, std::string>, KernelTime> sums;
-    for (auto& timing : std::exchange(timings_, {})) {
+    for (const auto& timing : owner.timings) {
       float milliseconds = 0;
+      check(timing.failed, "cuEventRecord", timing.op);
       check(driver_.event_elapsed(&milliseconds, timing.begin, timing.end), "cuEventElapsedTime", timing.op);
-      driver_.event_destroy(timing.begin);
-      driver_.event_destroy(timing.end);
       auto& sum = sums[{timing.op, timing.kernel}];
       sum.op = timing.op;
       sum.kernel = timing.kernel;
@@ -324,6 +350,18 @@ class GRADUS_SHARED Context {
   }
 
   void check(int result, const char* call, const char* op) const { driver_.check(result, call, op); }
+  /// Runs calls of a library. Its errors do not say that the card is lost, so the driver is asked when one fails.
+  template <class Calls>
+  void call_library(const char* op, Calls&& calls) {
+    try {
+      calls();
+    } catch (const CudaError& error) {
+      auto answer = capturing() ? 0 : driver_.stream_synchronize(stream_);
+      if (!Driver::is_lost(answer)) throw;
+      throw DeviceLostError(
+          join(error.what(), "; cuStreamSynchronize for ", op, ": ", driver_.describe(answer), Driver::lost));
+    }
+  }
   static DevicePointer pointer(const void* at) { return reinterpret_cast<DevicePointer>(at); }
 
   /// Blocks that fill the card a few times over, or fewer when there is less to do.
@@ -376,9 +414,6 @@ class GRADUS_SHARED Context {
         memory_(driver_, stats_, index, stream_),
         uploads_(driver_, stream_),
         cache_(KernelCache::default_folder()) {
-    void* fault = nullptr;
-    check(driver_.allocate_host(&fault, sizeof(KernelFault), 0), "cuMemHostAlloc", "");
-    fault_ = new (fault) KernelFault;
     if (const auto* limit = std::getenv("GRADUS_CUDA_MEMORY"); limit != nullptr)
       memory_.set_limit(std::strtoull(limit, nullptr, 10));
   }
@@ -395,16 +430,23 @@ class GRADUS_SHARED Context {
     name_ = name;
     check(driver_.context_retain(&context_, device), "cuDevicePrimaryCtxRetain", "");
     make_current();
+    void* fault = nullptr;
+    check(driver_.allocate_host(&fault, sizeof(KernelFault), 0), "cuMemHostAlloc", "");
     Handle stream = nullptr;
-    check(driver_.stream_create(&stream, stream_non_blocking), "cuStreamCreate", "");
+    auto made = driver_.stream_create(&stream, stream_non_blocking);
+    if (made != 0) driver_.release_host(fault);
+    check(made, "cuStreamCreate", "");
+    fault_ = new (fault) KernelFault;
     return stream;
   }
   /// The driver's calls of this thread are about this card.
-  void make_current() const {
+  void make_current() const { check(try_make_current(), "cuCtxSetCurrent", ""); }
+  int try_make_current() const noexcept {
     thread_local Handle current = nullptr;
-    if (current == context_) return;
-    check(driver_.context_set(context_), "cuCtxSetCurrent", "");
-    current = context_;
+    if (current == context_) return 0;
+    auto result = driver_.context_set(context_);
+    if (result == 0) current = context_;
+    return result;
   }
   void refuse_in_capture(const char* op, const char* what) const {
     require<CaptureError>(!capturing(), "a step with '", op, "' cannot be captured: it ", what,
@@ -422,12 +464,23 @@ class GRADUS_SHARED Context {
     auto& module = modules_[key];
     if (module == nullptr) {
       auto binary = cache_.get(nvrtc(), source, architecture_);
-      check(driver_.module_load(&module, binary.code.data()), "cuModuleLoadData", source.name.c_str());
+      if (auto result = driver_.module_load(&module, binary.code.data()); result != 0) {
+        module = nullptr;
+        check(result, "cuModuleLoadData", (source.name + too_new()).c_str());
+      }
     }
     Handle function = nullptr;
     check(driver_.module_function(&function, module, entry.c_str()), "cuModuleGetFunction", entry.c_str());
     names_[function] = entry;
     return function;
+  }
+
+  /// Of a compiler whose code the driver may not know; else "".
+  std::string too_new() const {
+    int driver = 0, compiler = 10 * nvrtc().version_number();
+    if (driver_.driver_version(&driver) != 0 || compiler / 1000 <= driver / 1000) return "";
+    return join(" (compiled by CUDA ", Driver::version_text(compiler), ", but the driver is of ",
+                Driver::version_text(driver), ": update the driver)");
   }
 
   struct Key {
@@ -440,7 +493,8 @@ class GRADUS_SHARED Context {
   const Driver& driver_;
   int index_, architecture_ = 0, multiprocessors_ = 1;
   std::string name_;
-  Handle context_ = nullptr, stream_ = nullptr;
+  KernelFault* fault_ = nullptr;
+  Handle context_ = nullptr, stream_ = nullptr;  // start() makes these and what stands before
   std::mutex mutex_;
   CudaStats stats_;  // of memory; the others are counted without the mutex
   std::atomic<int64_t> launches_{0}, copies_{0}, waits_{0};
@@ -452,11 +506,41 @@ class GRADUS_SHARED Context {
   std::map<Handle, std::string> names_;  // of functions
   std::atomic<bool> timing_{false};
   std::deque<Timing> timings_;  // of which references stay good
-  KernelFault* fault_ = nullptr;
   bool poison_ = false;
   CaptureRecord* record_ = nullptr;
   int arenas_ = 0;
 };
+
+/// How many cards a program can use; 0 where driver, run-time compiler or library of products are not there or too old.
+/// `reason`, when given, says why there are none.
+GRADUS_SHARED inline int device_count(std::string* reason = nullptr) noexcept {
+  struct Found {
+    int count = 0;
+    std::string reason;
+  };
+  static const Found found = [] {
+    Found result;
+    try {
+      const auto& driver = Driver::get();
+      driver.check(driver.device_count(&result.count), "cuDeviceGetCount", "");
+      if (result.count == 0) {
+        result.reason = "the driver shows no card";
+        return result;
+      }
+      static_cast<void>(Nvrtc::get());
+      static_cast<void>(CublasLt::get());
+    } catch (const std::exception& error) {
+      result.count = 0;
+      result.reason = error.what();
+    }
+    return result;
+  }();
+  if (reason != nullptr) *reason = found.reason;
+  return found.count;
+}
+
+/// From here on Device::best() and Device::cuda() know of cards.
+inline const bool cards_are_known = (gradus::detail::count_cards = &device_count, true);
 
 /// Runs a kernel of a family: launch("relu", device, family, {DType::f32}, "forward", {blocks, threads}, arguments...).
 /// Arguments are passed as they are: their types must be those of the kernel's parameters.
@@ -520,8 +604,12 @@ std::vector<KernelTime> profile(Device device, Work&& work) {
   try {
     work();
   } catch (...) {
-    static_cast<void>(context.stop_timing());
-    throw;
+    auto problem = std::current_exception();
+    try {
+      context.stop_timing();
+    } catch (const Error&) {  // comes of the same problem
+    }
+    std::rethrow_exception(problem);
   }
   return context.stop_timing();
 }

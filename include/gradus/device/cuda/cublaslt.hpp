@@ -1,73 +1,9 @@
-// Matrix products on a card by cuBLASLt, opened while a program runs: a table of its functions, and one product.
+// Matrix products on a card by cuBLASLt.
 #pragma once
 
 #include "gradus/device/cuda/context.hpp"
 
 namespace gradus::cuda::detail::inline GRADUS_STABLE {
-
-/// What cuBLASLt answers when it is asked how it would do a product.
-struct LtHeuristic {
-  uint64_t algorithm[8];
-  size_t workspace_bytes;
-  int state;
-  float waves;
-  int reserved[4];
-};
-
-#define GRADUS_CUBLASLT(F)                                                                                         \
-  F(create, "cublasLtCreate", Handle* handle)                                                                      \
-  F(product_create, "cublasLtMatmulDescCreate", Handle* product, int compute, int scale)                           \
-  F(product_set, "cublasLtMatmulDescSetAttribute", Handle product, int attribute, const void* value, size_t bytes) \
-  F(product_destroy, "cublasLtMatmulDescDestroy", Handle product)                                                  \
-  F(layout_create, "cublasLtMatrixLayoutCreate", Handle* layout, int type, uint64_t rows, uint64_t columns,        \
-    int64_t ld)                                                                                                    \
-  F(layout_set, "cublasLtMatrixLayoutSetAttribute", Handle layout, int attribute, const void* value, size_t bytes) \
-  F(layout_destroy, "cublasLtMatrixLayoutDestroy", Handle layout)                                                  \
-  F(preference_create, "cublasLtMatmulPreferenceCreate", Handle* preference)                                       \
-  F(preference_set, "cublasLtMatmulPreferenceSetAttribute", Handle preference, int attribute, const void* value,   \
-    size_t bytes)                                                                                                  \
-  F(preference_destroy, "cublasLtMatmulPreferenceDestroy", Handle preference)                                      \
-  F(heuristic, "cublasLtMatmulAlgoGetHeuristic", Handle handle, Handle product, Handle a, Handle b, Handle c,      \
-    Handle d, Handle preference, int wanted, LtHeuristic* results, int* count)                                     \
-  F(matmul, "cublasLtMatmul", Handle handle, Handle product, const void* alpha, const void* a, Handle a_layout,    \
-    const void* b, Handle b_layout, const void* beta, const void* c, Handle c_layout, void* d, Handle d_layout,    \
-    const uint64_t* algorithm, void* workspace, size_t workspace_bytes, Handle stream)
-
-struct CublasLt {
-#define GRADUS_DETAIL_MEMBER(member, symbol, ...) int (*member)(__VA_ARGS__) = nullptr;
-  GRADUS_CUBLASLT(GRADUS_DETAIL_MEMBER)
-#undef GRADUS_DETAIL_MEMBER
-
-  static CublasLt from(const Library& library) {
-    CublasLt api;
-#define GRADUS_DETAIL_FIND(member, symbol, ...) library.find(api.member, symbol);
-    GRADUS_CUBLASLT(GRADUS_DETAIL_FIND)
-#undef GRADUS_DETAIL_FIND
-    return api;
-  }
-  /// This machine's. CudaError when there is none.
-  GRADUS_SHARED static const CublasLt& get() {
-    static const CublasLt api = [] {
-      auto library = Library::open({"libcublasLt.so.13", "libcublasLt.so.12"}, toolkit_folders());
-      require<CudaError>(static_cast<bool>(library),
-                         "NVIDIA's library of matrix products (libcublasLt) was not found: ", library.reason(),
-                         "; install the CUDA toolkit, or set CUDA_PATH to its folder");
-      return from(library);
-    }();
-    return api;
-  }
-  static void check(int result, const char* call, const char* op) {
-    constexpr const char* names[] = {"success",       "not initialized",      "", "allocation failed", "", "", "",
-                                     "invalid value", "architecture mismatch"};
-    auto name = result == 11                 ? "mapping error"
-                : result == 13               ? "execution failed"
-                : result == 14               ? "internal error"
-                : result == 15               ? "not supported"
-                : result >= 0 && result <= 8 ? names[result]
-                                             : "";
-    require<CudaError>(result == 0, call, " for ", op, ": error ", result, " (", name, ")");
-  }
-};
 
 /// A matrix in a card's memory; one of the strides is 1.
 struct CardMatrix {
@@ -108,12 +44,14 @@ class GRADUS_SHARED LtProducts {
 
   void run(const CardProduct& p, const char* op) {
     std::lock_guard lock(mutex_);
-    auto& plan = plan_for(p, op);
-    if (p.bias != nullptr) {
-      CublasLt::check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)),
-                      "cublasLtMatmulDescSetAttribute", op);
-    }
-    multiply(plan, p, plan.algorithm, op);
+    context_.call_library(op, [&] {
+      auto& plan = plan_for(p, op);
+      if (p.bias != nullptr) {
+        CublasLt::check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)),
+                        "cublasLtMatmulDescSetAttribute", op);
+      }
+      multiply(plan, p, plan.algorithm, op);
+    });
   }
 
  private:
@@ -142,8 +80,10 @@ class GRADUS_SHARED LtProducts {
   }
 
   explicit LtProducts(Context& context) : context_(context), lt_(CublasLt::get()) {
-    CublasLt::check(lt_.create(&handle_), "cublasLtCreate", "matmul");
-    workspace_ = context.allocate(workspace_bytes);
+    workspace_ = context.allocate(workspace_bytes, "matmul");
+    auto made = lt_.create(&handle_);
+    if (made != 0) context.release(workspace_);
+    CublasLt::check(made, "cublasLtCreate", "matmul");
   }
 
   /// The matrix as cuBLASLt sees it: its memory's columns, and whether it must be turned.
@@ -249,7 +189,15 @@ class GRADUS_SHARED LtProducts {
   /// The number of the algorithm that takes the least time for this very product, timed at the second of two runs.
   int fastest(const Plan& plan, const CardProduct& p, const LtHeuristic* results, int count, const char* op) {
     const auto& driver = context_.driver();
-    Handle events[2] = {};
+    struct Events {
+      const Driver& driver;
+      Handle of[2] = {};
+      ~Events() {
+        for (auto* event : of)
+          if (event != nullptr) driver.event_destroy(event);
+      }
+    } owner{driver};
+    auto& events = owner.of;
     for (auto& event : events) context_.check(driver.event_create(&event, 0), "cuEventCreate", op);
     auto best = 0;
     auto shortest = std::numeric_limits<float>::infinity();
@@ -267,7 +215,6 @@ class GRADUS_SHARED LtProducts {
         }
       }
     }
-    for (auto* event : events) driver.event_destroy(event);
     return best;
   }
   void destroy(Plan& plan) const {

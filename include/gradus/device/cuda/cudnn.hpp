@@ -16,6 +16,7 @@ namespace gradus::cuda::detail::inline GRADUS_STABLE {
 #define GRADUS_CUDNN(F)                                                                                               \
   F(size_t, version, "cudnnGetVersion")                                                                               \
   F(int, create, "cudnnCreate", Handle* handle)                                                                       \
+  F(int, destroy, "cudnnDestroy", Handle handle)                                                                      \
   F(int, set_stream, "cudnnSetStream", Handle handle, Handle stream)                                                  \
   F(void, last_error, "cudnnGetLastErrorString", char* text, size_t bytes)                                            \
   F(int, descriptor_create, "cudnnBackendCreateDescriptor", int kind, Handle* descriptor)                             \
@@ -26,6 +27,12 @@ namespace gradus::cuda::detail::inline GRADUS_STABLE {
     void* values)                                                                                                     \
   F(int, finalize, "cudnnBackendFinalize", Handle descriptor)                                                         \
   F(int, execute, "cudnnBackendExecute", Handle handle, Handle plan, Handle pack)
+
+/// cuDNN does not know what it was asked for: own kernels do it. Other errors are none of the graph's.
+class CudnnRefusal : public CudaError {
+ public:
+  using CudaError::CudaError;
+};
 
 struct Cudnn {
 #define GRADUS_DETAIL_MEMBER(result, member, symbol, ...) result (*member)(__VA_ARGS__) = nullptr;
@@ -51,9 +58,12 @@ struct Cudnn {
       static_cast<void>(CublasLt::get());
       auto library = Library::open({"libcudnn.so.9"}, toolkit_folders());
       if (!library) return std::nullopt;
-      auto found = from(library);
-      if (found.version() < 90000) return std::nullopt;
-      return found;
+      try {
+        auto found = from(library);
+        if (found.version() >= 90000) return found;
+      } catch (const CudaError&) {  // too old for one of the functions
+      }
+      return std::nullopt;
     }();
     return api ? &*api : nullptr;
   }
@@ -65,8 +75,13 @@ struct Cudnn {
     return text;
   }
   void check(int status, const char* call, const char* op) const {
-    require<CudaError>(status == 0, call, " for ", op, ": error ", status, status == 0 ? "" : ": " + why());
+    if (status == 0) return;
+    auto text = join(call, " for ", op, ": error ", status, ": ", why());
+    if (refuses(status)) throw CudnnRefusal(text);
+    throw CudaError(text);
   }
+  /// A bad parameter, or something that is not supported.
+  static bool refuses(int status) { return status >= 2000 && status < 4000; }
 };
 
 /// Whether operators keep to kernels whose results are the same bits in every run. Off at the start.
@@ -350,7 +365,10 @@ class CudnnGraph {
       if (why != nullptr) *why = api_.why();
       return std::nullopt;
     };
-    if (api_.finalize(graph.handle()) != 0) return refused();
+    if (auto status = api_.finalize(graph.handle()); status != 0) {
+      if (!Cudnn::refuses(status)) api_.check(status, "cudnnBackendFinalize", op_);
+      return refused();
+    }
     for (auto mode : {3, 2}) {  // cuDNN's own choice; what always works
       CudnnDescriptor heuristics(api_, op_, CudnnKind::heuristics);
       heuristics.set(201, CudnnValue::descriptor, graph.handle()).set(200, CudnnValue::heuristics_mode, mode);
@@ -481,9 +499,14 @@ class GRADUS_SHARED CudnnPlans {
     auto [found, fresh] = plans_.try_emplace(std::move(key));
     if (fresh) {
       try {
-        found->second = plan_from_disk(disk_, api_, op, card_, found->first, {handle_, nullptr}, make);
-      } catch (const CudaError&) {  // a graph that this cuDNN does not know
+        context_.call_library(op, [&] {
+          found->second = plan_from_disk(disk_, api_, op, card_, found->first, {handle_, nullptr}, make);
+        });
+      } catch (const CudnnRefusal&) {
         found->second.reset();
+      } catch (...) {
+        plans_.erase(found);  // the next call asks again
+        throw;
       }
     }
     return found->second ? &*found->second : nullptr;
@@ -498,11 +521,11 @@ class GRADUS_SHARED CudnnPlans {
       data.push_back(at);
     }
     auto bytes = static_cast<size_t>(plan.workspace_bytes());
-    auto* workspace = bytes > 0 ? context_.allocate(bytes) : nullptr;
+    auto* workspace = bytes > 0 ? context_.allocate(bytes, plan.op()) : nullptr;
     std::unique_ptr<void, std::function<void(void*)>> owner(workspace, [this](void* at) { context_.release(at); });
     std::lock_guard lock(mutex_);
     auto launching = context_.count_launch(plan.op());
-    plan.run(handle_, ids, data, workspace);
+    context_.call_library(plan.op(), [&] { plan.run(handle_, ids, data, workspace); });
   }
 
  private:
@@ -518,7 +541,10 @@ class GRADUS_SHARED CudnnPlans {
     context.check(context.driver().driver_version(&driver), "cuDriverGetVersion", "");
     card_ = join(context.name(), " sm_", context.architecture(), ' ', context.multiprocessors(), ' ', driver);
     if (api_.create(&handle_) != 0) handle_ = nullptr;
-    if (handle_ != nullptr) api_.check(api_.set_stream(handle_, context.stream()), "cudnnSetStream", "");
+    if (handle_ == nullptr) return;
+    auto answer = api_.set_stream(handle_, context.stream());
+    if (answer != 0) api_.destroy(handle_);
+    api_.check(answer, "cudnnSetStream", "convolution and attention");
   }
 
   Context& context_;

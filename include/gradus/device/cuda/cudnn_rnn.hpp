@@ -153,8 +153,11 @@ class GRADUS_SHARED RnnPlan {
     if (fresh) {
       try {
         found->second.reset(new RnnPlan(*plans, Context::of(device), shape));
-      } catch (const CudaError&) {  // not supported
+      } catch (const CudnnRefusal&) {
         found->second.reset();
+      } catch (...) {
+        all.erase(found);
+        throw;
       }
     }
     return found->second.get();
@@ -226,7 +229,7 @@ class GRADUS_SHARED RnnPlan {
     const auto& d = descriptors_;
     auto size = static_cast<size_t>(size_of(s.type));
     std::vector<Piece> matrices, biases;
-    auto* base = context_.allocate(weight_bytes_);  // only its address counts
+    auto* base = context_.allocate(weight_bytes_, "recurrent layer");  // only its address counts
     for (int number = 0; number < 2 * s.gates(); ++number) {
       void *matrix = nullptr, *bias = nullptr;
       auto status =
@@ -254,7 +257,7 @@ class GRADUS_SHARED RnnPlan {
 
   template <class Body>
   void with_workspace(Body&& body) {
-    auto* work = work_bytes_ > 0 ? context_.allocate(work_bytes_) : nullptr;
+    auto* work = work_bytes_ > 0 ? context_.allocate(work_bytes_, "recurrent layer") : nullptr;
     std::unique_ptr<void, std::function<void(void*)>> owner(work, [this](void* at) { context_.release(at); });
     auto lock = plans_.lock();
     auto launching = context_.count_launch("recurrent layer");

@@ -2,11 +2,14 @@
 // same table.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <mutex>
 #include <string>
 
 #include "gradus/core/device.hpp"
+#include "gradus/device/cpu/allocator.hpp"
 #include "gradus/device/cuda/library.hpp"
 
 namespace gradus::cuda::detail::inline GRADUS_STABLE {
@@ -86,6 +89,7 @@ struct Driver {
     static const Driver api = [] {
       auto library = Library::open({"libcuda.so.1", "libcuda.so"}, {"/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"});
       require<CudaError>(static_cast<bool>(library), "NVIDIA's driver (libcuda) was not found: ", library.reason());
+      require_version(library);
       auto found = from(library);
       found.check(found.init(0), "cuInit", "");
       return found;
@@ -101,44 +105,47 @@ struct Driver {
     return join(name != nullptr ? name : "error ", name != nullptr ? "" : std::to_string(result), " (",
                 text != nullptr ? text : "unknown", ")");
   }
-  /// Throws CudaError unless `result` is 0; `what` is the operator or kernel it was for.
+  /// Throws CudaError unless `result` is 0; `what` is the operator or kernel it was for. OutOfMemoryError when memory
+  /// is what was missing, and DeviceLostError when no call will work any more.
   void check(int result, const char* call, const char* what) const {
     if (result == 0) [[likely]]
       return;
-    throw CudaError(join(call, *what != '\0' ? " for " : "", what, ": ", describe(result)));
+    auto text = join(call, *what != '\0' ? " for " : "", what, ": ", describe(result));
+    if (result == error_out_of_memory) throw OutOfMemoryError(text + less_memory);
+    if (is_lost(result)) throw DeviceLostError(text + lost);
+    throw CudaError(text);
+  }
+
+  static constexpr int error_out_of_memory = 2, oldest_version = 12000;
+  static constexpr const char* less_memory = "; use a smaller batch, bf16, or recompute()";
+  static constexpr const char* lost =
+      "; the GPU is lost to this program, maybe by an earlier kernel: start it again, from its last checkpoint";
+  /// Whether all that follows will give an error too: a memory or hardware fault, or a kernel that was ended.
+  static bool is_lost(int result) {
+    constexpr int errors[] = {46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 720};
+    return std::find(std::begin(errors), std::end(errors), result) != std::end(errors);
+  }
+  /// "12.4" for 12040
+  static std::string version_text(int version) { return join(version / 1000, '.', version % 1000 / 10); }
+
+ private:
+  /// An old one lacks functions; its version says more than their names.
+  static void require_version(const Library& library) {
+    int (*version_of)(int*) = nullptr;
+    int version = 0;
+    library.find(version_of, "cuDriverGetVersion");
+    require<CudaError>(version_of(&version) == 0, "cuDriverGetVersion: NVIDIA's driver (", library.path(),
+                       ") does not work");
+    require<CudaError>(version >= oldest_version, "NVIDIA's driver (", library.path(), ") is of CUDA ",
+                       version_text(version), ", but ", version_text(oldest_version),
+                       " or newer is needed: update the driver");
   }
 };
 
 // Numbers of the driver's enumerations.
-inline constexpr int error_out_of_memory = 2;
 inline constexpr int attribute_multiprocessors = 16, attribute_major = 75, attribute_minor = 76;
 inline constexpr int function_max_dynamic_shared = 8;
 inline constexpr unsigned stream_non_blocking = 1, event_no_timing = 2;
 inline constexpr int capture_relaxed = 2;  // memory may be asked for in between
-
-/// How many cards the driver shows; 0 without a driver. `reason`, when given, says why there are none.
-GRADUS_SHARED inline int device_count(std::string* reason = nullptr) noexcept {
-  struct Found {
-    int count = 0;
-    std::string reason;
-  };
-  static const Found found = [] {
-    Found result;
-    try {
-      const auto& driver = Driver::get();
-      driver.check(driver.device_count(&result.count), "cuDeviceGetCount", "");
-      if (result.count == 0) result.reason = "the driver shows no card";
-    } catch (const std::exception& error) {
-      result.count = 0;
-      result.reason = error.what();
-    }
-    return result;
-  }();
-  if (reason != nullptr) *reason = found.reason;
-  return found.count;
-}
-
-/// From here on Device::best() and Device::cuda() know of cards.
-inline const bool cards_are_known = (gradus::detail::count_cards = &device_count, true);
 
 }  // namespace gradus::cuda::detail::inline GRADUS_STABLE

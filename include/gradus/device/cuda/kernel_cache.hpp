@@ -6,9 +6,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <mutex>
+#include <sstream>
 
 #include "gradus/device/cuda/nvrtc.hpp"
 
@@ -89,10 +89,11 @@ class KernelCache {
 
   /// magic, hash of the rest (32), kind (1), code.
   static bool read(const std::string& path, KernelBinary& binary) {
-    std::ifstream file(path, std::ios::binary);
-    std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();  // a disk that fails, or a folder, is no exception
+    auto bytes = text.str();
     auto head = magic.size() + 32;
-    if (!file || bytes.size() <= head || !bytes.starts_with(magic)) return false;
+    if (bytes.size() <= head || !bytes.starts_with(magic)) return false;
     std::string_view rest = std::string_view(bytes).substr(head);
     if (hash_of(rest) != std::string_view(bytes).substr(magic.size(), 32)) return false;
     binary.is_cubin = rest[0] == 'c';

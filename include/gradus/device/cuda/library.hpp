@@ -19,6 +19,13 @@ class GRADUS_SHARED CudaError : public Error {
   using Error::Error;
 };
 
+/// The GPU is lost to this program: a kernel went astray, or the card failed, and every later call fails too. Tensors
+/// on it cannot be read any more.
+class GRADUS_SHARED DeviceLostError : public CudaError {
+ public:
+  using CudaError::CudaError;
+};
+
 /// A step cannot be captured, because something within it needs the host.
 class GRADUS_SHARED CaptureError : public CudaError {
  public:

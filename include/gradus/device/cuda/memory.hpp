@@ -41,7 +41,7 @@ class GRADUS_SHARED MemoryPool {
   void set_limit(size_t bytes) { limit_ = bytes; }
 
   /// At least one byte, out of an arena. OutOfMemoryError when neither the kept blocks nor the driver have it.
-  void* allocate(size_t bytes, int arena) {
+  void* allocate(size_t bytes, int arena, const char* op) {
     auto size = std::max<size_t>(1, (bytes + alignment - 1) / alignment) * alignment;
     auto found = free_.lower_bound({arena, size, 0});
     Block* block = nullptr;
@@ -49,7 +49,7 @@ class GRADUS_SHARED MemoryPool {
       block = blocks_.at(std::get<2>(*found)).get();
       free_.erase(found);
     } else {
-      block = grow(size, arena);
+      block = grow(size, arena, op);
     }
     split(*block, size);
     block->used = true;
@@ -91,13 +91,13 @@ class GRADUS_SHARED MemoryPool {
   void empty_cache() {
     for (auto at = blocks_.begin(); at != blocks_.end();) {
       auto& block = *at->second;
-      if (block.used || block.before != nullptr || block.next != nullptr || block.arena > 0) {
+      auto whole = !block.used && block.before == nullptr && block.next == nullptr && block.arena <= 0;
+      if (!whole || driver_.release(block.at) != 0) {  // what the driver does not take stays in use here
         ++at;
         continue;
       }
       free_.erase(key(block));
       stats_.bytes_held -= static_cast<int64_t>(block.size);
-      driver_.release(block.at);
       at = blocks_.erase(at);
     }
   }
@@ -121,24 +121,24 @@ class GRADUS_SHARED MemoryPool {
     return size <= wanted + std::max(wanted / 2, segment) || size <= 2 * segment;
   }
 
-  Block* grow(size_t wanted, int arena) {
+  Block* grow(size_t wanted, int arena, const char* op) {
     auto size = wanted <= small ? megabytes2 : std::max(segment, (wanted + megabytes2 - 1) / megabytes2 * megabytes2);
     DevicePointer at = 0;
     auto within = [&](size_t bytes) { return limit_ == 0 || static_cast<size_t>(stats_.bytes_held) + bytes <= limit_; };
     auto ask = [&](size_t bytes) {
-      if (!within(bytes)) return error_out_of_memory;
+      if (!within(bytes)) return Driver::error_out_of_memory;
       ++stats_.driver_allocations;
       return driver_.allocate(&at, bytes);
     };
     auto result = ask(size);
-    if (result == error_out_of_memory && arena_ == 0) {
-      driver_.check(driver_.stream_synchronize(stream_), "cuStreamSynchronize", "");
+    if (result == Driver::error_out_of_memory && arena_ == 0) {
+      driver_.check(driver_.stream_synchronize(stream_), "cuStreamSynchronize", op);
       empty_cache();
       result = ask(size);
-      if (result == error_out_of_memory && size != wanted) result = ask(size = wanted);
+      if (result == Driver::error_out_of_memory && size != wanted) result = ask(size = wanted);
     }
-    if (result == error_out_of_memory) out_of_memory(wanted);
-    driver_.check(result, "cuMemAlloc", "");
+    if (result == Driver::error_out_of_memory) out_of_memory(wanted, op);
+    driver_.check(result, "cuMemAlloc", op);
     stats_.bytes_held += static_cast<int64_t>(size);
     auto& block = blocks_[at];
     block = std::make_unique<Block>();
@@ -148,13 +148,13 @@ class GRADUS_SHARED MemoryPool {
     return block.get();
   }
 
-  [[noreturn]] void out_of_memory(size_t wanted) const {
-    size_t free = 0, total = 0;
-    driver_.memory_info(&free, &total);
-    throw OutOfMemoryError(join("cuda:", card_, " is out of memory: ", wanted, " bytes were asked for, ",
-                                stats_.bytes_in_use, " are in use by tensors and ", stats_.bytes_held,
-                                " held in all, of ", limit_ == 0 ? total : limit_,
-                                "; use a smaller batch, bf16, or recompute()"));
+  [[noreturn]] void out_of_memory(size_t wanted, const char* op) const {
+    size_t free = 0, total = limit_;
+    auto known = limit_ != 0 || driver_.memory_info(&free, &total) == 0;
+    throw OutOfMemoryError(join("cuMemAlloc for ", op, ": cuda:", card_, " is out of memory: ", wanted,
+                                " bytes were asked for, ", stats_.bytes_in_use, " are in use by tensors and ",
+                                stats_.bytes_held, " held in all", known ? join(", of ", total) : "",
+                                Driver::less_memory));
   }
 
   void split(Block& block, size_t size) {

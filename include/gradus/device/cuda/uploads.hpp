@@ -47,7 +47,10 @@ class GRADUS_SHARED Uploads {
         source = std::memcpy(chunk.memory, source, count);
       }
       driver_.check(driver_.to_device(target + done, source, count, stream_), "cuMemcpyHtoDAsync", op);
-      driver_.check(driver_.event_record(chunk.sent, stream_), "cuEventRecord", op);
+      if (auto answer = driver_.event_record(chunk.sent, stream_); answer != 0) {
+        driver_.stream_synchronize(stream_);  // before the chunk is written again
+        driver_.check(answer, "cuEventRecord", op);
+      }
       done += count;
     }
   }
@@ -85,7 +88,7 @@ class GRADUS_SHARED Uploads {
   void start() {
     if (stream_ != nullptr) return;
     auto event = [&](Handle& made) {
-      driver_.check(driver_.event_create(&made, event_no_timing), "cuEventCreate", "");
+      driver_.check(driver_.event_create(&made, event_no_timing), "cuEventCreate", "upload");
     };
     std::lock_guard events(mutex_);
     for (auto& chunk : chunks_) {
@@ -95,7 +98,7 @@ class GRADUS_SHARED Uploads {
     for (auto& one : arrived_)
       if (one == nullptr) event(one);
     if (given_back_ == nullptr) event(given_back_);
-    driver_.check(driver_.stream_create(&stream_, stream_non_blocking), "cuStreamCreate", "");
+    driver_.check(driver_.stream_create(&stream_, stream_non_blocking), "cuStreamCreate", "upload");
   }
 
   const Driver& driver_;

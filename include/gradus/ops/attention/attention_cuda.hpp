@@ -182,7 +182,7 @@ class AttentionByCudnn {
       return cuda::detail::AttentionGraph(api, shape_).forward().plan(target);
     });
     if (plan == nullptr) return std::nullopt;
-    auto log_sums = Tensor<float>::empty({p_.n, p_.heads, p_.queries}, query_.device());
+    auto log_sums = Tensor<float>::empty({p_.n, p_.heads, p_.queries}, query_.device(), "scaled_dot_product_attention");
     run(*plan, {{Ids::y, y.data()}, {Ids::log_sums, log_sums.data()}});
     return std::pair{y, log_sums};
   }
@@ -316,7 +316,8 @@ class AttentionOnCard {
 
   std::pair<Tensor<T>, Kept> by_products(const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
     auto weights = matmul(grouped(query), transpose(grouped(key)));  // (n, kv_heads, group, queries, keys)
-    auto dropped = card_.bound > 0 ? Tensor<T>::empty(weights.shape(), weights.device()) : Tensor<T>();
+    auto dropped = card_.bound > 0 ? Tensor<T>::empty(weights.shape(), weights.device(), "scaled_dot_product_attention")
+                                   : Tensor<T>();
     auto* to_dropped = dropped.defined() ? dropped.impl()->data() : nullptr;
     auto rows = p_.n * p_.heads * p_.queries;
     cuda::detail::launch_refreshed(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_weights",

@@ -131,7 +131,7 @@ AttentionProblem<T> attention_problem(const Tensor<T>& query, const Tensor<T>& k
 /// x (n, heads, rows, columns) in memory as (n, rows, heads, columns): dense again when heads are joined.
 template <Floating T>
 Tensor<T> empty_by_rows(int64_t n, int64_t heads, int64_t rows, int64_t columns, Device device = {}) {
-  auto memory = Tensor<T>::empty({n, rows, heads, columns}, device);
+  auto memory = Tensor<T>::empty({n, rows, heads, columns}, device, "scaled_dot_product_attention");
   return raw_view(memory, {n, heads, rows, columns}, {rows * heads * columns, columns, heads * columns, 1});
 }
 

@@ -194,7 +194,7 @@ inline TensorRef run_forward(const char* name, const PointwiseTable& table, cons
     device = x.storage->device();
     first = false;
   }
-  auto y = allocate_impl(table.result, shape, device);
+  auto y = allocate_impl(table.result, shape, device, name);
   PointwiseOperand operands[max_operands];
   for (int k = 0; k < count; ++k) operands[k] = given[k].operand(shape);
 #if defined(GRADUS_CUDA)

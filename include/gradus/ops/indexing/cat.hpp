@@ -48,7 +48,7 @@ Tensor<T> cat(const std::vector<Tensor<T>>& parts, int64_t axis = 0) {
     shape[a] += part.shape()[a];
     recorded |= part.requires_grad();
   }
-  auto y = Tensor<T>::empty(shape, parts[0].device());
+  auto y = Tensor<T>::empty(shape, parts[0].device(), "cat");
   int64_t start = 0;
   for (const auto& part : parts) {
     auto count = part.shape()[a];

@@ -33,7 +33,7 @@ Tensor<T> embedding_on_card(const Tensor<int64_t>& ids, const Tensor<T>& weight,
   check_index_device("embedding", ids, weight.device());
   auto n = weight.size(0);
   auto dense = contiguous(weight.detach());
-  auto y = Tensor<T>::empty({ids.numel(), weight.size(1)}, weight.device());  // (count, d)
+  auto y = Tensor<T>::empty({ids.numel(), weight.size(1)}, weight.device(), "embedding");  // (count, d)
   index_select_on_card("embedding", *dense.impl(), *ids.impl(), *y.impl(), n, weight.size(1), 0);
   auto targets = no_grad([&] { return padding < 0 ? ids : where(ids == padding, n, ids); });
   auto gradient = [targets, n, rows = padding < 0 ? n : n + 1](const Tensor<T>& dy) {

@@ -58,7 +58,7 @@ Tensor<T> gather(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_
   detail::check_gather("gather", x.shape(), a, index_in);
   detail::require_device("gather", x.device(), index_in);
   auto index = contiguous(index_in);
-  auto y = Tensor<T>::empty(index.shape(), x.device());
+  auto y = Tensor<T>::empty(index.shape(), x.device(), "gather");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {

@@ -58,7 +58,7 @@ Tensor<T> index_select(const Tensor<T>& x_in, int64_t axis, const Tensor<int64_t
   detail::AxisSplit split(x.shape(), a);
   auto shape = x.shape();
   auto count = shape[a] = index.numel();
-  auto y = Tensor<T>::empty(shape, x.device());
+  auto y = Tensor<T>::empty(shape, x.device(), "index_select");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto rows = split.outer * count;
   std::vector<int64_t> positions;

@@ -22,7 +22,7 @@ Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>&
                                  const CrossEntropyOptions& options) {
   using C = Compute<T>;
   auto n = logits.size(0), classes = logits.size(1);
-  auto result = Tensor<T>::empty(logits.shape(), logits.device());
+  auto result = Tensor<T>::empty(logits.shape(), logits.device(), "cross_entropy");
   auto* to = reinterpret_cast<T*>(result.impl()->data());
   auto spread = static_cast<C>(options.label_smoothing / static_cast<double>(classes));
   for_rows(n, classes, [&](int64_t row) {
@@ -65,8 +65,9 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
   using C = Compute<T>;
   auto device = logits.device();
   auto n = logits.size(0), classes = logits.size(1);
-  auto totals = Tensor<C>::empty({n, 2}, device), losses = Tensor<C>::empty({n}, device),
-       counts = Tensor<C>::empty({n}, device);
+  constexpr const char* op = "cross_entropy";
+  auto totals = Tensor<C>::empty({n, 2}, device, op), losses = Tensor<C>::empty({n}, device, op),
+       counts = Tensor<C>::empty({n}, device, op);
   auto smoothing = static_cast<C>(options.label_smoothing);
   static constexpr const char* name = "cross_entropy";
   cuda::detail::launch_blocks(name, device, cuda_softmax, {dtype_of<T>}, "block_cross_entropy", n, n, classes,

@@ -13,7 +13,7 @@ template <Floating T>
 Tensor<T> softmax_last(const Tensor<T>& x) {
   using C = Compute<T>;
   auto n = x.shape().back(), rows = x.numel() / std::max<int64_t>(n, 1);
-  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto y = Tensor<T>::empty(x.shape(), x.device(), "softmax");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {

@@ -129,7 +129,7 @@ Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor
   auto each = x.size(0) * plane;  // values of a channel
   auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
   auto bias = bias_in.defined() ? contiguous(bias_in.detach()) : bias_in;
-  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto y = Tensor<T>::empty(x.shape(), x.device(), "batch_norm");
   Tensor<C> mean, inverse;  // (c,)
   {
     NoGradGuard guard;

@@ -163,8 +163,8 @@ Tensor<T> layer_norm(const Tensor<T>& x_in, const Shape& normalized_shape, const
   auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
   auto width = normalized_shape.numel(), rows = width == 0 ? 0 : x.numel() / width;
-  auto moments = Tensor<C>::empty({rows, 2}, x.device());  // a RowMoments each
-  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto moments = Tensor<C>::empty({rows, 2}, x.device(), "layer_norm");  // a RowMoments each
+  auto y = Tensor<T>::empty(x.shape(), x.device(), "layer_norm");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto* of_rows = reinterpret_cast<detail::RowMoments<C>*>(moments.impl()->data());
   auto* weights = weight.defined() ? dense_weight.data() : nullptr;

@@ -81,8 +81,8 @@ Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double e
   detail::require_device("rms_norm", x_in.device(), weight);
   auto x = contiguous(x_in);
   auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
-  auto inverses = Tensor<C>::empty({rows}, x.device());
-  auto y = Tensor<T>::empty(x.shape(), x.device());
+  auto inverses = Tensor<C>::empty({rows}, x.device(), "rms_norm");
+  auto y = Tensor<T>::empty(x.shape(), x.device(), "rms_norm");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto* of_rows = reinterpret_cast<C*>(inverses.impl()->data());
   auto* weights = weight.defined() ? dense_weight.data() : nullptr;

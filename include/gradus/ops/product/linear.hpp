@@ -22,7 +22,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
     rows.erase(x.rank() - 1);
     return reshape(linear(reshape(x, {rows.numel(), in}), weight, bias), shape);
   }
-  auto y = Tensor<T>::empty({x.size(0), out}, x.device());  // (n, out)
+  auto y = Tensor<T>::empty({x.size(0), out}, x.device(), "linear");  // (n, out)
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {

@@ -70,7 +70,7 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b) {
   auto shape = broadcast_shapes("matmul", detail::leading(a.shape()), detail::leading(b.shape()));
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
-  auto y = Tensor<T>::empty(shape, a.device());  // (..., m, n)
+  auto y = Tensor<T>::empty(shape, a.device(), "matmul");  // (..., m, n)
   if (shape.numel() > 0) detail::matmul_stack(a, b, y);
   return differentiable("matmul", y,
                         wrt(a, [b = saved(b), shape = a.shape()](

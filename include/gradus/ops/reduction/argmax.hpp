@@ -17,7 +17,7 @@ Tensor<int64_t> argmax(const Tensor<T>& x, int64_t axis = -1, bool keep_dims = f
   strides.erase(a);
   require<ShapeError>(count > 0 || shape.numel() == 0, "argmax: nothing to choose from in axis ", axis, " of shape ",
                       x.shape());
-  auto y = Tensor<int64_t>::empty(shape, x.device());
+  auto y = Tensor<int64_t>::empty(shape, x.device(), "argmax");
   auto* to = reinterpret_cast<int64_t*>(y.impl()->data());
   auto plan = detail::plan_loop(shape, &strides, 1);
 #if defined(GRADUS_CUDA)

@@ -170,7 +170,7 @@ class Reduction {
 template <class R, Element T>
 Tensor<T> reduce(const char* op, const Tensor<T>& x, const Axes& axes, bool keep_dims) {
   ReduceShape split(op, x.shape(), x.strides(), axes);
-  auto out = Tensor<T>::empty(keep_dims ? split.keep_dims : split.kept, x.device());
+  auto out = Tensor<T>::empty(keep_dims ? split.keep_dims : split.kept, x.device(), op);
 #if defined(GRADUS_CUDA)
   if (on_card(*x.impl())) {
     reduce_on_card(op, R::on_card, *x.impl(), split, *out.impl(), R::identity());

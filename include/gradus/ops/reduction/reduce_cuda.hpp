@@ -167,7 +167,7 @@ void reduce_on_card(const char* op, CudaReducer reducer, const TensorImpl& x, co
                          static_cast<int>(reducer), static_cast<int>(by), identity, target, source);
   };
   if (parts == 1) return pass(kept_layout, reduced_layout, 1, way, x.dtype, out.dtype, out.data(), x.data());
-  auto partial = allocate_impl(dtype_of<C>, {parts, outputs}, device);
+  auto partial = allocate_impl(dtype_of<C>, {parts, outputs}, device, op);
   pass(kept_layout, reduced_layout, parts, way, x.dtype, partial->dtype, partial->data(), x.data());
   const Shape one{outputs}, all{parts};
   const Strides one_strides = Strides::filled(1, 1), all_strides = Strides::filled(1, outputs);

@@ -10,7 +10,7 @@ Tensor<To> cast(const Tensor<From>& x) {
   if constexpr (std::is_same_v<To, From>) {
     return x;
   } else {
-    auto y = Tensor<To>::empty(x.shape(), x.device());
+    auto y = Tensor<To>::empty(x.shape(), x.device(), "cast");
     detail::cast_elements<To, From>(*y.impl(), *x.impl());
     if constexpr (Floating<To> && Floating<From>) {
       return differentiable("cast", y, wrt(x, [](const Tensor<To>& dy) { return cast<From>(dy); }));

@@ -41,7 +41,7 @@ template <Floating T>
 Tensor<T> avg_pool(const Tensor<T>& x_in, const PoolShape& s, bool include_padding) {
   using C = Compute<T>;
   auto x = contiguous(x_in);
-  auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device());
+  auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device(), "avg_pool2d");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {

@@ -69,7 +69,7 @@ Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tenso
   if (!x.device().is_cpu()) y = CardConv<T>(s).forward(x.detach(), w.detach(), dense_bias);
 #endif
   if (!y.defined()) {
-    y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device());
+    y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device(), "conv2d");
     conv2d_forward<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
                       reinterpret_cast<T*>(y.impl()->data()));
   }

@@ -23,7 +23,7 @@ class CardConv {
 
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& bias) const {
     NoGradGuard guard;
-    auto y = Tensor<T>::empty({s_.n, s_.c_out, s_.oh(), s_.ow()}, x.device());
+    auto y = Tensor<T>::empty({s_.n, s_.c_out, s_.oh(), s_.ow()}, x.device(), "conv2d");
     if (y.numel() == 0) return y;
     if (w.numel() == 0) {
       y.zero_();
@@ -150,7 +150,7 @@ class CardConv {
   Tensor<T> unfolded(const Tensor<T>& x, int64_t first, int64_t n) const {
     auto images = slice(x, 0, first, first + n);
     if (plain_) return reshape(images, {n, s_.groups, depth(), pixels()});
-    auto columns = Tensor<T>::empty({n, s_.groups, depth(), pixels()}, x.device());
+    auto columns = Tensor<T>::empty({n, s_.groups, depth(), pixels()}, x.device(), "conv2d");
     launch_window("conv2d", *columns.impl(), "unfold", columns.numel(), windows(n), columns.impl()->data(),
                   images.data());
     return columns;

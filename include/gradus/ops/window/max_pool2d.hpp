@@ -116,8 +116,8 @@ template <Floating T>
 Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& options = {}) {
   auto s = detail::pool_shape("max_pool2d", x_in.shape(), kernel, options);
   auto x = contiguous(x_in);
-  auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device());
-  auto from = Tensor<int32_t>::empty(y.shape(), x.device());
+  auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device(), "max_pool2d");
+  auto from = Tensor<int32_t>::empty(y.shape(), x.device(), "max_pool2d");
   auto* values = reinterpret_cast<T*>(y.impl()->data());
   auto* places = reinterpret_cast<int32_t*>(from.impl()->data());
   auto quads = kernel == Size2d(2) && s.stride == Size2d(2).array() && s.padding == Size2d(0).array() &&
