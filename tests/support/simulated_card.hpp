@@ -16,6 +16,7 @@ inline const bool sees_simulated_card = [] {
   ::setenv("GRADUS_TEST_ONLY_GPU", "1", 1);
   ::setenv("GRADUS_KERNEL_CACHE", (std::string(folder) + "/kernels").c_str(), 1);
   ::setenv("GRADUS_KERNEL_TEXTS", "on", 1);  // ./run plans compiles them
+  ::setenv("GRADUS_SIMULATED_CARDS", "2", 0);
   ::setenv("NVTX_INJECTION64_PATH", (std::string(folder) + "/libnvtx_tool.so").c_str(), 0);
   // A real cuDNN beside a simulated driver would only fail.
   if (::access((std::string(folder) + "/libcudnn.so.9").c_str(), F_OK) != 0) ::setenv("GRADUS_CUDNN", "off", 1);

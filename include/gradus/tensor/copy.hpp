@@ -64,12 +64,16 @@ inline void copy_across(TensorImpl& to, const TensorImpl& from) {
     copy_elements(*dense, from);
     return copy_across(to, *dense);
   }
-  if (!to.is_contiguous() || (!there.is_cpu() && !here.is_cpu())) {  // by way of the host, and then into its places
-    auto dense = allocate_impl(from.dtype, from.shape, to.is_contiguous() ? Device::cpu() : there);
+  if (!to.is_contiguous()) {  // and then into its places
+    auto dense = allocate_impl(from.dtype, from.shape, there);
     copy_across(*dense, from);
     return copy_elements(to, *dense);
   }
   auto bytes = static_cast<size_t>(to.numel * size_of(to.dtype));
+  if (!here.is_cpu() && !there.is_cpu()) {
+    auto& source = cuda::detail::Context::of(here);
+    return cuda::detail::Context::of(there).from_other_card(to.data(), source, from.data(), bytes, "copy");
+  }
   if (here.is_cpu()) cuda::detail::Context::of(there).to_device(to.data(), from.data(), bytes, "copy");
   else cuda::detail::Context::of(here).to_host(to.data(), from.data(), bytes, "copy");
 }

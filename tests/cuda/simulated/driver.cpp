@@ -42,8 +42,11 @@ struct Work {
   Event* happens = nullptr;
   uint64_t number = 0;  ///< of the event's recording
 };
+thread_local void* current_context = nullptr;
+
 struct Stream {
   std::deque<Work> queue;
+  void* context = current_context;
   bool capturing = false, relaxed = false;
   std::vector<std::shared_ptr<Node>> captured;
   void* last = nullptr;  ///< what was captured last
@@ -57,8 +60,10 @@ struct Graph {
 };
 struct Module {
   void* library = nullptr;
+  void* context = current_context;
 };
 struct Function {
+  void* context = nullptr;
   void (*call)(void** arguments) = nullptr;
   std::vector<size_t> sizes;
   bool fibers = false;
@@ -80,6 +85,7 @@ struct Card {
   char* arena = nullptr;
   size_t used = 0;                 ///< of the arena's addresses
   std::map<char*, size_t> blocks;  ///< what is allocated
+  std::map<char*, void*> owners;   ///< the contexts of blocks
   std::map<char*, size_t> pinned;  ///< host memory that copies read and write later
   size_t limit = size_t{4} << 30, held = 0;
   int open = 0;
@@ -263,6 +269,12 @@ int cuDeviceGetCount(int* count) {
   GRADUS_INJECT("cuDeviceGetCount");
   const auto* text = std::getenv("GRADUS_SIMULATED_CARDS");
   *count = text == nullptr ? 1 : std::atoi(text);
+  // A list of numbers: those that the program may see.
+  if (const auto* visible = std::getenv("CUDA_VISIBLE_DEVICES"); visible != nullptr)
+    *count =
+        *visible == '\0'
+            ? 0
+            : std::min<int>(*count, static_cast<int>(1 + std::count(visible, visible + std::strlen(visible), ',')));
   return success;
 }
 int cuDeviceGet(int* device, int ordinal) {
@@ -314,8 +326,9 @@ int cuDevicePrimaryCtxRetain(void** context, int device) {
   static int contexts[64];
   return *context = &contexts[device], success;
 }
-int cuCtxSetCurrent(void*) {
+int cuCtxSetCurrent(void* context) {
   GRADUS_INJECT("cuCtxSetCurrent");
+  current_context = context;
   return success;
 }
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -340,6 +353,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   std::memset(at, 0xff, pages);
   if (c.open == 0) mprotect(at, pages, PROT_NONE);
   c.blocks[at] = bytes;
+  c.owners[at] = current_context;
   c.held += bytes;
   return *pointer = reinterpret_cast<Pointer>(at), success;
 }
@@ -379,6 +393,12 @@ static bool is_pinned(const void* at) {
   auto block = std::prev(after);
   return from < block->first + block->second;
 }
+/// The context of the block that an address lies in; null: there is none.
+static void* owner(Pointer at) {
+  auto* from = reinterpret_cast<char*>(at);
+  if (!is_device_memory(from, 1)) return nullptr;
+  return std::prev(card().owners.upper_bound(from))->second;
+}
 static void check_device(Pointer at, size_t bytes, const char* call) {
   if (!is_device_memory(reinterpret_cast<void*>(at), bytes))
     mistake(std::string(call) + ": " + std::to_string(bytes) + " bytes are not all within one block of device memory");
@@ -406,6 +426,16 @@ int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
   GRADUS_INJECT("cuMemcpyDtoDAsync");
   check_device(to, bytes, "cuMemcpyDtoDAsync");
   check_device(from, bytes, "cuMemcpyDtoDAsync");
+  if (owner(to) != owner(from)) mistake("cuMemcpyDtoDAsync between two cards");
+  auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
+  return enqueue(stream, [=] { std::memmove(target, source, bytes); });
+}
+int cuMemcpyPeerAsync(Pointer to, void* to_context, Pointer from, void* from_context, size_t bytes, void* stream) {
+  GRADUS_INJECT("cuMemcpyPeerAsync");
+  check_device(to, bytes, "cuMemcpyPeerAsync");
+  check_device(from, bytes, "cuMemcpyPeerAsync");
+  if (owner(to) != to_context || owner(from) != from_context)
+    mistake("cuMemcpyPeerAsync: memory is not of the context that is given for it");
   auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
   return enqueue(stream, [=] { std::memmove(target, source, bytes); });
 }
@@ -494,6 +524,7 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
   GRADUS_INJECT("cuModuleGetFunction");
   auto* library = static_cast<Module*>(module)->library;
   auto made = std::make_unique<Function>();
+  made->context = static_cast<Module*>(module)->context;
   made->find = reinterpret_cast<decltype(made->find)>(dlsym(library, "gradus_find"));
   made->launch = reinterpret_cast<decltype(made->launch)>(dlsym(library, "gradus_launch"));
   const size_t* sizes = nullptr;
@@ -510,12 +541,19 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
                    unsigned shared, void* stream, void** arguments, void**) {
   GRADUS_INJECT("cuLaunchKernel");
   auto* f = static_cast<Function*>(function);
+  if (stream_of(stream).context != f->context) return invalid_handle;
   if (gx == 0 || gy == 0 || gz == 0 || bx == 0 || by * bz == 0 || bx * by * bz > 1024) return invalid_value;
   // The arguments are read now, as the driver does.
   KernelCall call;
   for (size_t i = 0; i < f->sizes.size(); ++i) {
     auto* from = static_cast<const char*>(arguments[i]);
     call.arguments.emplace_back(from, from + f->sizes[i]);
+    for (size_t at = 0; at + 8 <= f->sizes[i]; at += 8) {  // whatever looks like a pointer
+      Pointer pointer = 0;
+      std::memcpy(&pointer, from + at, 8);
+      if (auto* whose = owner(pointer); whose != nullptr && whose != f->context)
+        mistake("a kernel is given memory of another card");
+    }
   }
   auto order = static_cast<unsigned>(card().chance());
   call.run = [=](std::vector<std::vector<char>>& given) {

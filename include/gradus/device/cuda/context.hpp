@@ -173,6 +173,19 @@ class GRADUS_SHARED Context {
     auto timed_copy = timed(op, "copy");
     check(driver_.on_device(pointer(to), pointer(from), bytes, stream_), "cuMemcpyDtoDAsync", op);
   }
+  /// From another card: behind what both were given to do so far, and before what either is given next.
+  void from_other_card(void* to, Context& other, const void* from, size_t bytes, const char* op) {
+    if (bytes == 0) return;
+    refuse_in_capture(op, "copies between two GPUs");
+    other.refuse_in_capture(op, "copies between two GPUs");
+    static std::mutex one_at_a_time;
+    std::lock_guard lock(one_at_a_time);
+    check(driver_.stream_wait(stream_, other.mark(op), 0), "cuStreamWaitEvent", op);
+    check(driver_.between_devices(pointer(to), context_, pointer(from), other.context_, bytes, stream_),
+          "cuMemcpyPeerAsync", op);
+    auto* copied = mark(op);
+    check(driver_.stream_wait(other.stream_, copied, 0), "cuStreamWaitEvent", op);
+  }
   void set_bytes(void* to, unsigned char value, size_t bytes, const char* op) {
     if (bytes == 0) return;
     auto timed_fill = timed(op, "fill");
@@ -457,6 +470,13 @@ class GRADUS_SHARED Context {
     record_ = nullptr;
     memory_.use_arena(0);
   }
+  /// An event behind all work so far, for other cards to wait for.
+  Handle mark(const char* op) {
+    make_current();
+    if (mark_ == nullptr) check(driver_.event_create(&mark_, event_no_timing), "cuEventCreate", op);
+    check(driver_.event_record(mark_, stream_), "cuEventRecord", op);
+    return mark_;
+  }
   const Nvrtc& nvrtc() const { return Nvrtc::get(); }
   /// The caller holds the mutex.
   Handle load_locked(const KernelSource& source, const std::string& entry) {
@@ -495,6 +515,7 @@ class GRADUS_SHARED Context {
   std::string name_;
   KernelFault* fault_ = nullptr;
   Handle context_ = nullptr, stream_ = nullptr;  // start() makes these and what stands before
+  Handle mark_ = nullptr;
   std::mutex mutex_;
   CudaStats stats_;  // of memory; the others are counted without the mutex
   std::atomic<int64_t> launches_{0}, copies_{0}, waits_{0};

@@ -45,6 +45,8 @@ struct KernelNode {
   F(to_device, "cuMemcpyHtoDAsync_v2", DevicePointer to, const void* from, size_t bytes, Handle stream)             \
   F(to_host, "cuMemcpyDtoHAsync_v2", void* to, DevicePointer from, size_t bytes, Handle stream)                     \
   F(on_device, "cuMemcpyDtoDAsync_v2", DevicePointer to, DevicePointer from, size_t bytes, Handle stream)           \
+  F(between_devices, "cuMemcpyPeerAsync", DevicePointer to, Handle to_context, DevicePointer from,                  \
+    Handle from_context, size_t bytes, Handle stream)                                                               \
   F(set_bytes, "cuMemsetD8Async", DevicePointer to, unsigned char value, size_t count, Handle stream)               \
   F(stream_create, "cuStreamCreate", Handle* stream, unsigned flags)                                                \
   F(stream_synchronize, "cuStreamSynchronize", Handle stream)                                                       \
