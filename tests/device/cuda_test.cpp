@@ -66,10 +66,10 @@ TEST_CASE("cuda: kernels are compiled for the architecture, or as PTX for one th
   auto api = pretend();
   auto cubin = cuda::detail::compile(api, some_kernel, 90);
   CHECK(cubin.is_cubin);
-  CHECK(cubin.code == "--std=c++17 --gpu-architecture=sm_90 ELF");
+  CHECK(cubin.code == "--gpu-architecture=sm_90 --std=c++17 ELF");
   auto ptx = cuda::detail::compile(api, some_kernel, 121);
   CHECK_FALSE(ptx.is_cubin);
-  CHECK(ptx.code == "--std=c++17 --gpu-architecture=compute_100 ELF");
+  CHECK(ptx.code == "--gpu-architecture=compute_100 --std=c++17 ELF");
   CHECK(pretended.programs == 0);
   test::check_error<CudaError>([&] { cuda::detail::compile(api, some_kernel, 75); },
                                "this libnvrtc compiles for sm_80 and newer, not for sm_75");

@@ -52,6 +52,10 @@ class BackwardWalk {
   bool collects() const { return targets_ == nullptr; }
 
   void run() {
+    struct Restore {
+      bool before;
+      ~Restore() { walk_frees_graph() = before; }
+    } restore{std::exchange(walk_frees_graph(), !retain_graph_)};
     while (!heap_.empty()) {
       std::pop_heap(heap_.begin(), heap_.end(), older);
       auto node = std::move(heap_.back());

@@ -34,6 +34,17 @@ class Saved {
     if (tensor_.defined()) detail::check_version(*tensor_.impl()->storage, version_);
     return tensor_;
   }
+  /// A tensor in the same memory, for a gradient to be written into, when nobody else will ever read the saved one:
+  /// no other handle or view of it lives, and the walk frees the graph. Else undefined.
+  Tensor<T> spare() const {
+    const auto& impl = tensor_.impl();
+    if (!detail::walk_frees_graph() || detail::recording() || !impl.unique() || !impl->storage.unique() ||
+        !impl->storage->is_own() || !impl->is_contiguous())
+      return {};
+    auto memory = tensor_.detach();
+    impl->storage->bump("its gradient");
+    return memory;
+  }
 
  private:
   Tensor<T> tensor_;

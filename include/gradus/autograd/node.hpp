@@ -135,6 +135,12 @@ inline void drop_reference(GraphNode* node) noexcept {
   if (node->references.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy_node(node);
 }
 
+/// Whether the backward walk of this thread frees the graph behind it, so that nobody will read what it holds.
+inline bool& walk_frees_graph() {
+  thread_local bool flag = false;
+  return flag;
+}
+
 inline bool& recording() {
   thread_local bool flag = true;
   return flag;

@@ -94,6 +94,8 @@ class Storage {
     CachingAllocator::instance().deallocate(storage, bytes);
   }
 
+  /// False for memory of somebody else.
+  bool is_own() const { return !device_.is_cpu() || data_ == reinterpret_cast<const char*>(this) + header; }
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }

@@ -1,7 +1,10 @@
 #include "gradus/ops/loss/cross_entropy.hpp"
 
+#include "gradus/ops/product/linear.hpp"
+#include "gradus/ops/view/slice.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
+#include "tests/support/hashed.hpp"
 #include "tests/support/operator_check.hpp"
 
 /* golden
@@ -82,4 +85,61 @@ TEST_CASE("labels and options that cross_entropy refuses") {
       "cross_entropy: logits are (2, 3) and labels (2, 1), but must be (n, classes) and (n,)");
   test::check_error<ValueError>([&] { return cross_entropy(x, zeros<int64_t>({2}), {.label_smoothing = 1.5}); },
                                 "cross_entropy: label_smoothing is 1.5, but must be in [0, 1]");
+}
+
+TEST_CASE("cross_entropy: the gradient takes the logits' memory only when nobody else has it") {
+  auto x = test::hashed<float>(1, {64, 256}, -1, 1), weight = test::hashed<float>(2, {512, 256}, -0.2, 0.2);
+  auto labels = test::hashed_labels(3, 64, 512);
+  auto bytes = 64 * 512 * int64_t{sizeof(float)};
+  auto fresh_weight = [&] {
+    auto w = weight.clone();
+    w.set_requires_grad();
+    return w;
+  };
+  auto peak_of_backward = [&](Tensor<float> loss, bool retain) {
+    auto before = memory_stats().bytes_in_use;
+    gradus::detail::CachingAllocator::instance().reset_peak();
+    loss.backward(retain);
+    return memory_stats().peak_bytes - before;
+  };
+  auto w = fresh_weight();
+  auto loss = cross_entropy(linear(x, w), labels);
+  auto in_place = peak_of_backward(loss, false);
+  auto wanted = w.grad().to_vector();
+
+  auto kept_w = fresh_weight();
+  auto logits = linear(x, kept_w);  // somebody may look at it later
+  auto values = logits.to_vector();
+  auto kept = cross_entropy(logits, labels);
+  CHECK(peak_of_backward(kept, false) >= in_place + bytes);
+  CHECK(logits.to_vector() == values);
+  CHECK(kept_w.grad().to_vector() == wanted);
+
+  auto viewed_w = fresh_weight();
+  Tensor<float> part;
+  auto viewed = [&] {
+    auto y = linear(x, viewed_w);
+    part = select(y.detach(), 0, 3);
+    return cross_entropy(y, labels);
+  }();
+  viewed.backward();
+  CHECK(part(5) == values[3 * 512 + 5]);
+  CHECK(viewed_w.grad().to_vector() == wanted);
+
+  auto twice_w = fresh_weight();
+  auto twice = cross_entropy(linear(x, twice_w), labels);
+  twice.backward(true);
+  twice.backward();
+  auto doubled = twice_w.grad().to_vector();
+  for (size_t i = 0; i < wanted.size(); ++i) CHECK(doubled[i] == Approx(2 * wanted[i]).margin(1e-6));
+
+  std::vector<float> foreign = values;
+  {
+    auto y = Tensor<float>::view_of(foreign.data(), {64, 512});
+    y.set_requires_grad();
+    auto of_foreign = cross_entropy(y, labels);
+    y = {};
+    of_foreign.backward();
+  }
+  CHECK(foreign == values);
 }

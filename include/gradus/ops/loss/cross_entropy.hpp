@@ -15,14 +15,17 @@ struct CrossEntropyOptions {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// scale[row] * (softmax(logits) - target): the gradient, in one pass. logits (n, c) dense.
+/// scale[row] * (softmax(logits) - target): the gradient, in one pass, where possible into the logits' own memory.
+/// logits (n, c) dense.
 template <Floating T>
-Tensor<T> cross_entropy_gradient(const Tensor<T>& logits, const Tensor<int64_t>& labels,
+Tensor<T> cross_entropy_gradient(const Saved<T>& saved_logits, const Tensor<int64_t>& labels,
                                  const Tensor<Compute<T>>& totals, const T* dy, bool dy_per_row, double factor,
                                  const CrossEntropyOptions& options) {
   using C = Compute<T>;
+  const auto& logits = saved_logits();
   auto n = logits.size(0), classes = logits.size(1);
-  auto result = Tensor<T>::empty(logits.shape(), logits.device(), "cross_entropy");
+  auto result = saved_logits.spare();
+  if (!result.defined()) result = Tensor<T>::empty(logits.shape(), logits.device(), "cross_entropy");
   auto* to = reinterpret_cast<T*>(result.impl()->data());
   auto spread = static_cast<C>(options.label_smoothing / static_cast<double>(classes));
   for_rows(n, classes, [&](int64_t row) {
@@ -80,26 +83,28 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
     counted = reduce<SumReducer<C>>(name, counts, 0, false);
     losses = no_grad([&] { return losses / counted; });
   }
-  return differentiable(
-      name, cast<T>(losses),
-      wrt(logits,
-          [logits = saved(logits), labels = saved(labels), totals, counted, options, smoothing](const Tensor<T>& dy) {
-            auto per_row = options.reduction == Reduce::none;
-            if (!grad_enabled()) {
-              auto dense = contiguous(dy);
-              auto dx = Tensor<T>::empty(logits().shape(), dy.device());
-              const auto* count = counted.defined() ? counted.data() : nullptr;
-              cuda::detail::launch_blocks(name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient",
-                                          dx.size(0), dx.size(0), dx.size(1), options.ignore_index, smoothing,
-                                          per_row ? 1 : 0, dx.impl()->data(), logits().data(), labels().data(),
-                                          totals.data(), dense.data(), count);
-              return dx;
-            }
-            auto target = target_rows<T>(labels(), logits().size(1), options);  // (n, classes)
-            auto weight = sum(target, 1, true);                                 // 0 for ignored rows
-            auto scaled = counted.defined() ? dy / cast<T>(counted) : dy;
-            return (softmax(logits()) * weight - target) * (per_row ? unsqueeze(dy, 1) : scaled);
-          }));
+  return differentiable(name, cast<T>(losses),
+                        wrt(logits, [logits = saved(logits), labels = saved(labels), totals, counted, options,
+                                     smoothing](const Tensor<T>& dy) {
+                          auto per_row = options.reduction == Reduce::none;
+                          if (!grad_enabled()) {
+                            auto dense = contiguous(dy);
+                            const auto* from = logits().data();
+                            auto shape = logits().shape();
+                            auto dx = logits.spare();  // each element is read by the thread that writes it
+                            if (!dx.defined()) dx = Tensor<T>::empty(shape, dy.device(), name);
+                            const auto* count = counted.defined() ? counted.data() : nullptr;
+                            cuda::detail::launch_blocks(
+                                name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient", dx.size(0),
+                                dx.size(0), dx.size(1), options.ignore_index, smoothing, per_row ? 1 : 0,
+                                dx.impl()->data(), from, labels().data(), totals.data(), dense.data(), count);
+                            return dx;
+                          }
+                          auto target = target_rows<T>(labels(), logits().size(1), options);  // (n, classes)
+                          auto weight = sum(target, 1, true);                                 // 0 for ignored rows
+                          auto scaled = counted.defined() ? dy / cast<T>(counted) : dy;
+                          return (softmax(logits()) * weight - target) * (per_row ? unsqueeze(dy, 1) : scaled);
+                        }));
 }
 #endif
 
@@ -163,7 +168,7 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
         auto per_row = options.reduction == Reduce::none;
         if (!grad_enabled()) {
           auto dense = contiguous(dy);
-          return detail::cross_entropy_gradient(logits(), labels(), totals, dense.data(), per_row, factor, options);
+          return detail::cross_entropy_gradient(logits, labels(), totals, dense.data(), per_row, factor, options);
         }
         auto target = detail::target_rows<T>(labels(), logits().size(1), options);  // (n, classes)
         auto weight = sum(target, 1, true);                                         // 0 for ignored rows
