@@ -10,10 +10,7 @@
 
 #include "tests/cuda/simulated/card.hpp"
 
-// Constants for a thread, so the kernels' text calls them const.
-extern "C" {
 simulated::Dim gridDim, blockDim, blockIdx, threadIdx;
-}
 
 namespace simulated {
 

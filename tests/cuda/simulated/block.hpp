@@ -36,7 +36,7 @@ struct Now {
   const Kernel* kernel = nullptr;        ///< null: none runs
   struct Cell* shared = nullptr;         ///< of the bytes of the kernel's shared memory
 };
-extern Now now;
+extern __attribute__((visibility("hidden"))) Now now;
 
 /// Ends the program; the text is about the thread that runs.
 [[noreturn]] void mistake_in_kernel(const std::string& text);
@@ -44,3 +44,6 @@ extern Now now;
 struct Cell* cells_of_shared(const Kernel& kernel);
 
 }  // namespace simulated
+
+// The thread's place; it does not change while it runs, so the kernels' text calls them const.
+extern "C" simulated::Dim gridDim, blockDim, blockIdx, threadIdx;

@@ -152,6 +152,8 @@ void check(const void* pointer, size_t bytes) {
   if (at >= reinterpret_cast<uintptr_t>(now.kernel->image_begin) &&
       at + bytes <= reinterpret_cast<uintptr_t>(now.kernel->image_end))
     return;
+  for (const auto* dim : {&gridDim, &blockDim, &blockIdx, &threadIdx})
+    if (how == Access::read && at - reinterpret_cast<uintptr_t>(dim) < sizeof(Dim)) return;
   tell_no_memory(text_of(how, false), at, bytes);
 }
 

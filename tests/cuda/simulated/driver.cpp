@@ -78,10 +78,10 @@ struct Fault {
 struct Card {
   std::recursive_mutex mutex;
   char* arena = nullptr;
-  size_t used = 0;                 ///< of the arena's addresses
-  std::map<char*, size_t> blocks;  ///< what is allocated
-  std::map<char*, size_t> leaving; ///< what was freed behind work that has not run yet
-  std::map<char*, size_t> pinned;  ///< host memory that copies read and write later
+  size_t used = 0;                  ///< of the arena's addresses
+  std::map<char*, size_t> blocks;   ///< what is allocated
+  std::map<char*, size_t> leaving;  ///< what was freed behind work that has not run yet
+  std::map<char*, size_t> pinned;   ///< host memory that copies read and write later
   size_t limit = size_t{4} << 30, held = 0;
   int open = 0;
   std::set<Stream*> streams;
