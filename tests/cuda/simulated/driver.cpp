@@ -194,6 +194,7 @@ int injected(const char* function) {
   if (!std::exchange(c.lost, true)) {
     drop(default_stream);
     for (auto* stream : c.streams) drop(*stream);
+    while (!c.leaving.empty()) take_away(c.leaving.begin()->first);
   }
   return name.starts_with("cublasLt") ? 14 : name.starts_with("cudnn") ? 5000 : fault.code;
 }
