@@ -54,8 +54,14 @@ function(gradus_add_test_program name prefix serial)
     catch_discover_tests(test_${name} TEST_PREFIX "${prefix}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
                          PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${environment} ${gradus_catch_skip})
   endif()
-  # Once more, about the GPU only, on the simulated card.
-  if(GRADUS_CUDA AND NOT GRADUS_SANITIZE AND CMAKE_SYSTEM_NAME STREQUAL "Linux" AND name MATCHES "^(cuda|ops|models|train)$")
+  # Once more, about the GPU only, on the simulated card. It has its own checks under the name of the thread sanitizer.
+  set(simulated "^(cuda|ops|models|train)$")
+  if(GRADUS_SANITIZE MATCHES "thread")
+    set(simulated "^$")
+  elseif(GRADUS_SANITIZE)
+    set(simulated "^cuda$")
+  endif()
+  if(GRADUS_CUDA AND CMAKE_SYSTEM_NAME STREQUAL "Linux" AND name MATCHES "${simulated}")
     set(cases "~[nvrtc]")  # those are about the real compiler
     if(name STREQUAL "models")
       set(cases "*losses*")

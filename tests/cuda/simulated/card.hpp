@@ -36,6 +36,10 @@ int drain(void* stream);
 bool is_device_memory(const void* at, size_t bytes);
 /// Prints what went wrong and ends the program: mistakes that a card would punish or, worse, not notice.
 [[noreturn]] void mistake(const std::string& text);
+/// What kernels may read and write is told to check.cpp: all addresses once, then what is allocated and freed.
+void watch_arena(char* begin, size_t bytes);
+void memory_begins(const char* at, size_t bytes);
+void memory_ends(const char* at, size_t bytes);
 /// While one of these lives, device memory can be read and written.
 class OpenMemory {
  public:

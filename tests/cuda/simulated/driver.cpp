@@ -83,10 +83,11 @@ struct Fault {
 struct Card {
   std::recursive_mutex mutex;
   char* arena = nullptr;
-  size_t used = 0;                 ///< of the arena's addresses
-  std::map<char*, size_t> blocks;  ///< what is allocated
-  std::map<char*, void*> owners;   ///< the contexts of blocks
-  std::map<char*, size_t> pinned;  ///< host memory that copies read and write later
+  size_t used = 0;                  ///< of the arena's addresses
+  std::map<char*, size_t> blocks;   ///< what is allocated
+  std::map<char*, void*> owners;    ///< the contexts of blocks
+  std::map<char*, size_t> leaving;  ///< what was freed behind work that has not run yet
+  std::map<char*, size_t> pinned;   ///< host memory that copies read and write later
   size_t limit = size_t{4} << 30, held = 0;
   int open = 0;
   std::set<Stream*> streams;
@@ -103,6 +104,7 @@ struct Card {
     auto* at = mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) mistake("no addresses for the simulated card's memory");
     arena = static_cast<char*>(at);
+    watch_arena(arena, arena_bytes);
     if (const auto* text = std::getenv("GRADUS_SIMULATED_MEMORY"); text != nullptr)
       limit = std::strtoull(text, nullptr, 10);
     if (const auto* text = std::getenv("GRADUS_SIMULATED_FAIL"); text != nullptr) {
@@ -118,7 +120,15 @@ Card& card() {
 }
 
 void protect(int how) {
-  for (const auto& [at, bytes] : card().blocks) mprotect(at, (bytes + page - 1) / page * page, how);
+  for (const auto* blocks : {&card().blocks, &card().leaving})
+    for (const auto& [at, bytes] : *blocks) mprotect(at, (bytes + page - 1) / page * page, how);
+}
+void take_away(char* at) {
+  auto block = card().leaving.find(at);
+  mmap(at, (block->second + page - 1) / page * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+       -1, 0);
+  memory_ends(at, block->second);
+  card().leaving.erase(block);
 }
 
 /// Runs the first piece of work of a stream that can run. False when there is none.
@@ -190,6 +200,7 @@ int injected(const char* function) {
   if (!std::exchange(c.lost, true)) {
     drop(default_stream);
     for (auto* stream : c.streams) drop(*stream);
+    while (!c.leaving.empty()) take_away(c.leaving.begin()->first);
   }
   return name.starts_with("cublasLt") ? 14 : name.starts_with("cudnn") ? 5000 : fault.code;
 }
@@ -354,6 +365,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   if (c.open == 0) mprotect(at, pages, PROT_NONE);
   c.blocks[at] = bytes;
   c.owners[at] = current_context;
+  memory_begins(at, bytes);
   c.held += bytes;
   return *pointer = reinterpret_cast<Pointer>(at), success;
 }
@@ -361,27 +373,42 @@ int cuMemFree_v2(Pointer pointer) {
   GRADUS_INJECT("cuMemFree");
   auto& c = card();
   if (capture_goes_on()) mistake("cuMemFree while a step is captured, which may have used it");
+  auto* at = reinterpret_cast<char*>(pointer);
+  auto block = c.blocks.extract(at);
+  if (block.empty()) mistake("cuMemFree of what is no block of device memory");
+  c.held -= block.mapped();
+  c.leaving.insert(std::move(block));
+  // It waits for all work. Where that is in one stream nobody can tell whether it is done now or in its turn.
+  std::vector<Stream*> busy;
+  if (!default_stream.queue.empty()) busy.push_back(&default_stream);
+  for (auto* stream : c.streams)
+    if (!stream->queue.empty()) busy.push_back(stream);
+  if (busy.size() == 1) return busy[0]->queue.push_back({[at] { take_away(at); }}), success;
   drain_all();
-  auto block = c.blocks.find(reinterpret_cast<char*>(pointer));
-  if (block == c.blocks.end()) mistake("cuMemFree of what is no block of device memory");
-  auto pages = (block->second + page - 1) / page * page;
-  c.held -= block->second;
-  mmap(block->first, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  c.blocks.erase(block);
+  take_away(at);
   return success;
 }
 int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
   GRADUS_INJECT("cuMemHostAlloc");
-  auto* at = std::aligned_alloc(page, (bytes + page - 1) / page * page);
-  card().pinned[static_cast<char*>(at)] = bytes;
+  // It has addresses beside device memory, so that kernels are watched there too.
+  auto& c = card();
+  auto* at = c.arena + c.used;
+  c.used += (bytes + page - 1) / page * page + page;
+  if (c.used > arena_bytes) mistake("out of addresses");
+  mprotect(at, bytes, PROT_READ | PROT_WRITE);
+  c.pinned[at] = bytes;
+  memory_begins(at, bytes);
   count_object("pinned memory", 1);
   return *pointer = at, success;
 }
 int cuMemFreeHost(void* pointer) {
   std::lock_guard lock(card().mutex);
   auto failed = injected("cuMemFreeHost");
-  card().pinned.erase(static_cast<char*>(pointer));
-  std::free(pointer);
+  auto block = card().pinned.find(static_cast<char*>(pointer));
+  if (block == card().pinned.end()) mistake("cuMemFreeHost of what is no block of pinned memory");
+  memory_ends(block->first, block->second);
+  mprotect(block->first, block->second, PROT_NONE);
+  card().pinned.erase(block);
   count_object("pinned memory", -1);
   return failed;
 }

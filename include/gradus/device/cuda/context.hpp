@@ -429,6 +429,8 @@ class GRADUS_SHARED Context {
         cache_(KernelCache::default_folder()) {
     if (const auto* limit = std::getenv("GRADUS_CUDA_MEMORY"); limit != nullptr)
       memory_.set_limit(std::strtoull(limit, nullptr, 10));
+    if (const auto* pool = std::getenv("GRADUS_CUDA_POOL"); pool != nullptr)
+      memory_.set_keep(pool != std::string_view("off"));
   }
 
   Handle start() {

@@ -39,11 +39,15 @@ class GRADUS_SHARED MemoryPool {
 
   /// Bytes that may be held at most; 0: what the card has.
   void set_limit(size_t bytes) { limit_ = bytes; }
+  /// With false every block is one of the driver's own, of the size that was asked for, and given back at once: what
+  /// watches the driver's memory then sees each tensor's bounds and life.
+  void set_keep(bool keep) { keep_ = keep; }
 
   /// At least one byte, out of an arena. OutOfMemoryError when neither the kept blocks nor the driver have it.
   void* allocate(size_t bytes, int arena, const char* op) {
     auto size = std::max<size_t>(1, (bytes + alignment - 1) / alignment) * alignment;
-    auto found = free_.lower_bound({arena, size, 0});
+    if (!keep_) size = std::max<size_t>(1, bytes);
+    auto found = keep_ ? free_.lower_bound({arena, size, 0}) : free_.end();
     Block* block = nullptr;
     if (found != free_.end() && std::get<0>(*found) == arena && fits(size, std::get<1>(*found))) {
       block = blocks_.at(std::get<2>(*found)).get();
@@ -70,6 +74,7 @@ class GRADUS_SHARED MemoryPool {
       kept = before;
     }
     free_.insert(key(*kept));
+    if (!keep_ && kept->arena <= 0 && kept->before == nullptr && kept->next == nullptr) give_back(*kept);
   }
 
   int arena_of(void* pointer) const { return blocks_.at(reinterpret_cast<DevicePointer>(pointer))->arena; }
@@ -90,15 +95,8 @@ class GRADUS_SHARED MemoryPool {
   /// Gives what is not in use back to the driver. The card must have finished its work.
   void empty_cache() {
     for (auto at = blocks_.begin(); at != blocks_.end();) {
-      auto& block = *at->second;
-      auto whole = !block.used && block.before == nullptr && block.next == nullptr && block.arena <= 0;
-      if (!whole || driver_.release(block.at) != 0) {  // what the driver does not take stays in use here
-        ++at;
-        continue;
-      }
-      free_.erase(key(block));
-      stats_.bytes_held -= static_cast<int64_t>(block.size);
-      at = blocks_.erase(at);
+      auto& block = *(at++)->second;
+      if (!block.used && block.before == nullptr && block.next == nullptr && block.arena <= 0) give_back(block);
     }
   }
 
@@ -113,6 +111,14 @@ class GRADUS_SHARED MemoryPool {
   using Key = std::tuple<int, size_t, DevicePointer>;  // arena, size, address
   static Key key(const Block& block) { return {block.arena, block.size, block.at}; }
 
+  /// A whole piece that is not in use.
+  void give_back(Block& block) {
+    if (driver_.release(block.at) != 0) return;  // what the driver does not take stays in use here
+    free_.erase(key(block));
+    stats_.bytes_held -= static_cast<int64_t>(block.size);
+    blocks_.erase(block.at);
+  }
+
   static constexpr size_t small = size_t{1} << 20, megabytes2 = size_t{2} << 20, segment = size_t{20} << 20;
 
   /// A large block is not cut up for a small request, and not left half empty.
@@ -122,7 +128,9 @@ class GRADUS_SHARED MemoryPool {
   }
 
   Block* grow(size_t wanted, int arena, const char* op) {
-    auto size = wanted <= small ? megabytes2 : std::max(segment, (wanted + megabytes2 - 1) / megabytes2 * megabytes2);
+    auto size = !keep_            ? wanted
+                : wanted <= small ? megabytes2
+                                  : std::max(segment, (wanted + megabytes2 - 1) / megabytes2 * megabytes2);
     DevicePointer at = 0;
     auto within = [&](size_t bytes) { return limit_ == 0 || static_cast<size_t>(stats_.bytes_held) + bytes <= limit_; };
     auto ask = [&](size_t bytes) {
@@ -188,6 +196,7 @@ class GRADUS_SHARED MemoryPool {
   int card_;
   Handle stream_;
   size_t limit_ = 0;
+  bool keep_ = true;
   int arena_ = 0;
   std::set<Key> free_;
   std::unordered_map<DevicePointer, std::unique_ptr<Block>> blocks_;

@@ -322,15 +322,14 @@ GRADUS_DEVICE unsigned random_word(unsigned long long seed, unsigned long long o
 struct Fault {
   int64 op, value, bound, lowest;
 };
-// `index` counted from the front; what is out of range is told to the host and read as 0.
+// `index` counted from the front; what is out of range is told to the host and read as 0. One thread tells: the host
+// reads when all have ended.
 GRADUS_DEVICE int64 checked_index(int64 index, int64 bound, int64 lowest, Fault* fault, int64 op) {
   if (index >= lowest && index < bound) return index < 0 ? index + bound : index;
-  volatile Fault* report = fault;
-  if (report->op == 0) {
-    report->value = index;
-    report->bound = bound;
-    report->lowest = lowest;
-    report->op = op;
+  if (atomicCAS(reinterpret_cast<unsigned long long*>(&fault->op), 0ull, static_cast<unsigned long long>(op)) == 0) {
+    fault->value = index;
+    fault->bound = bound;
+    fault->lowest = lowest;
   }
   return 0;
 }

@@ -1,0 +1,290 @@
+// Runs a kernel's blocks one after another, in varying order, and a block's threads as fibers.
+#include "tests/cuda/simulated/block.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "tests/cuda/simulated/card.hpp"
+
+simulated::Dim gridDim, blockDim, blockIdx, threadIdx;
+
+namespace simulated {
+
+Now now;
+
+void mistake_in_kernel(const std::string& text) {
+  auto place = [](const Dim& at) {
+    return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+  };
+  mistake("kernel " + std::string(now.kernel->name) + ", block " + place(blockIdx) + ", thread " + place(threadIdx) +
+          ": " + text);
+}
+
+namespace {
+
+constexpr size_t stack_bytes = 1 << 16, page = 4096;
+
+struct Fiber {
+  void* stack_pointer = nullptr;
+  char* stack = nullptr;
+  Dim thread;
+  bool done = false;
+};
+struct Warp {
+  uint64_t values[2][32];
+  unsigned arrived;  ///< at all shuffles so far
+  unsigned waiting;  ///< at a __syncwarp
+  unsigned generation;
+  Moment moment;
+};
+
+Fiber fibers[1024];
+Warp warps[32];
+unsigned shuffles[1024];
+void* scheduler_pointer = nullptr;
+int current = 0, in_block = 0, running = 0, arrived = 0;
+unsigned generation = 0;
+void** body_arguments = nullptr;
+bool progress = false;
+uint64_t moments = 0;
+
+Moment next_moment() { return ++moments << moment_shift; }
+
+// Saves what a call must keep, and goes on elsewhere.
+#if defined(__x86_64__)
+asm(R"(
+.text
+.local gradus_switch
+gradus_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+)");
+constexpr int saved_words = 6;
+#elif defined(__aarch64__)
+asm(R"(
+.text
+.local gradus_switch
+gradus_switch:
+  sub sp, sp, #160
+  stp x19, x20, [sp, #0]
+  stp x21, x22, [sp, #16]
+  stp x23, x24, [sp, #32]
+  stp x25, x26, [sp, #48]
+  stp x27, x28, [sp, #64]
+  stp x29, x30, [sp, #80]
+  stp d8, d9, [sp, #96]
+  stp d10, d11, [sp, #112]
+  stp d12, d13, [sp, #128]
+  stp d14, d15, [sp, #144]
+  mov x9, sp
+  str x9, [x0]
+  mov sp, x1
+  ldp x19, x20, [sp, #0]
+  ldp x21, x22, [sp, #16]
+  ldp x23, x24, [sp, #32]
+  ldp x25, x26, [sp, #48]
+  ldp x27, x28, [sp, #64]
+  ldp x29, x30, [sp, #80]
+  ldp d8, d9, [sp, #96]
+  ldp d10, d11, [sp, #112]
+  ldp d12, d13, [sp, #128]
+  ldp d14, d15, [sp, #144]
+  add sp, sp, #160
+  ret
+)");
+#endif
+extern "C" void gradus_switch(void** save, void* to);
+
+void yield() { gradus_switch(&fibers[current].stack_pointer, scheduler_pointer); }
+
+/// The thread sees the moments that its warp and block have come to.
+void refresh() {
+  now.warp = warps[current / 32].moment;
+  now.mine = now.warp | now.thread;
+}
+
+void run_fiber() {
+  now.kernel->call(body_arguments);
+  fibers[current].done = true;
+  progress = true;
+  --running;
+  yield();
+  std::abort();
+}
+
+void start(Fiber& fiber) {
+  if (fiber.stack == nullptr) {
+    auto* at =
+        mmap(nullptr, stack_bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) mistake("no memory for the stacks of threads");
+    mprotect(at, page, PROT_NONE);
+    fiber.stack = static_cast<char*>(at) + page;
+  }
+#if defined(__x86_64__)
+  void** top = reinterpret_cast<void**>(fiber.stack + stack_bytes - 64);
+  *--top = nullptr;  // keeps the alignment of a call
+  *--top = reinterpret_cast<void*>(&run_fiber);
+  for (int i = 0; i < saved_words; ++i) *--top = nullptr;
+  fiber.stack_pointer = top;
+#else
+  char* top = fiber.stack + stack_bytes - 64 - 160;
+  std::memset(top, 0, 160);
+  reinterpret_cast<void**>(top)[11] = reinterpret_cast<void*>(&run_fiber);
+  fiber.stack_pointer = top;
+#endif
+  fiber.done = false;
+}
+
+void begin_block() {
+  now.block = now.barrier = next_moment();
+  for (auto& warp : warps) warp = {.values = {}, .arrived = 0, .waiting = 0, .generation = 0, .moment = now.block};
+}
+
+void be(int thread) {
+  current = thread;
+  now.thread = static_cast<unsigned>(thread);
+  refresh();
+}
+
+void run_fibers(unsigned order) {
+  const int threads = in_block;
+  running = threads;
+  arrived = 0;
+  std::memset(shuffles, 0, sizeof(shuffles));
+  for (int i = 0; i < threads; ++i) start(fibers[i]);
+  const int first = static_cast<int>(order % static_cast<unsigned>(threads));
+  const bool back = (order >> 10 & 1) != 0;
+  while (running > 0) {
+    progress = false;
+    for (int k = 0; k < threads; ++k) {
+      const int i = (first + (back ? threads - 1 - k : k)) % threads;
+      if (fibers[i].done) continue;
+      be(i);
+      threadIdx = fibers[i].thread;
+      now.stack = reinterpret_cast<uintptr_t>(fibers[i].stack);
+      gradus_switch(&scheduler_pointer, fibers[i].stack_pointer);
+    }
+    if (progress || running == 0) continue;
+    threadIdx = std::find_if(fibers, fibers + threads, [](const Fiber& fiber) { return !fiber.done; })->thread;
+    mistake_in_kernel("waits at a barrier or shuffle that is not reached by all threads");
+  }
+}
+
+/// f(threadIdx) for all threads of a block.
+template <class F>
+void for_threads(F&& f) {
+  for (unsigned z = 0; z < blockDim.z; ++z)
+    for (unsigned y = 0; y < blockDim.y; ++y)
+      for (unsigned x = 0; x < blockDim.x; ++x) f(Dim{x, y, z});
+}
+
+void check_fibers(const char* what) {
+  if (!now.kernel->fibers) mistake_in_kernel(std::string(what) + " in a kernel that was taken to have none");
+}
+int lanes_of(int thread) { return std::min(32, in_block - thread / 32 * 32); }
+
+}  // namespace
+
+// What kernels call.
+extern "C" {
+
+void gradus_run(const Kernel* kernel, const unsigned* grid, const unsigned* block, void** arguments, unsigned order) {
+  gridDim = {grid[0], grid[1], grid[2]};
+  blockDim = {block[0], block[1], block[2]};
+  in_block = static_cast<int>(block[0] * block[1] * block[2]);
+  body_arguments = arguments;
+  now.kernel = kernel;
+  now.launch = next_moment();
+  now.shared = cells_of_shared(*kernel);
+  const unsigned blocks = grid[0] * grid[1] * grid[2];
+  for (unsigned k = 0; k < blocks; ++k) {
+    const unsigned b = (order & 1) != 0 ? blocks - 1 - k : (k + order / 2) % blocks;  // blocks come in any order
+    blockIdx = {b % grid[0], b / grid[0] % grid[1], b / grid[0] / grid[1]};
+    begin_block();
+    if (kernel->fibers) {
+      now.stack_bytes = stack_bytes;
+      int t = 0;
+      for_threads([&](Dim thread) { fibers[t++].thread = thread; });
+      run_fibers(order / 4 + k);
+    } else {
+      now.stack_bytes = 1 << 20;
+      now.stack = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - now.stack_bytes;
+      int t = 0;
+      for_threads([&](Dim thread) {
+        be(t++);
+        threadIdx = thread;
+        kernel->call(arguments);
+      });
+    }
+  }
+  now.kernel = nullptr;
+}
+
+int gradus_lane() { return current % 32; }
+
+/// value becomes that of another lane.
+void gradus_shuffle(void* value, size_t bytes, int source) {
+  check_fibers("a shuffle");
+  const int self = current, lane = self % 32, lanes = lanes_of(self);
+  Warp& warp = warps[self / 32];
+  const unsigned turn = shuffles[self]++;
+  std::memcpy(&warp.values[turn % 2][lane], value, bytes);
+  ++warp.arrived;
+  progress = true;
+  while (warp.arrived < (turn + 1) * static_cast<unsigned>(lanes)) yield();
+  progress = true;
+  std::memcpy(value, &warp.values[turn % 2][source < lanes ? source : lane], bytes);
+}
+
+void gradus_syncthreads() {
+  check_fibers("a barrier");
+  progress = true;
+  const unsigned mine = generation;
+  if (++arrived == in_block) {
+    arrived = 0;
+    ++generation;
+    now.barrier = next_moment();
+    for (auto& warp : warps) warp.moment = now.barrier;
+    refresh();
+  } else {
+    while (generation == mine) yield();
+  }
+  progress = true;
+}
+
+void gradus_syncwarp() {
+  check_fibers("a barrier");
+  progress = true;
+  Warp& warp = warps[current / 32];
+  const unsigned mine = warp.generation;
+  if (++warp.waiting == static_cast<unsigned>(lanes_of(current))) {
+    warp.waiting = 0;
+    ++warp.generation;
+    warp.moment = next_moment();
+    refresh();
+  } else {
+    while (warp.generation == mine) yield();
+  }
+  progress = true;
+}
+
+}  // extern "C"
+
+}  // namespace simulated
