@@ -80,6 +80,28 @@ TEST_CASE("a captured step with SGD and momentum gives the bits of one that is n
   if (!has_card()) SKIP_LOUDLY("no GPU");
   check_captured<optim::SGD<float>>(optim::SgdOptions{.lr = 0.05, .momentum = 0.9});
 }
+TEST_CASE("captured steps round at random as steps that are not captured") {
+  if (!has_card()) SKIP_LOUDLY("no GPU");
+  auto device = Device::best();
+  auto run = [&](int warm_ups) {
+    manual_seed(4);
+    nn::Linear<bf16> layer(12, 5);
+    to(layer, device);
+    auto x = test::hashed<bf16>(1, {6, 12}, -1, 1).to(device);
+    optim::AdamW<bf16> adam(layer, {.lr = 1e-3, .stochastic_rounding = true});
+    auto step = capture(
+        device,
+        [&] {
+          sum(dropout(layer(x), 0.3)).backward();
+          adam.step();
+          adam.zero_grad();
+        },
+        warm_ups);
+    for (int i = 0; i < 6; ++i) step();
+    return cast<float>(layer.weight.tensor()).to(Device::cpu()).to_vector();
+  };
+  CHECK(run(2) == run(100));
+}
 TEST_CASE("dropped weights of attention change from replay to replay as they do without capture") {
   if (!has_card()) SKIP_LOUDLY("no GPU");
   auto device = Device::best();

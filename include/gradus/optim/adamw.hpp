@@ -11,6 +11,9 @@ struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999;  ///< how long the means of gradient and squared gradient remember
   double eps = 1e-8;
   double weight_decay = 1e-2;  ///< shrinks parameters by lr * weight_decay a step, apart from the gradient
+  /// For parameters of 2 bytes: keep no exact values in float; round each result up or down at random instead, so that
+  /// small steps are not lost on average. Draws from the thread's generator.
+  bool stochastic_rounding = false;
 };
 
 /// Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.

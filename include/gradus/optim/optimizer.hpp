@@ -10,8 +10,10 @@
 #include "gradus/autograd/parameter.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/reshape.hpp"
+#include "gradus/optim/stochastic_rounding.hpp"
 #include "gradus/tensor/creation.hpp"
 #if defined(GRADUS_CUDA)
+#include "gradus/ops/live_stream.hpp"
 #include "gradus/optim/sweep_cuda.hpp"
 #endif
 
@@ -38,7 +40,7 @@ struct Slot {
   std::string name;
   Tensor<T> parameter;
   std::array<Tensor<C>, N> state;  ///< undefined until the parameter's first step
-  Tensor<C> master;                ///< of bf16 parameters: the exact values
+  Tensor<C> master;                ///< of bf16 parameters: the exact values, unless they are rounded at random
   uint32_t version = 0;  ///< of the parameter after the last step; another one means that somebody assigned to it
   int64_t steps = 0;
   size_t group = 0;
@@ -49,13 +51,14 @@ template <Floating T, size_t N>
 struct SweepPart {
   using C = Compute<T>;
   T* parameter;
-  C* master;  ///< null where T computes as itself
+  C* master;  ///< null where T computes as itself, and where results are rounded at random
   const T* gradient;
   std::array<C*, N> state;
   int64_t first;  ///< number of its first element among those of all parts
   int64_t n;
   int64_t step;  ///< 1 in the parameter's first step
   size_t group;
+  int64_t words;  ///< number of its first random word among those of the sweep; -1: results are rounded to nearest
 };
 
 /// Base of the optimizers. Group 0 holds the parameters that no other group picks.
@@ -83,8 +86,10 @@ class Optimizer {
       visitor(join(slot.name, ".steps"), slot.steps);
       for (size_t i = 0; i < N; ++i)
         visitor.tensor(join(slot.name, '.', state_names_[i]), slot.state[i], slot.parameter.shape());
-      if constexpr (!std::is_same_v<T, C>)
-        visitor.tensor(join(slot.name, ".master"), slot.master, slot.parameter.shape());
+      if constexpr (!std::is_same_v<T, C>) {
+        if (!options_[slot.group].stochastic_rounding)
+          visitor.tensor(join(slot.name, ".master"), slot.master, slot.parameter.shape());
+      }
     }
     visitor.finally([this] {
       for (auto& slot : slots_) slot.version = slot.parameter.impl()->storage->version();
@@ -97,8 +102,13 @@ class Optimizer {
                         const std::vector<ParameterGroup<Options>>& groups)
       : name_(name), state_names_(state_names), lr_(options.lr), options_{options} {
     for (const auto& group : groups) options_.push_back(group.options);
-    for (const auto& one : options_)
+    for (const auto& one : options_) {
       require<ValueError>(one.lr >= 0, name, ": the learning rate is ", one.lr, ", but must not be negative");
+      require<ValueError>(sizeof(T) == 2 || !one.stochastic_rounding, name,
+                          ": stochastic_rounding is for bf16, but this "
+                          "optimizer trains ",
+                          dtype_of<T>, ", which loses no small steps; leave it out");
+    }
     require<ValueError>(groups.empty() || lr_ > 0, name,
                         ": the learning rate is 0, but with groups must be above: theirs change in proportion");
     for (const auto& [path, impl, trained] : tensors) {
@@ -136,7 +146,7 @@ class Optimizer {
     require_living_model();
     parts_.clear();
     kept_.clear();
-    int64_t total = 0;
+    int64_t total = 0, words = 0;
 #if defined(GRADUS_CUDA)
     if (replay_.parts != nullptr) return go_on(on_card);
 #endif
@@ -151,7 +161,12 @@ class Optimizer {
       kept_.push_back(contiguous(gradient).impl());
       parts_.push_back(prepare(slot, reinterpret_cast<const T*>(kept_.back()->data()), total));
       total += slot.parameter.numel();
+      if (options_[slot.group].stochastic_rounding) {
+        parts_.back().words = words;
+        words += (slot.parameter.numel() + 3) / 4 * 4;
+      }
     }
+    auto stream = words > 0 ? default_generator().reserve(words) : RandomStream{};
     static_cast<void>(card_rule);
     static_cast<void>(on_card);
     static_cast<void>(again);
@@ -159,7 +174,7 @@ class Optimizer {
     if (!parts_.empty() && !slots_.front().parameter.device().is_cpu()) {
       std::vector<CardPart> parts;
       for (const auto& part : parts_) {
-        CardPart one{part.parameter, part.master, part.gradient, {}, part.n, {}};
+        CardPart one{part.parameter, part.master, part.gradient, {}, part.n, {}, part.words};
         std::copy(part.state.begin(), part.state.end(), one.states);
         auto numbers = on_card(part);
         std::copy(numbers.begin(), numbers.end(), one.numbers);
@@ -167,6 +182,8 @@ class Optimizer {
       }
       auto device = slots_.front().parameter.device();
       std::shared_ptr<std::vector<CardPart>> live;
+      std::shared_ptr<const RandomStream> live_stream;
+      if (words > 0) live_stream = gradus::detail::live_stream(name_, device, stream, words);
       if (auto& context = gradus::cuda::detail::Context::of(device); context.capturing()) {
         live = std::make_shared<std::vector<CardPart>>(parts);
         context.on_replay([this, name = name_, alive = std::weak_ptr(alive_.token), live, moved, again] {
@@ -179,7 +196,7 @@ class Optimizer {
           again();
         });
       }
-      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live);
+      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live, stream, live_stream);
       undo.done = true;
       return;
     }
@@ -190,7 +207,7 @@ class Optimizer {
           1;
       for (; first < last; ++part) {
         auto end = std::min(last, part->first + part->n);
-        run(*part, first - part->first, end - part->first, rule(*part));
+        run(*part, first - part->first, end - part->first, stream, rule(*part));
         first = end;
       }
     });
@@ -272,11 +289,13 @@ class Optimizer {
     if (slot.master.defined()) slot.master = slot.master.to(device);
     part.parameter = slot.parameter.mutable_data();
     if constexpr (!std::is_same_v<T, C>) {
-      if (!slot.master.defined() || !known) {
-        slot.master = Tensor<C>::empty(slot.parameter.shape(), device);
-        gradus::detail::cast_elements<C, T>(*slot.master.impl(), *slot.parameter.impl());
+      if (!options_[slot.group].stochastic_rounding) {
+        if (!slot.master.defined() || !known) {
+          slot.master = Tensor<C>::empty(slot.parameter.shape(), device);
+          gradus::detail::cast_elements<C, T>(*slot.master.impl(), *slot.parameter.impl());
+        }
+        part.master = reinterpret_cast<C*>(slot.master.impl()->data());
       }
-      part.master = reinterpret_cast<C*>(slot.master.impl()->data());
     }
     static_cast<void>(known);
     slot.version = slot.parameter.impl()->storage->version();
@@ -289,12 +308,14 @@ class Optimizer {
     part.n = slot.parameter.numel();
     part.step = ++slot.steps;
     part.group = slot.group;
+    part.words = -1;
     return part;
   }
 
   template <class Update>
-  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, Update update) {
+  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, const RandomStream& stream, Update update) {
     using gradus::detail::load_some, gradus::detail::store_some, gradus::detail::simd_lanes, gradus::detail::Simd;
+    [[maybe_unused]] WordsInOrder words(stream);
     for (auto i = from; i < to; i += simd_lanes) {
       auto count = std::min<int64_t>(simd_lanes, to - i);
       std::array<Simd<C>, N> state;
@@ -302,6 +323,12 @@ class Optimizer {
       auto gradient = load_some<C>(part.gradient + i, count);
       if constexpr (std::is_same_v<T, C>) {
         store_some(update(load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
+      } else if (part.words >= 0) {
+        auto value = update(load_some<C>(part.parameter + i, count), gradient, state);
+        alignas(64) C lanes[simd_lanes];
+        value.store(lanes);
+        auto* word = words.at(part.words + i, count);
+        for (int64_t k = 0; k < count; ++k) part.parameter[i + k] = round_at_random(lanes[k], word[k], T());
       } else {
         auto value = update(load_some<C>(part.master + i, count), gradient, state);
         store_some(value, part.master + i, count);

@@ -10,6 +10,9 @@ struct SgdOptions {
   double dampening = 0;
   double weight_decay = 0;  ///< adds weight_decay * parameter to the gradient
   bool nesterov = false;
+  /// For parameters of 2 bytes: keep no exact values in float; round each result up or down at random instead, so that
+  /// small steps are not lost on average. Draws from the thread's generator.
+  bool stochastic_rounding = false;
 };
 
 /// Stochastic gradient descent, with momentum as in PyTorch: v = momentum v + (1 - dampening) g (v = g in the first

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <tuple>
 #include <vector>
 
+#include "gradus/core/rng.hpp"
 #include "gradus/device/cuda/context.hpp"
 #include "gradus/tensor/tensor.hpp"
 
@@ -16,13 +18,15 @@ struct CardPart {
   const void* gradient;
   void* states[2];
   int64_t n;
-  double numbers[8];  ///< what the rule reads
+  double numbers[8];   ///< what the rule reads
+  int64_t words = -1;  ///< number of its first random word, a multiple of 4; -1: results are rounded to nearest
 };
 inline constexpr int card_parts = 24;  ///< in one launch: they are its arguments, of which 4 KB are allowed
 struct CardParts {
   CardPart parts[card_parts];
   int64_t ends[card_parts];  ///< in blocks of card_block elements
   int32_t count, rule;
+  uint64_t seed, offset;  ///< of the random words
 };
 inline constexpr int64_t card_block = 2048;
 static_assert(sizeof(CardParts) <= 4000);
@@ -37,11 +41,27 @@ struct Part {
   C* states[2];
   int64 n;
   double numbers[8];
+  int64 words;
 };
 struct Parts {
   Part parts[24];
   int64 ends[24];
   int count, rule;
+  unsigned long long seed, offset;
+};
+// To one of the two neighbours, by a random word. NaN and infinities stay.
+template <class N>
+struct AtRandom {
+  static __device__ __forceinline__ N round(C x, unsigned) { return narrow<N>(x); }
+};
+template <>
+struct AtRandom<bf16> {
+  static __device__ __forceinline__ bf16 round(float x, unsigned word) {
+    if (x != x) return narrow<bf16>(x);
+    unsigned bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return bf16{static_cast<unsigned short>((bits >> 16) + (word < bits << 16))};
+  }
 };
 // Adam with decoupled weight decay; numbers: beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, root, keep.
 GRADUS_DEVICE C adamw(const Part& p, C x, C g, C& first, C& second) {
@@ -60,10 +80,14 @@ GRADUS_DEVICE C sgd(const Part& p, C x, C g, C& velocity) {
 }
 // W elements a thread at a time.
 template <int W>
-GRADUS_DEVICE void sweep_part(const Part& p, int rule, int64 first) {
+GRADUS_DEVICE void sweep_part(const Parts& all, const Part& p, int64 first) {
   for (int64 i = first + threadIdx.x * W; i < first + 2048 && i < p.n; i += blockDim.x * W) {
     const Pack<T, W> slopes = load_pack<W>(p.gradient + i);
     Pack<T, W> values;
+    const bool at_random = sizeof(T) == 2 && p.words >= 0;
+    unsigned words[4];
+    if (at_random && W == 4) random_words(all.seed, all.offset, (p.words + i) / 4, words);
+    else if (at_random) words[0] = random_word(all.seed, all.offset, p.words + i);
     Pack<C, W> x, a = load_pack<W>(p.states[0] + i), b = a;
     if (p.states[1] != 0) b = load_pack<W>(p.states[1] + i);
     if (p.master != 0) {
@@ -76,8 +100,9 @@ GRADUS_DEVICE void sweep_part(const Part& p, int rule, int64 first) {
 #pragma unroll
     for (int k = 0; k < W; ++k) {
       const C g = widen(slopes.at[k]);
-      x.at[k] = rule == 0 ? adamw(p, x.at[k], g, a.at[k], b.at[k]) : sgd(p, x.at[k], g, a.at[k]);
-      values.at[k] = narrow<T>(x.at[k]);
+      x.at[k] = all.rule == 0 ? adamw(p, x.at[k], g, a.at[k], b.at[k]) : sgd(p, x.at[k], g, a.at[k]);
+      values.at[k] =
+          at_random ? AtRandom<T>::round(x.at[k], words[W == 4 ? k : 0]) : narrow<T>(x.at[k]);
     }
     store_pack(p.states[0] + i, a);
     if (p.states[1] != 0) store_pack(p.states[1] + i, b);
@@ -94,8 +119,8 @@ GRADUS_KERNEL sweep(const __grid_constant__ Parts all) {
   const int wide = 16 / sizeof(C);
   if (p.n % wide == 0 && in_packs(0, p.gradient, static_cast<const T*>(p.parameter)) &&
       in_packs(0, p.master, p.states[0], p.states[1]))
-    sweep_part<wide>(p, all.rule, first);
-  else sweep_part<1>(p, all.rule, first);
+    sweep_part<wide>(all, p, first);
+  else sweep_part<1>(all, p, first);
 }
 // Sums of squares of the gradients, one a block of 2048 elements.
 GRADUS_KERNEL block_squares(const __grid_constant__ Parts all, C* partial) {
@@ -154,12 +179,15 @@ void for_card_launches(const std::vector<CardPart>& parts, Run&& run) {
 }
 
 /// Updates all parts, whose memory is on `device`. Where the step is captured, the numbers of each replay are those of
-/// `live`.
+/// `live`, and its random words those of `live_stream`.
 inline void sweep_on_card(const char* op, Device device, DType type, CardRule rule, const std::vector<CardPart>& parts,
-                          const std::shared_ptr<std::vector<CardPart>>& live) {
+                          const std::shared_ptr<std::vector<CardPart>>& live, const RandomStream& stream,
+                          const std::shared_ptr<const RandomStream>& live_stream) {
   for_card_launches(parts, [&](CardParts& launch, int64_t blocks, size_t first) {
     launch.rule = static_cast<int32_t>(rule);
-    auto refresh = [live, first](CardParts& some) {
+    std::tie(launch.seed, launch.offset) = std::tie(stream.seed, stream.offset);
+    auto refresh = [live, live_stream, first](CardParts& some) {
+      if (live_stream != nullptr) std::tie(some.seed, some.offset) = std::tie(live_stream->seed, live_stream->offset);
       for (size_t i = 0; live != nullptr && i < static_cast<size_t>(some.count); ++i)
         std::copy_n((*live)[first + i].numbers, 8, some.parts[i].numbers);
     };
