@@ -6,6 +6,7 @@
 #if defined(GRADUS_CUDA)
 #include <dlfcn.h>
 
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <string>
@@ -32,6 +33,12 @@ class SimulatedFaults {
   /// Since the last time.
   std::map<std::string, int64_t> calls() const { return read(calls_); }
   std::map<std::string, int64_t> objects() const { return read(objects_); }
+  /// Bytes to the card, from it and within it, since the last time.
+  std::array<int64_t, 3> copied() const {
+    std::array<int64_t, 3> bytes{};
+    copied_(bytes.data());
+    return bytes;
+  }
   void set_memory(uint64_t bytes) const { set_memory_(bytes); }
 
  private:
@@ -49,6 +56,7 @@ class SimulatedFaults {
     set(clear_, "gradus_simulated_clear");
     set(calls_, "gradus_simulated_calls");
     set(objects_, "gradus_simulated_objects");
+    set(copied_, "gradus_simulated_copied");
     set(set_memory_, "gradus_simulated_set_memory");
   }
   static std::map<std::string, int64_t> read(List list) {
@@ -62,6 +70,7 @@ class SimulatedFaults {
   decltype(&gradus_simulated_arm) arm_ = nullptr;
   decltype(&gradus_simulated_clear) clear_ = nullptr;
   List calls_ = nullptr, objects_ = nullptr;
+  decltype(&gradus_simulated_copied) copied_ = nullptr;
   decltype(&gradus_simulated_set_memory) set_memory_ = nullptr;
 };
 

@@ -37,7 +37,7 @@ struct BatchNorm2d {
                           {.training = training.on, .momentum = options.momentum, .eps = options.eps});
       if (training) {
         auto count = num_batches_tracked.tensor();
-        count.set({}, count.item() + 1);
+        count.copy_(count + int64_t{1});  // where it is: reading it would wait for a GPU
       }
       return y;
     });

@@ -93,6 +93,7 @@ struct Card {
   std::set<Stream*> streams;
   std::mt19937 chance{seed()};
   std::map<std::string, int64_t> calls, objects;
+  int64_t copied[3] = {};  ///< bytes: to the card, from it, within it
   Fault fault;
   bool lost = false;
 
@@ -434,6 +435,7 @@ static void check_device(Pointer at, size_t bytes, const char* call) {
 int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
   GRADUS_INJECT("cuMemcpyHtoDAsync");
   check_device(to, bytes, "cuMemcpyHtoDAsync");
+  card().copied[0] += static_cast<int64_t>(bytes);
   auto* target = reinterpret_cast<char*>(to);
   if (is_pinned(from) || stream_of(stream).capturing) return enqueue(stream, [=] { std::memcpy(target, from, bytes); });
   auto staged =
@@ -443,6 +445,7 @@ int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* strea
 int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
   GRADUS_INJECT("cuMemcpyDtoHAsync");
   check_device(from, bytes, "cuMemcpyDtoHAsync");
+  card().copied[1] += static_cast<int64_t>(bytes);
   if (!is_pinned(to) && stream_of(stream).capturing) return capture_unsupported;
   auto* source = reinterpret_cast<char*>(from);
   auto result = enqueue(stream, [=] { std::memcpy(to, source, bytes); });
@@ -454,6 +457,7 @@ int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
   check_device(to, bytes, "cuMemcpyDtoDAsync");
   check_device(from, bytes, "cuMemcpyDtoDAsync");
   if (owner(to) != owner(from)) mistake("cuMemcpyDtoDAsync between two cards");
+  card().copied[2] += static_cast<int64_t>(bytes);
   auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
   return enqueue(stream, [=] { std::memmove(target, source, bytes); });
 }
@@ -463,6 +467,7 @@ int cuMemcpyPeerAsync(Pointer to, void* to_context, Pointer from, void* from_con
   check_device(from, bytes, "cuMemcpyPeerAsync");
   if (owner(to) != to_context || owner(from) != from_context)
     mistake("cuMemcpyPeerAsync: memory is not of the context that is given for it");
+  card().copied[2] += static_cast<int64_t>(bytes);
   auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
   return enqueue(stream, [=] { std::memmove(target, source, bytes); });
 }
@@ -686,6 +691,10 @@ void gradus_simulated_objects(void (*each)(void* to, const char* kind, int64_t c
   std::lock_guard lock(card().mutex);
   each(to, "bytes", static_cast<int64_t>(card().held));
   for (const auto& [kind, count] : card().objects) each(to, kind.c_str(), count);
+}
+void gradus_simulated_copied(int64_t* bytes) {
+  std::lock_guard lock(card().mutex);
+  for (int i = 0; i < 3; ++i) bytes[i] = std::exchange(card().copied[i], 0);
 }
 void gradus_simulated_set_memory(uint64_t bytes) {
   std::lock_guard lock(card().mutex);

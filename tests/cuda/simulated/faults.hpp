@@ -18,6 +18,8 @@ int64_t gradus_simulated_clear();
 void gradus_simulated_calls(void (*each)(void* to, const char* function, int64_t count), void* to);
 /// What the program has made and not given back: "bytes" of device memory, "event", "descriptor of cuDNN" ...
 void gradus_simulated_objects(void (*each)(void* to, const char* kind, int64_t count), void* to);
+/// Bytes that were copied since the last time: to the card, from the card, and within it.
+void gradus_simulated_copied(int64_t* bytes);
 /// The card's memory in bytes from now on.
 void gradus_simulated_set_memory(uint64_t bytes);
 }
