@@ -130,19 +130,9 @@ Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor
   auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
   auto bias = bias_in.defined() ? contiguous(bias_in.detach()) : bias_in;
   auto y = Tensor<T>::empty(x.shape(), x.device(), "batch_norm");
-  Tensor<C> mean, inverse;  // (c,)
-  {
-    NoGradGuard guard;
-    auto count = static_cast<double>(each);
-    mean = channel_sums_on_card(name, 0, x, Tensor<T>(), Tensor<C>(), Tensor<C>()) / count;
-    auto variance = channel_sums_on_card(name, 1, x, Tensor<T>(), mean, Tensor<C>()) / count;  // (c,)
-    inverse = 1.0 / sqrt(variance + options.eps);
-    if (running_mean.defined() && running_var.defined()) {
-      auto keep = 1 - options.momentum, unbias = count / (count - 1);
-      running_mean.copy_(cast<T>(cast<C>(running_mean) * keep + mean * options.momentum));
-      running_var.copy_(cast<T>(cast<C>(running_var) * keep + variance * (options.momentum * unbias)));
-    }
-  }
+  auto moments = no_grad(
+      [&] { return channel_moments_on_card(name, x, options.eps, options.momentum, running_mean, running_var); });
+  auto mean = moments.first, inverse = moments.second;  // (c,)
   cuda::detail::launch_each(name, x.device(), cuda_norm, {dtype_of<T>}, "channel_norm", x.numel(), x.numel(), channels,
                             plane, y.impl()->data(), x.data(), mean.data(), inverse.data(), data_or_null(weight),
                             data_or_null(bias));
@@ -153,7 +143,7 @@ Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor
         if (grad_enabled()) return batch_norm_gradient_by_operators(dy_in, x(), weight(), eps);
         auto dy = contiguous(dy_in);
         auto dense_weight = weight().defined() ? contiguous(weight().detach()) : weight();
-        auto sums = channel_sums_on_card(name, 2, x(), dy, mean, inverse);  // (2, c): of dy, of dy normal
+        auto sums = channel_slopes_on_card(name, x(), dy, mean, inverse);  // (2, c): of dy, of dy normal
         auto dx = Tensor<T>::empty(x().shape(), x().device());
         cuda::detail::launch_each(name, x().device(), cuda_norm, {dtype_of<T>}, "channel_norm_gradient", dx.numel(),
                                   dx.numel(), dx.size(1), plane, C(1) / static_cast<C>(each), dx.impl()->data(),

@@ -149,45 +149,112 @@ norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* 
   else norm_parameter_sums<1>(rows, n, parts, rms, partial, dy, x, moments);
 }
 
-// Channels of x (images, channels, plane), a block a channel and part of the images. mode 0: the sum of x; 1: of
-// (x - mean)^2; 2: of dy and of dy normal. partial (1 or 2, parts, channels). W divides the plane.
+// Channels of x (images, channels, plane), a block a channel and part of the images. visit(place, element of the part)
+// for this thread's packs of W, which divides the plane; returns how many elements the part has.
+template <int W, class Visit>
+GRADUS_DEVICE int64 each_of_part(int64 images, int64 channels, int64 plane, int64 parts, int64 task, const Visit& visit) {
+  const int64 part = task / channels, channel = task - part * channels, packs = plane / W;
+  const int64 first = images * packs * part / parts, last = images * packs * (part + 1) / parts;
+  for (int64 i = first + threadIdx.x; i < last; i += blockDim.x) {
+    const int64 image = i / packs;
+    visit((image * channels + channel) * plane + (i - image * packs) * W);
+  }
+  return (last - first) * W;
+}
+// Number of values, mean and squared distances from it: partial (3, parts, channels). A part is read twice, the second
+// time out of the cache.
 template <int W>
-GRADUS_DEVICE void channel_sums(int64 images, int64 channels, int64 plane, int64 parts, int mode, C* partial,
-                                const T* x, const T* dy, const C* mean, const C* inverse) {
-  const int64 packs = plane / W;
+GRADUS_DEVICE void channel_moments(int64 images, int64 channels, int64 plane, int64 parts, C* partial, const T* x) {
   for (int64 task = blockIdx.x; task < channels * parts; task += gridDim.x) {
-    const int64 part = task / channels, channel = task - part * channels;
-    const int64 last = images * packs * (part + 1) / parts;
-    const C center = mode == 0 ? C(0) : mean[channel], scale = mode == 2 ? inverse[channel] : C(1);
-    C a = 0, b = 0;
-    for (int64 i = images * packs * part / parts + threadIdx.x; i < last; i += blockDim.x) {
-      const int64 image = i / packs, at = (image * channels + channel) * plane + (i - image * packs) * W;
+    C sum = 0;
+    const int64 count = each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
       const Pack<T, W> values = load_pack<W>(x + at);
-      Pack<T, W> slopes = values;
-      if (mode == 2) slopes = load_pack<W>(dy + at);
 #pragma unroll
-      for (int k = 0; k < W; ++k) {
-        const C v = (widen(values.at[k]) - center) * scale, g = widen(slopes.at[k]);
-        a += mode == 0 ? v : mode == 1 ? v * v : g;
-        b += g * v;
-      }
-    }
-    a = block_reduce<Sum>(a, C(0));
-    if (mode == 2) b = block_reduce<Sum>(b, C(0));
+      for (int k = 0; k < W; ++k) sum += widen(values.at[k]);
+    });
+    const C mean = count > 0 ? block_reduce<Sum>(sum, C(0)) / C(count) : C(0);
+    C squares = 0;
+    each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
+      const Pack<T, W> values = load_pack<W>(x + at);
+#pragma unroll
+      for (int k = 0; k < W; ++k) squares += (widen(values.at[k]) - mean) * (widen(values.at[k]) - mean);
+    });
+    squares = block_reduce<Sum>(squares, C(0));
     if (threadIdx.x == 0) {
-      partial[part * channels + channel] = a;
-      if (mode == 2) partial[(parts + part) * channels + channel] = b;
+      partial[task] = C(count);
+      partial[channels * parts + task] = mean;
+      partial[2 * channels * parts + task] = squares;
     }
   }
 }
 GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_channel_sums(int64 images, int64 channels, int64 plane, int64 parts, int mode, C* partial,
-                                 const T* x, const T* dy, const C* mean, const C* inverse) {
+GRADUS_KERNEL block_channel_moments(int64 images, int64 channels, int64 plane, int64 parts, C* partial, const T* x) {
   const int whole = 16 / sizeof(T), half = 8 / sizeof(T);
-  if (in_packs(plane, x, dy)) channel_sums<whole>(images, channels, plane, parts, mode, partial, x, dy, mean, inverse);
+  if (in_packs(plane, x)) channel_moments<whole>(images, channels, plane, parts, partial, x);
+  else if (plane % half == 0 && in_packs(0, x)) channel_moments<half>(images, channels, plane, parts, partial, x);
+  else channel_moments<1>(images, channels, plane, parts, partial, x);
+}
+// Mean and 1 / sqrt(variance + eps) of each channel out of its parts, a block a channel; the running ones, where there
+// are any, move towards them, the variance as n / (n - 1) of it.
+GRADUS_KERNEL block_join_moments(int64 channels, int64 parts, C count, C eps, C momentum, C* mean, C* inverse,
+                                 T* running_mean, T* running_var, const C* partial) {
+  for (int64 channel = blockIdx.x; channel < channels; channel += gridDim.x) {
+    const C* counts = partial + channel;
+    const C* means = counts + channels * parts;
+    const C* squares = means + channels * parts;
+    C sum = 0;
+    for (int64 p = threadIdx.x; p < parts; p += blockDim.x) sum += counts[p * channels] * means[p * channels];
+    const C center = block_reduce<Sum>(sum, C(0)) / count;
+    C spread = 0;
+    for (int64 p = threadIdx.x; p < parts; p += blockDim.x) {
+      const C away = means[p * channels] - center;
+      spread += squares[p * channels] + counts[p * channels] * away * away;
+    }
+    const C variance = block_reduce<Sum>(spread, C(0)) / count;
+    if (threadIdx.x == 0) {
+      mean[channel] = center;
+      inverse[channel] = C(1) / sqrt(variance + eps);
+      if (running_mean != 0) {
+        const C keep = C(1) - momentum, unbiased = variance * (count / (count - C(1)));
+        running_mean[channel] = narrow<T>(keep * widen(running_mean[channel]) + momentum * center);
+        running_var[channel] = narrow<T>(keep * widen(running_var[channel]) + momentum * unbiased);
+      }
+    }
+  }
+}
+// Sums of dy and of dy times normal x: partial (2, parts, channels).
+template <int W>
+GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C* partial, const T* x,
+                                  const T* dy, const C* mean, const C* inverse) {
+  for (int64 task = blockIdx.x; task < channels * parts; task += gridDim.x) {
+    const int64 channel = task % channels;
+    const C center = mean[channel], scale = inverse[channel];
+    C a = 0, b = 0;
+    each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
+      const Pack<T, W> values = load_pack<W>(x + at), slopes = load_pack<W>(dy + at);
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        const C g = widen(slopes.at[k]);
+        a += g;
+        b += g * (widen(values.at[k]) - center) * scale;
+      }
+    });
+    a = block_reduce<Sum>(a, C(0));
+    b = block_reduce<Sum>(b, C(0));
+    if (threadIdx.x == 0) {
+      partial[task] = a;
+      partial[channels * parts + task] = b;
+    }
+  }
+}
+GRADUS_WIDE(T, 0)
+GRADUS_KERNEL block_channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C* partial, const T* x,
+                                   const T* dy, const C* mean, const C* inverse) {
+  const int whole = 16 / sizeof(T), half = 8 / sizeof(T);
+  if (in_packs(plane, x, dy)) channel_slopes<whole>(images, channels, plane, parts, partial, x, dy, mean, inverse);
   else if (plane % half == 0 && in_packs(0, x, dy))
-    channel_sums<half>(images, channels, plane, parts, mode, partial, x, dy, mean, inverse);
-  else channel_sums<1>(images, channels, plane, parts, mode, partial, x, dy, mean, inverse);
+    channel_slopes<half>(images, channels, plane, parts, partial, x, dy, mean, inverse);
+  else channel_slopes<1>(images, channels, plane, parts, partial, x, dy, mean, inverse);
 }
 
 // The channel of an element of x (images, channels, plane), and of those that follow it.
@@ -318,21 +385,57 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> norm_gradient_on_card(const char* op
   return {dx, select(sums, 0, 0), select(sums, 0, 1)};
 }
 
-/// Sums over the channels of x (images, channels, ...): (channels,), or (2, channels) with dy.
-template <Floating T>
-Tensor<Compute<T>> channel_sums_on_card(const char* op, int mode, const Tensor<T>& x, const Tensor<T>& dy,
-                                        const Tensor<Compute<T>>& mean, const Tensor<Compute<T>>& inverse) {
-  using C = Compute<T>;
-  auto images = x.size(0), channels = x.size(1);
-  auto plane = x.numel() / std::max<int64_t>(images * channels, 1);
-  auto parts =
-      std::clamp<int64_t>(images * plane / 4096, 1, std::max<int64_t>(1, 1024 / std::max<int64_t>(channels, 1)));
-  auto partial = Tensor<C>::empty({mode == 2 ? 2 : 1, parts, channels}, x.device());
-  cuda::detail::launch_blocks(op, x.device(), cuda_norm, {dtype_of<T>}, "block_channel_sums", channels * parts, images,
-                              channels, plane, parts, mode, partial.impl()->data(), x.data(), data_or_null(dy),
-                              data_or_null(mean), data_or_null(inverse));
-  auto sums = reduce<SumReducer<C>>(op, partial, 1, false);
-  return mode == 2 ? sums : reshape(sums, {channels});
+/// How the channels of x (images, channels, ...) are gone through: in parts of about 16,384 elements, which a block's
+/// cache holds, whatever the card: the same bits on each.
+struct ChannelParts {
+  int64_t images, channels, plane, parts;
+
+  explicit ChannelParts(const Shape& x)
+      : images(x[0]),
+        channels(x[1]),
+        plane(x.numel() / std::max<int64_t>(images * channels, 1)),
+        parts(std::clamp<int64_t>(images * plane / 16384, 1, 1024)) {}
+};
+
+/// Mean and 1 / sqrt(variance + eps) of the channels of x, (channels,) each; the running ones move, where defined.
+template <Floating T, class C = Compute<T>>
+std::pair<Tensor<C>, Tensor<C>> channel_moments_on_card(const char* op, const Tensor<T>& x, double eps, double momentum,
+                                                        Tensor<T>& running_mean, Tensor<T>& running_var) {
+  ChannelParts p(x.shape());
+  auto device = x.device();
+  auto partial = Tensor<C>::empty({3, p.parts, p.channels}, device, op);
+  cuda::detail::launch_blocks(op, device, cuda_norm, {dtype_of<T>}, "block_channel_moments", p.channels * p.parts,
+                              p.images, p.channels, p.plane, p.parts, partial.impl()->data(), x.data());
+  auto mean = Tensor<C>::empty({p.channels}, device, op), inverse = Tensor<C>::empty({p.channels}, device, op);
+  auto moves = running_mean.defined() && running_var.defined();
+  auto apart = moves && !(running_mean.is_contiguous() && running_var.is_contiguous());
+  auto mean_now = apart ? contiguous(running_mean) : running_mean,
+       var_now = apart ? contiguous(running_var) : running_var;
+  auto memory = [&](const Tensor<T>& of) { return moves ? of.impl()->data() : nullptr; };
+  cuda::detail::launch_blocks(op, device, cuda_norm, {dtype_of<T>}, "block_join_moments", p.channels, p.channels,
+                              p.parts, static_cast<C>(p.images * p.plane), static_cast<C>(eps),
+                              static_cast<C>(momentum), mean.impl()->data(), inverse.impl()->data(), memory(mean_now),
+                              memory(var_now), partial.data());
+  if (moves && !apart) {
+    running_mean.impl()->storage->bump(op);
+    running_var.impl()->storage->bump(op);
+  } else if (moves) {
+    running_mean.copy_(mean_now);
+    running_var.copy_(var_now);
+  }
+  return {mean, inverse};
+}
+
+/// Sums over the channels of dy and of dy times normal x: (2, channels).
+template <Floating T, class C = Compute<T>>
+Tensor<C> channel_slopes_on_card(const char* op, const Tensor<T>& x, const Tensor<T>& dy, const Tensor<C>& mean,
+                                 const Tensor<C>& inverse) {
+  ChannelParts p(x.shape());
+  auto partial = Tensor<C>::empty({2, p.parts, p.channels}, x.device(), op);
+  cuda::detail::launch_blocks(op, x.device(), cuda_norm, {dtype_of<T>}, "block_channel_slopes", p.channels * p.parts,
+                              p.images, p.channels, p.plane, p.parts, partial.impl()->data(), x.data(), dy.data(),
+                              mean.data(), inverse.data());
+  return reduce<SumReducer<C>>(op, partial, 1, false);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
