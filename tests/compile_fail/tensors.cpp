@@ -91,6 +91,10 @@ void use() {
   as_eigen(y);
 #endif
 
+#ifdef GRADUS_FAIL_eigen_of_f16  // expect: no matching function for call to
+  as_eigen(zeros<f16>({2, 2}));
+#endif
+
 #ifdef GRADUS_FAIL_writing_through_a_read_only_matrix  // expect: lvalue required | not assignable | cannot assign
   as_eigen(x)(0, 0) = 1;
 #else

@@ -15,19 +15,21 @@ struct AttentionCase {
   bool causal;
 };
 
-Tensor<bf16> numbers(uint32_t seed, const Shape& shape, Device device) {
-  return test::hashed<bf16>(seed, shape, -1, 1).to(device);
+template <HalfWidth T = bf16>
+Tensor<T> numbers(uint32_t seed, const Shape& shape, Device device) {
+  return test::hashed<T>(seed, shape, -1, 1).to(device);
 }
 
 /// Result and gradients of query, key and value, on the CPU.
+template <HalfWidth T = bf16>
 std::vector<Tensor<float>> attend(const AttentionCase& c, Device device) {
-  auto q = numbers(1, {2, c.queries, c.heads, c.depth}, device),
-       k = numbers(2, {2, c.keys, c.kv_heads, c.depth}, device),
-       v = numbers(3, {2, c.keys, c.kv_heads, c.depth}, device);
+  auto q = numbers<T>(1, {2, c.queries, c.heads, c.depth}, device),
+       k = numbers<T>(2, {2, c.keys, c.kv_heads, c.depth}, device),
+       v = numbers<T>(3, {2, c.keys, c.kv_heads, c.depth}, device);
   for (auto* x : {&q, &k, &v}) x->set_requires_grad(true);
   auto y =
       scaled_dot_product_attention(transpose(q, 1, 2), transpose(k, 1, 2), transpose(v, 1, 2), {.causal = c.causal});
-  sum(y * numbers(4, {2, c.heads, c.queries, c.depth}, device)).backward();
+  sum(y * numbers<T>(4, {2, c.heads, c.queries, c.depth}, device)).backward();
   std::vector<Tensor<float>> all;
   for (const auto& x : {y.detach(), q.grad(), k.grad(), v.grad()}) all.push_back(cast<float>(x.to(Device::cpu())));
   return all;
@@ -52,7 +54,7 @@ bool has_cudnn() { return !Device::best().is_cpu() && cuda::cudnn_version(Device
 
 }  // namespace
 
-TEST_CASE("attention in bf16 by cuDNN agrees with the CPU") {
+TEMPLATE_TEST_CASE("attention in two bytes by cuDNN agrees with the CPU", "", bf16, f16) {
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
   auto device = Device::best();
   for (const auto& c : {AttentionCase{2, 2, 128, 128, 16, true},
@@ -60,10 +62,11 @@ TEST_CASE("attention in bf16 by cuDNN agrees with the CPU") {
                         {4, 2, 128, 128, 8, true},
                         {2, 1, 24, 128, 16, false}}) {
     std::vector<Tensor<float>> here, there;
-    auto times = cuda::profile(device, [&] { there = attend(c, device); });
+    auto times = cuda::profile(device, [&] { there = attend<TestType>(c, device); });
     CHECK(library_calls(times, "scaled_dot_product_attention") == 2);
-    here = attend(c, Device::cpu());
-    for (size_t i = 0; i < here.size(); ++i) CHECK(largest_difference(here[i], there[i]) < 0.03);
+    here = attend<TestType>(c, Device::cpu());
+    for (size_t i = 0; i < here.size(); ++i)
+      CHECK(largest_difference(here[i], there[i]) < (dtype_of<TestType> == DType::f16 ? 0.004 : 0.03));
   }
 }
 TEST_CASE("gradients of query, key and value that are parts of one tensor need no copy") {

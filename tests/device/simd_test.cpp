@@ -214,21 +214,32 @@ TEST_CASE("simd: elements of every type are loaded and stored") {
   }
 }
 
-TEST_CASE("simd: bf16 is stored as bf16 rounds") {
+TEMPLATE_TEST_CASE("simd: two bytes are stored as one element rounds, and loaded", "", bf16, f16) {
   int wrong = 0;
   for (uint32_t upper = 0; upper < 0x10000; ++upper) {  // every exponent and mantissa, near the middle between two
-    constexpr uint32_t lower[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    constexpr uint32_t lower[] = {0, 1, 0x0fff, 0x1000, 0x1001, 0x2000, 0x3000, 0x7fff, 0x8000, 0x8001, 0xffff};
     float values[simd_lanes];
     for (size_t lane = 0; lane < simd_lanes; ++lane) {
       values[lane] = std::bit_cast<float>(upper << 16 | lower[lane % std::size(lower)]);
     }
-    bf16 stored[simd_lanes];
+    TestType stored[simd_lanes];
     Simd<float>::load(values).store(stored);
     auto loaded = Simd<float>::load(stored);
     for (int lane = 0; lane < simd_lanes; ++lane) {
-      wrong += stored[lane].bits != bf16(values[lane]).bits;
+      wrong += stored[lane].bits != TestType(values[lane]).bits;
       wrong += !same(loaded.lane(lane), static_cast<float>(stored[lane]));
     }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("simd: every f16 is loaded as one element is") {
+  int wrong = 0;
+  for (uint32_t first = 0; first < 0x10000; first += simd_lanes) {
+    f16 stored[simd_lanes];
+    for (uint32_t lane = 0; lane < simd_lanes; ++lane) stored[lane].bits = static_cast<uint16_t>(first + lane);
+    auto loaded = Simd<float>::load(stored);
+    for (int lane = 0; lane < simd_lanes; ++lane) wrong += !same(loaded.lane(lane), static_cast<float>(stored[lane]));
   }
   CHECK(wrong == 0);
 }

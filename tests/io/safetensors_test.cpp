@@ -43,7 +43,8 @@ std::string header(const std::string& dtype, const std::string& shape, const std
 
 TEST_CASE("safetensors: a file of the Python package is read") {
   auto file = io::SafeTensors::read(fixtures + "gradus_types.safetensors");
-  CHECK(file.names() == std::vector<std::string>{"bf16", "bool", "empty", "f32", "f64", "i32", "i64", "scalar", "u8"});
+  CHECK(file.names() ==
+        std::vector<std::string>{"bf16", "bool", "empty", "f16", "f32", "f64", "i32", "i64", "scalar", "u8"});
   CHECK(file.metadata() == std::map<std::string, std::string>{{"made by", "safetensors \u00e9"}});
   CHECK(file.contains("f32"));
   CHECK(!file.contains("f33"));
@@ -75,6 +76,7 @@ TEST_CASE("safetensors: a file written here is the Python package's, byte for by
                          {"f32", transpose(gradus::tensor<float>({{1.5f, 0}, {-2, infinity}, {3.25f, -0.5f}}))},
                          {"f64", gradus::tensor<double>({0.1, -1e300})},
                          {"bf16", cast<bf16>(gradus::tensor<float>({1, -2.5f, 0.1f}))},
+                         {"f16", cast<f16>(gradus::tensor<float>({1, -2.5f, 0.1f, 1e-7f}))},
                          {"i64", from_vector<int64_t>({int64_t{1} << 62, -5}, {2, 1})},
                          {"i32", gradus::tensor<int32_t>({7, -8})},
                          {"empty", empty<float>({0, 4})}},
@@ -108,7 +110,7 @@ TEST_CASE("safetensors: get asks for the exact type, get_as converts") {
   check_error<IndexError>([&] { file.get<float>("nobody"); }, "safetensors: " + path + " has no tensor 'nobody'");
 }
 
-TEST_CASE("safetensors: element types that only files have are converted") {
+TEST_CASE("safetensors: element types that files have are converted") {
   auto file = io::SafeTensors::read(fixtures + "other_types.safetensors");
   auto half = file.get_as<float>("f16").to_vector();
   CHECK(std::vector<float>(half.begin(), half.end() - 1) ==
@@ -116,6 +118,7 @@ TEST_CASE("safetensors: element types that only files have are converted") {
   CHECK(std::signbit(half[5]));
   CHECK(std::isnan(half[7]));
   CHECK(file.get_as<double>("f16")(4) == -3 * 0x1p-20);
+  CHECK(cast<float>(file.get_as<bf16>("f16"))(0) == 1);
   CHECK(file.get_as<int32_t>("i16").to_vector() == std::vector<int32_t>{-32768, 32767});
   CHECK(file.get_as<int64_t>("i8").to_vector() == std::vector<int64_t>{-128, 127});
   CHECK(file.get_as<int32_t>("u16").to_vector() == std::vector<int32_t>{0, 65535});
@@ -126,6 +129,19 @@ TEST_CASE("safetensors: element types that only files have are converted") {
   check_error<TypeError>(
       [&] { file.get_as<int64_t>("u64"); },
       "safetensors: " + file.path() + ": tensor 'u64' has elements of type U64, which do not convert to int64");
+}
+
+TEST_CASE("safetensors: half precision is read and written as it is") {
+  test::TemporaryFolder folder;
+  auto path = folder / "half.safetensors";
+  auto from_file = io::SafeTensors::read(fixtures + "other_types.safetensors").get<f16>("f16");
+  CHECK(from_file(3).bits == 1);
+  io::write_safetensors(path, {{"a", from_file}, {"b", gradus::tensor<float>({1, 70000})}});
+  auto file = io::SafeTensors::read(path);
+  CHECK(file.dtype("a") == "F16");
+  for (int64_t i = 0; i < 8; ++i) CHECK(file.get<f16>("a")(i).bits == from_file(i).bits);
+  CHECK(file.get_as<f16>("b")(0).bits == 0x3c00);
+  CHECK(file.get_as<f16>("b")(1).bits == 0x7c00);  // larger than 65504
 }
 
 TEST_CASE("safetensors: files cut short or with a wrong length are refused") {

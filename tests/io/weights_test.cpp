@@ -84,11 +84,16 @@ TEST_CASE("what save_npz writes is read back") {
   test::TemporaryFolder folder;
   auto path = folder / "x.npz";
   auto a = randn<double>({2, 0, 3}), b = randn<double>({5});
-  io::save_npz(path, {{"a", a}, {"layer.b", b}, {"flags", full<bool>({2}, true)}, {"one", tensor<int64_t>(7)}});
+  io::save_npz(path, {{"a", a},
+                      {"layer.b", b},
+                      {"flags", full<bool>({2}, true)},
+                      {"half", full<f16>({3}, f16(0.5f))},
+                      {"one", tensor<int64_t>(7)}});
   io::Weights weights(path);
-  CHECK(weights.names() == std::vector<std::string>{"a", "flags", "layer.b", "one"});
+  CHECK(weights.names() == std::vector<std::string>{"a", "flags", "half", "layer.b", "one"});
   CHECK(test::bit_mismatch(tensor_of<double>(weights, "layer.b"), b) == "");
   CHECK(weights.shape("a") == Shape{2, 0, 3});
+  CHECK(tensor_of<f16>(weights, "half")(2).bits == 0x3800);
   CHECK(tensor_of<int64_t>(weights, "one").item() == 7);
   CHECK(io::detail::crc32("123456789") == 0xCBF43926u);
   nn::Linear<float> layer(3, 2), other(3, 2);

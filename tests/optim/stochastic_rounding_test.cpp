@@ -50,13 +50,48 @@ struct MatrixAndVector {
   GRADUS_FIELDS(matrix, vector)
 };
 
-std::vector<uint16_t> bits_of(const std::vector<bf16>& values) {
+template <HalfWidth T>
+std::vector<uint16_t> bits_of(const std::vector<T>& values) {
   std::vector<uint16_t> bits;
   for (auto value : values) bits.push_back(value.bits);
   return bits;
 }
 
 }  // namespace
+
+TEST_CASE("a number between two of f16 becomes the nearer the likelier, one of f16 stays") {
+  for (float sign : {1.0f, -1.0f}) {
+    CHECK(share_away<f16>(sign) == 0);
+    CHECK(share_away<f16>(sign * (1 + 0x1p-12f)) == 0.25);
+    CHECK(share_away<f16>(sign * (1 + 0x1p-11f)) == 0.5);
+    CHECK(share_away<f16>(sign * (0x1.ffcp-3f + 0x1.8p-14f)) == 0.75);
+    CHECK(share_away<f16>(sign * (0x1.ff8p-15f + 0x1.8p-26f)) == 0.375);  // steps of 2^-24 from here on
+    CHECK(share_away<f16>(sign * 0x1.8p-24f) == 0.5);
+    CHECK(share_away<f16>(sign * 0x1p-26f) == 0.25);
+    CHECK(share_away<f16>(sign * 0x1p-34f) == 0x1p-10);
+    CHECK(share_away<f16>(sign * 0x1p-60f) == 0);
+    CHECK(share_away<f16>(sign * 0x1p-140f) == 0);
+    CHECK(share_away<f16>(sign * 0x1p-24f) == 0);
+    CHECK(share_away<f16>(sign * 65504) == 0);
+    CHECK(share_away<f16>(sign * 65512) == 0.25);
+    CHECK(share_away<f16>(sign * INFINITY) == 0);
+  }
+  CHECK(std::isinf(static_cast<float>(optim::detail::round_at_random(65536, ~0u, f16()))));
+  CHECK(std::isnan(static_cast<float>(optim::detail::round_at_random(NAN, 0, f16()))));
+}
+
+TEST_CASE("rounding at random leaves every f16 and bf16 as it is") {
+  int wrong = 0;
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    auto check = [&]<class T>(T value) {
+      if (std::isnan(static_cast<float>(value))) return;
+      for (uint32_t word : {0u, ~0u}) wrong += optim::detail::round_at_random(value, word, T()).bits != value.bits;
+    };
+    check(std::bit_cast<bf16>(static_cast<uint16_t>(bits)));
+    check(std::bit_cast<f16>(static_cast<uint16_t>(bits)));
+  }
+  CHECK(wrong == 0);
+}
 
 TEST_CASE("a number between two of bf16 becomes the nearer the likelier, one of bf16 stays") {
   for (float sign : {1.0f, -1.0f}) {
@@ -82,18 +117,18 @@ TEST_CASE("stochastic rounding: steps too small for bf16 are not lost on average
   CHECK(std::abs(mean - (1 - 64 * 0x1p-12)) < 1e-3);  // standard deviation: about 3e-4
 }
 
-TEST_CASE("stochastic rounding: a seed gives the same bits at any number of threads and on every device") {
+TEMPLATE_TEST_CASE("stochastic rounding: a seed gives the same bits at any number of threads and on every device", "",
+                   bf16, f16) {
+  using T = TestType;
   // Powers of two, so that steps have no rounding of their own; sizes that are and are not whole registers.
   auto before = num_threads();
   for (int64_t n : {1, 5, 16, 40000, 33333}) {
     auto run = [&](int threads, Device device) {
       set_num_threads(threads);
       manual_seed(12);
-      return bits_of(after_steps<bf16, optim::SGD<bf16>>(
-          n, optim::SgdOptions{.lr = 0x1p-9, .momentum = 0.5, .stochastic_rounding = true}, 3, device, [&](int step) {
-            auto values = test::hashed<float>(static_cast<uint32_t>(step), {n}, -8, 8);
-            return cast<bf16>(values);
-          }));
+      return bits_of(after_steps<T, optim::SGD<T>>(
+          n, optim::SgdOptions{.lr = 0x1p-9, .momentum = 0.5, .stochastic_rounding = true}, 3, device,
+          [&](int step) { return test::hashed<T>(static_cast<uint32_t>(step), {n}, -8, 8); }));
     };
     auto alone = run(1, Device::cpu());
     CHECK(run(3, Device::cpu()) == alone);
@@ -148,6 +183,5 @@ TEST_CASE("stochastic rounding goes on from a checkpoint with the bits of a run 
 TEST_CASE("stochastic rounding is refused for types that lose no small steps") {
   Vector<float> model(ones<float>({2}));
   check_error<ValueError>([&] { optim::AdamW(model, {.stochastic_rounding = true}); },
-                          "AdamW: stochastic_rounding is for bf16, but this optimizer trains float, which loses no "
-                          "small steps; leave it out");
+                          "AdamW: stochastic_rounding is for bf16 and f16; leave it out for float");
 }

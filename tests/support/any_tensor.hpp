@@ -17,7 +17,7 @@ class AnyTensor {
 
   bool defined() const { return static_cast<bool>(impl_); }
   DType dtype() const { return impl_->dtype; }
-  bool is_floating() const { return defined() && dtype() <= DType::bf16; }
+  bool is_floating() const { return defined() && (dtype() <= DType::bf16 || dtype() == DType::f16); }
   const Shape& shape() const { return impl_->shape; }
   int64_t numel() const { return impl_->numel; }
   const detail::TensorRef& impl() const { return impl_; }
@@ -49,6 +49,8 @@ decltype(auto) with_type(DType type, F&& f) {
       return f(double{});
     case DType::bf16:
       return f(bf16{});
+    case DType::f16:
+      return f(f16{});
     case DType::i64:
       return f(int64_t{});
     case DType::i32:

@@ -196,6 +196,7 @@ class CaseChecks {
   Tolerance tolerance(DType type, double factor = 1) const {
     if (type == DType::f64) return {factor * options_.double_tolerance};
     if (type == DType::f32) return {factor * options_.float_tolerance};
+    if (type == DType::f16) return {factor * options_.bf16_tolerance / 8};  // three bits more
     return {type == DType::bf16 ? factor * options_.bf16_tolerance : 0};
   }
 
@@ -273,7 +274,7 @@ class CaseChecks {
     auto wanted = dy.defined() ? gradients_by_backward(op, inputs, dy) : Tensors();
     // Sums are in another order, and mathematics is the card's own.
     auto allowed = [&](DType type, double factor) {
-      return tolerance(type, type == DType::bf16 ? factor : 20 * factor);
+      return tolerance(type, size_of(type) == 2 ? factor : 20 * factor);
     };
     auto check = [&](const std::string& name, auto&& laid_out) {
       auto far = [&](const AnyTensor& x) { return on_device(laid_out(x), device); };
@@ -391,6 +392,7 @@ AnyTensor load(const io::SafeTensors& file, const std::string& name) {
   if (type == "F64") return file.get<double>(name);
   if (type == "F32") return file.get<float>(name);
   if (type == "BF16") return file.get<bf16>(name);
+  if (type == "F16") return file.get<f16>(name);
   if (type == "I64") return file.get<int64_t>(name);
   if (type == "I32") return file.get<int32_t>(name);
   if (type == "U8") return file.get<uint8_t>(name);

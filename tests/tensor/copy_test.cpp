@@ -93,6 +93,7 @@ TEST_CASE("copy: casts follow static_cast, bool is x != 0") {
   CHECK(cast<bool>(x).to_vector() == std::vector<bool>{true, false, true, true});
   CHECK(cast<double>(x).to_vector() == std::vector<double>{-1.5, 0, 0.25, 300});
   CHECK(cast<float>(cast<bf16>(x)).to_vector() == std::vector<float>{-1.5f, 0, 0.25f, 300});
+  CHECK(cast<float>(cast<f16>(x)).to_vector() == std::vector<float>{-1.5f, 0, 0.25f, 300});
   CHECK(cast<int64_t>(tensor<bool>({true, false})).to_vector() == std::vector<int64_t>{1, 0});
   CHECK(cast<float>(tensor<uint8_t>({255})).item() == 255);
   CHECK(cast<float>(x).data() == x.data());  // nothing to do

@@ -111,7 +111,7 @@ TEST_CASE("creation: random tensors continue one stream") {
   CHECK(second.to_vector() == Values<float>(both.begin() + 4, both.end()));
 }
 
-TEMPLATE_TEST_CASE("creation: uniform numbers stay from low to high", "", float, double, bf16) {
+TEMPLATE_TEST_CASE("creation: uniform numbers stay from low to high", "", float, double, bf16, f16) {
   using T = TestType;
   manual_seed(1);
   for (auto [low, high] : {std::pair(0.0, 1.0), {1.0, 2.0}, {-1.0, 0.0}, {-3.0, -2.9}, {0.0, 1e-30}}) {

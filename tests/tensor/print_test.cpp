@@ -29,6 +29,7 @@ TEST_CASE("print: scalars, vectors, matrices") {
 TEST_CASE("print: every element type") {
   CHECK(to_string(tensor<double>({0.125})) == "[0.125]\ntensor<double>(1,)");
   CHECK(to_string(full<bf16>({2}, bf16(1.5f))) == "[1.5, 1.5]\ntensor<bf16>(2,)");
+  CHECK(to_string(full<f16>({2}, f16(-0.25f))) == "[-0.25, -0.25]\ntensor<f16>(2,)");
   CHECK(to_string(tensor<int64_t>({9223372036854775807, -1})) ==
         "[9223372036854775807,                  -1]\ntensor<int64>(2,)");
   CHECK(to_string(tensor<int32_t>({10, -200})) == "[  10, -200]\ntensor<int32>(2,)");

@@ -175,8 +175,8 @@ TEST_CASE("tensor: it stays where it is") {
   CHECK(x.to(Device::cpu()).data() == x.data());
 }
 
-TEMPLATE_TEST_CASE("tensor: every element type is stored and read", "", float, double, bf16, int64_t, int32_t, uint8_t,
-                   bool) {
+TEMPLATE_TEST_CASE("tensor: every element type is stored and read", "", float, double, bf16, f16, int64_t, int32_t,
+                   uint8_t, bool) {
   using T = TestType;
   auto x = full<T>({2, 2}, T(1));
   x.set({0, 1}, T(0));

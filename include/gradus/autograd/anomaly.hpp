@@ -42,6 +42,8 @@ GRADUS_COLD inline std::string describe_anomaly(const TensorImpl& x, bool infini
       return describe_anomaly<double>(x, infinities);
     case DType::bf16:
       return describe_anomaly<bf16>(x, infinities);
+    case DType::f16:
+      return describe_anomaly<f16>(x, infinities);
     default:
       return "";
   }

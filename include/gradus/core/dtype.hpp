@@ -1,4 +1,4 @@
-// Element types: float, double, bf16, int64, int32, uint8, bool.
+// Element types: float, double, bf16, f16, int64, int32, uint8, bool.
 #pragma once
 
 #include <bit>
@@ -33,18 +33,50 @@ struct bf16 {
   operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
-enum class DType : uint8_t { f32, f64, bf16, i64, i32, u8, boolean };
+/// IEEE half precision (5 exponent bits, 10 mantissa bits): up to 65504, steps of 2^-24 below 2^-14. Stores; computes
+/// as float.
+struct f16 {
+  uint16_t bits = 0;
+
+  f16() = default;
+  /// Rounds to nearest even, from 65520 on to infinity; NaN stays NaN.
+  explicit f16(float value) {
+    auto word = std::bit_cast<uint32_t>(value), size = word & 0x7fffffffu;
+    // Without branches, for loops in registers. Near 0.5, floats are 2^-24 apart, like f16 below 2^-14.
+    auto small = std::bit_cast<uint32_t>(std::bit_cast<float>(size) + 0.5f) - 0x3f000000u;
+    auto normal = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
+    auto special = size > 0x7f800000u ? 0x7e00u | (size >> 13 & 0x3ffu) : 0x7c00u;
+    auto magnitude = size < 0x38800000u ? small : size < 0x477ff000u ? normal : special;
+    bits = static_cast<uint16_t>((word >> 16 & 0x8000u) | magnitude);
+  }
+  template <class N>
+  requires(std::is_arithmetic_v<N> && !std::is_same_v<N, float>) explicit f16(N value)
+      : f16(static_cast<float>(value)) {}
+
+  operator float() const {
+    auto size = bits & 0x7fff;
+    auto small = std::bit_cast<uint32_t>(static_cast<float>(size) * 0x1p-24f);
+    auto normal = (static_cast<uint32_t>(size) << 13) + 0x38000000u;
+    auto special = (normal + 0x38000000u) | (size > 0x7c00 ? 0x400000u : 0u);
+    auto magnitude = size < 0x400 ? small : size < 0x7c00 ? normal : special;
+    return std::bit_cast<float>(static_cast<uint32_t>(bits & 0x8000) << 16 | magnitude);
+  }
+};
+
+enum class DType : uint8_t { f32, f64, bf16, i64, i32, u8, boolean, f16 };
 
 inline std::string_view to_string(DType type) {
-  constexpr std::string_view names[] = {"float", "double", "bf16", "int64", "int32", "uint8", "bool"};
+  constexpr std::string_view names[] = {"float", "double", "bf16", "int64", "int32", "uint8", "bool", "f16"};
   return names[static_cast<int>(type)];
 }
 inline int size_of(DType type) {
-  constexpr int sizes[] = {4, 8, 2, 8, 4, 1, 1};
+  constexpr int sizes[] = {4, 8, 2, 8, 4, 1, 1, 2};
   return sizes[static_cast<int>(type)];
 }
 
-template <class T> concept Floating = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>;
+/// Elements of two bytes, computed in float.
+template <class T> concept HalfWidth = std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
+template <class T> concept Floating = std::is_same_v<T, float> || std::is_same_v<T, double> || HalfWidth<T>;
 template <class T>
 concept Integer = std::is_same_v<T, int64_t> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint8_t>;
 template <class T> concept Element = Floating<T> || Integer<T> || std::is_same_v<T, bool>;
@@ -56,6 +88,7 @@ inline constexpr DType dtype_of = [] {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   else if constexpr (std::is_same_v<T, double>) return DType::f64;
   else if constexpr (std::is_same_v<T, bf16>) return DType::bf16;
+  else if constexpr (std::is_same_v<T, f16>) return DType::f16;
   else if constexpr (std::is_same_v<T, int64_t>) return DType::i64;
   else if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
   else if constexpr (std::is_same_v<T, uint8_t>) return DType::u8;
@@ -69,8 +102,8 @@ template <class T>
 struct ComputeType {
   using type = T;
 };
-template <>
-struct ComputeType<bf16> {
+template <HalfWidth T>
+struct ComputeType<T> {
   using type = float;
 };
 template <>
@@ -85,15 +118,15 @@ struct ComputeType<bool> {
 
 namespace gradus::inline GRADUS_STABLE {
 
-/// The type in which elements of T are computed: bf16 as float, small integers as int32.
+/// The type in which elements of T are computed: bf16 and f16 as float, small integers as int32.
 template <Element T>
 using Compute = typename detail::ComputeType<T>::type;
 
 /// Where a search for the maximum starts: minus infinity, or the lowest integer.
 template <Element T>
 constexpr T lowest_value() {
-  if constexpr (std::is_same_v<T, bf16>) {
-    return std::bit_cast<bf16>(static_cast<uint16_t>(0xff80u));
+  if constexpr (HalfWidth<T>) {
+    return T(-std::numeric_limits<float>::infinity());
   } else if constexpr (Floating<T>) {
     return -std::numeric_limits<T>::infinity();
   } else {

@@ -27,7 +27,7 @@ inline uint32_t crc32(std::string_view bytes, uint32_t crc = 0) {
 
 /// The header of a .npy file of version 1; as long as a multiple of 64.
 inline std::string npy_header(DType dtype, const Shape& shape) {
-  constexpr std::string_view types[] = {"<f4", "<f8", "", "<i8", "<i4", "|u1", "|b1"};
+  constexpr std::string_view types[] = {"<f4", "<f8", "", "<i8", "<i4", "|u1", "|b1", "<f2"};
   auto sizes = std::string("(");
   for (int i = 0; i < shape.rank(); ++i) sizes += join(shape[i], ", ");
   if (shape.rank() > 1) sizes.resize(sizes.size() - 2);

@@ -78,7 +78,7 @@ class SafeTensors {
   GRADUS_COLD gradus::detail::TensorRef read_raw(const std::string& name) const {
     const auto& tensor = info(name);
     auto dtype = tensor.dtype - detail::safetensors_types;
-    require<TypeError>(dtype <= static_cast<int>(DType::boolean), "safetensors: ", path_, ": tensor '", name,
+    require<TypeError>(dtype <= static_cast<int>(DType::f16), "safetensors: ", path_, ": tensor '", name,
                        "' has elements of type ", tensor.dtype->name, ", which tensors of this library do not have");
     auto result = gradus::detail::allocate_impl(static_cast<DType>(dtype), tensor.shape, Device::cpu());
     read_into(name, result->data());

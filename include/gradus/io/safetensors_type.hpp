@@ -33,23 +33,8 @@ inline constexpr SafeTensorsType safetensors_types[] = {
     {"U16", 2, NumberClass::unsigned_integer}, {"U32", 4, NumberClass::unsigned_integer},
     {"U64", 8, NumberClass::unsigned_integer}};
 
-/// The first seven stand in the order of DType.
+/// The first eight stand in the order of DType.
 inline const SafeTensorsType& safetensors_type(DType type) { return safetensors_types[static_cast<int>(type)]; }
-/// IEEE half precision, which Gradus only reads.
-struct Half {
-  uint16_t bits;
-
-  explicit operator float() const {
-    auto sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
-    auto exponent = static_cast<uint32_t>(bits >> 10 & 0x1fu), fraction = static_cast<uint32_t>(bits & 0x3ffu);
-    if (exponent == 0) {  // zero or subnormal
-      auto magnitude = static_cast<float>(fraction) * 0x1p-24f;
-      return sign != 0 ? -magnitude : magnitude;
-    }
-    auto widened = exponent == 31 ? 255u : exponent + 112u;
-    return std::bit_cast<float>(sign | widened << 23 | fraction << 13);
-  }
-};
 
 /// Whether every value of `from` is one of `to`, but for rounding between floating types.
 inline bool converts(const SafeTensorsType& from, const SafeTensorsType& to) {
@@ -63,7 +48,7 @@ void widen(const char* from, Wide* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     Stored value;
     std::memcpy(&value, from + i * static_cast<int64_t>(sizeof(Stored)), sizeof(Stored));
-    if constexpr (std::is_same_v<Stored, Half> || std::is_same_v<Stored, bf16>) {
+    if constexpr (HalfWidth<Stored>) {
       to[i] = static_cast<float>(value);
     } else {
       to[i] = static_cast<Wide>(value);
@@ -87,10 +72,11 @@ GRADUS_COLD inline void convert_elements(const SafeTensorsType& stored, const ch
       if (stored.name == "F32") widen<float>(from, wide, part);
       else if (stored.name == "F64") widen<double>(from, wide, part);
       else if (stored.name == "BF16") widen<bf16>(from, wide, part);
-      else widen<Half>(from, wide, part);
+      else widen<f16>(from, wide, part);
       if (dtype == DType::f32) narrow<float>(wide, to, part);
       else if (dtype == DType::f64) narrow<double>(wide, to, part);
-      else narrow<bf16>(wide, to, part);
+      else if (dtype == DType::bf16) narrow<bf16>(wide, to, part);
+      else narrow<f16>(wide, to, part);
     } else {
       int64_t wide[block];
       if (stored.name == "I32") widen<int32_t>(from, wide, part);

@@ -51,7 +51,8 @@ GRADUS_COLD inline void write_safetensors(const std::string& path, const std::ve
   }
   // The package's order: wide elements first, so that every tensor starts at a multiple of its element's size.
   std::vector<int64_t> ordered;
-  for (auto type : {DType::i64, DType::f64, DType::f32, DType::i32, DType::bf16, DType::u8, DType::boolean}) {
+  for (auto type :
+       {DType::i64, DType::f64, DType::f32, DType::i32, DType::bf16, DType::f16, DType::u8, DType::boolean}) {
     for (auto i : by_name) {
       if (entry_at(i).impl->dtype == type) ordered.push_back(i);
     }

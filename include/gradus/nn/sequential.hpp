@@ -22,16 +22,21 @@ struct LayerType {
 
 namespace gradus::nn::detail::inline GRADUS_BUILD {
 
-/// Something inside an erased layer that a walk over a model may care for.
+/// Something inside an erased layer that a walk over a model may care for. H: which of the types of two bytes it may be
+/// of; a walk over parts of either would take longer to compile in every program.
+template <HalfWidth H>
 struct ErasedPart {
   std::string path;
   std::variant<LayerType*, Training*, Parameter<float>*, Buffer<float>*, Parameter<double>*, Buffer<double>*,
-               Parameter<bf16>*, Buffer<bf16>*, Buffer<int64_t>*, LowRank<float>*, LowRank<double>*, LowRank<bf16>*>
+               Parameter<H>*, Buffer<H>*, Buffer<int64_t>*, LowRank<float>*, LowRank<double>*, LowRank<H>*>
       part;
 };
-using ErasedParts = std::vector<ErasedPart>;
+template <Floating T>
+using ErasedParts = std::vector<ErasedPart<std::conditional_t<std::is_same_v<T, f16>, f16, bf16>>>;
 
-template <class P> concept Erasable = requires(ErasedPart& erased, P* part) { erased.part = part; };
+template <class P, class T> concept Erasable = requires(typename ErasedParts<T>::value_type& erased, P* part) {
+  erased.part = part;
+};
 
 /// "Linear"; "function" for a lambda, whose name in the compiler's words says nothing.
 template <class Layer>
@@ -53,7 +58,7 @@ struct AnyLayer {
   virtual std::unique_ptr<AnyLayer> clone() const = 0;
   /// Writes the other's parameters into this one's; false when it is of another type.
   virtual bool assign(const AnyLayer& other) = 0;
-  virtual void collect(const std::string& path, ErasedParts& parts) = 0;
+  virtual void collect(const std::string& path, ErasedParts<T>& parts) = 0;
 };
 
 template <Floating T, class Layer>
@@ -69,10 +74,10 @@ struct HeldLayer final : AnyLayer<T> {
     if constexpr (std::is_copy_assignable_v<Layer>) layer = same->layer;  // a lambda has nothing to assign
     return true;
   }
-  void collect(const std::string& path, ErasedParts& parts) override {
+  void collect(const std::string& path, ErasedParts<T>& parts) override {
     parts.push_back({path, &this->type});
     gradus::detail::walk_fields(path, layer, [&](const std::string& at, auto& part) {
-      if constexpr (Erasable<std::remove_reference_t<decltype(part)>>) parts.push_back({at, &part});
+      if constexpr (Erasable<std::remove_reference_t<decltype(part)>, T>) parts.push_back({at, &part});
       return true;
     });
   }
@@ -141,8 +146,8 @@ class Sequential {
   }
 
  private:
-  detail::ErasedParts collect(const std::string& path) const {
-    detail::ErasedParts parts;
+  detail::ErasedParts<T> collect(const std::string& path) const {
+    detail::ErasedParts<T> parts;
     for (size_t i = 0; i < layers_.size(); ++i)
       layers_[i]->collect(gradus::detail::join_path(path, std::to_string(i)), parts);
     return parts;

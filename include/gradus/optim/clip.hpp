@@ -68,22 +68,22 @@ void change_elements(Tensor<T>& x, F&& f) {
 
 #if defined(GRADUS_CUDA)
 /// Clips gradients of one element type on a GPU; false, and nothing was done, when they are not all of one and there.
-template <Floating T, class Model>
+template <class Model>
 bool clip_by_kernels(Model& model, double max_norm, Tensor<double>& result) {
   std::vector<CardPart> parts;
   std::vector<gradus::detail::TensorRef> kept;
-  Device device;
   auto uniform = true;
   for_each_gradient("clip_grad_norm", model, [&](const auto& gradient) {
-    using Type = typename std::remove_cvref_t<decltype(gradient)>::value_type;
-    if (parts.empty()) device = gradient.device();
-    uniform = uniform && std::is_same_v<Type, T> && gradient.device() == device && !device.is_cpu();
+    const auto& first = *(kept.empty() ? gradient.impl() : kept.front());
+    uniform = uniform && gradient.impl()->dtype == first.dtype && gradient.device() == first.storage->device() &&
+              !gradient.device().is_cpu();
     parts.push_back({nullptr, nullptr, gradient.impl()->data(), {}, gradient.numel(), {}});
     kept.push_back(gradient.impl());
   });
   if (parts.empty() || !uniform) return false;
   for (const auto& gradient : kept) gradient->storage->bump("clip_grad_norm");
-  result = clip_on_card<T>("clip_grad_norm", device, parts, max_norm);
+  const auto& first = *kept.front();
+  result = clip_on_card("clip_grad_norm", first.storage->device(), first.dtype, parts, max_norm);
   return true;
 }
 #endif
@@ -121,9 +121,7 @@ GradientNorm clip_grad_norm(Model& model, double max_norm) {
   require<ValueError>(max_norm > 0, "clip_grad_norm: max_norm is ", max_norm, ", but must be above 0");
 #if defined(GRADUS_CUDA)
   Tensor<double> there;
-  if (detail::clip_by_kernels<float>(model, max_norm, there) || detail::clip_by_kernels<bf16>(model, max_norm, there) ||
-      detail::clip_by_kernels<double>(model, max_norm, there))
-    return GradientNorm(there);
+  if (detail::clip_by_kernels(model, max_norm, there)) return GradientNorm(there);
 #endif
   double squares = 0;
   detail::for_each_gradient("clip_grad_norm", model, [&](const auto& gradient) {

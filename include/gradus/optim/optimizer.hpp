@@ -40,7 +40,7 @@ struct Slot {
   std::string name;
   Tensor<T> parameter;
   std::array<Tensor<C>, N> state;  ///< undefined until the parameter's first step
-  Tensor<C> master;                ///< of bf16 parameters: the exact values, unless they are rounded at random
+  Tensor<C> master;                ///< of bf16 and f16 parameters: the exact values, unless they are rounded at random
   uint32_t version = 0;  ///< of the parameter after the last step; another one means that somebody assigned to it
   int64_t steps = 0;
   size_t group = 0;
@@ -104,10 +104,8 @@ class Optimizer {
     for (const auto& group : groups) options_.push_back(group.options);
     for (const auto& one : options_) {
       require<ValueError>(one.lr >= 0, name, ": the learning rate is ", one.lr, ", but must not be negative");
-      require<ValueError>(sizeof(T) == 2 || !one.stochastic_rounding, name,
-                          ": stochastic_rounding is for bf16, but this "
-                          "optimizer trains ",
-                          dtype_of<T>, ", which loses no small steps; leave it out");
+      require<ValueError>(HalfWidth<T> || !one.stochastic_rounding, name,
+                          ": stochastic_rounding is for bf16 and f16; leave it out for ", dtype_of<T>);
     }
     require<ValueError>(groups.empty() || lr_ > 0, name,
                         ": the learning rate is 0, but with groups must be above: theirs change in proportion");

@@ -63,6 +63,21 @@ struct AtRandom<bf16> {
     return bf16{static_cast<unsigned short>((bits >> 16) + (word < bits << 16))};
   }
 };
+template <>
+struct AtRandom<f16> {
+  static __device__ __forceinline__ f16 round(float x, unsigned word) {
+    unsigned bits;
+    memcpy(&bits, &x, sizeof(bits));
+    const unsigned size = bits & 0x7fffffffu, exponent = size >> 23;
+    if (size >= 0x47800000u) return narrow<f16>(x);
+    // Steps of f16 in the upper half, the part that is cut off in the lower.
+    unsigned long long steps = size - 0x38000000u;
+    if (size >= 0x38800000u) steps <<= 19;
+    else steps = (size & 0x7fffffull | 0x800000ull) << 32 >> (exponent > 63 ? 126 - exponent : 63);
+    const unsigned rounded = static_cast<unsigned>(steps >> 32) + (word < static_cast<unsigned>(steps));
+    return f16{static_cast<unsigned short>(bits >> 16 & 0x8000u | rounded)};
+  }
+};
 // Adam with decoupled weight decay; numbers: beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, root, keep.
 GRADUS_DEVICE C adamw(const Part& p, C x, C g, C& first, C& second) {
   first = C(p.numbers[0]) * first + C(p.numbers[2]) * g;
@@ -197,23 +212,22 @@ inline void sweep_on_card(const char* op, Device device, DType type, CardRule ru
 
 /// Scales the gradients of all parts so that their common norm is at most `most`. result (2,), double: the norm before,
 /// and the factor. The host does not wait.
-template <Floating T>
-Tensor<double> clip_on_card(const char* op, Device device, const std::vector<CardPart>& parts, double most) {
-  using C = Compute<T>;
+inline Tensor<double> clip_on_card(const char* op, Device device, DType type, const std::vector<CardPart>& parts,
+                                   double most) {
+  auto computed = type == DType::f64 ? DType::f64 : DType::f32;
   int64_t blocks = 0;
   for (const auto& part : parts) blocks += (part.n + card_block - 1) / card_block;
-  auto partial = Tensor<C>::empty({blocks}, device);
+  auto partial = gradus::detail::allocate_impl(computed, {blocks}, device);
   auto result = Tensor<double>::empty({2}, device);
-  auto* to = reinterpret_cast<C*>(partial.impl()->data());
+  auto* to = partial->data();
   for_card_launches(parts, [&](const CardParts& launch, int64_t here, size_t) {
-    gradus::cuda::detail::launch(op, device, cuda_sweep, {dtype_of<T>}, "block_squares", {here}, launch, to);
-    to += here;
+    gradus::cuda::detail::launch(op, device, cuda_sweep, {type}, "block_squares", {here}, launch, to);
+    to += here * size_of(computed);
   });
-  gradus::cuda::detail::launch(op, device, cuda_sweep, {dtype_of<T>}, "block_norm_and_factor", {1}, blocks, most,
-                               partial.data(), result.impl()->data());
+  gradus::cuda::detail::launch(op, device, cuda_sweep, {type}, "block_norm_and_factor", {1}, blocks, most,
+                               partial->data(), result.impl()->data());
   for_card_launches(parts, [&](const CardParts& launch, int64_t here, size_t) {
-    gradus::cuda::detail::launch(op, device, cuda_sweep, {dtype_of<T>}, "scale_gradients", {here}, launch,
-                                 result.data());
+    gradus::cuda::detail::launch(op, device, cuda_sweep, {type}, "scale_gradients", {here}, launch, result.data());
   });
   return result;
 }

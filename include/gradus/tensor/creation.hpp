@@ -118,11 +118,11 @@ template <Floating T>
 T largest_below(double bound) {
   auto value = static_cast<T>(bound);
   if (static_cast<double>(value) < bound) return value;
-  if constexpr (std::is_same_v<T, bf16>) {
+  if constexpr (HalfWidth<T>) {
     auto below = static_cast<float>(value) > 0   ? value.bits - 1
                  : static_cast<float>(value) < 0 ? value.bits + 1
                                                  : 0x8001;
-    return std::bit_cast<bf16>(static_cast<uint16_t>(below));
+    return std::bit_cast<T>(static_cast<uint16_t>(below));
   } else {
     return std::nextafter(value, -std::numeric_limits<T>::infinity());
   }

@@ -14,8 +14,8 @@ template <class T>
 using EigenMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using EigenStride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
 
-/// A type that is an Element and a number Eigen knows: all but our bf16.
-template <class T> concept EigenScalar = Element<T> && !std::is_same_v<T, bf16>;
+/// A type that is an Element and a number Eigen knows: all but our bf16 and f16.
+template <class T> concept EigenScalar = Element<T> && !HalfWidth<T>;
 
 template <class Matrix, class T, class Pointer>
 auto map_tensor(const char* name, const Tensor<T>& x, Pointer data) {

@@ -59,7 +59,7 @@ class TensorPrinter {
     });
   }
 
-  bool is_floating() const { return x_.dtype == DType::f32 || x_.dtype == DType::f64 || x_.dtype == DType::bf16; }
+  bool is_floating() const { return x_.dtype <= DType::bf16 || x_.dtype == DType::f16; }
 
   template <class T>
   T read(int64_t offset) const {
@@ -68,6 +68,7 @@ class TensorPrinter {
   double number(int64_t offset) const {
     if (x_.dtype == DType::f32) return static_cast<double>(read<float>(offset));
     if (x_.dtype == DType::bf16) return static_cast<double>(static_cast<float>(read<bf16>(offset)));
+    if (x_.dtype == DType::f16) return static_cast<double>(static_cast<float>(read<f16>(offset)));
     return read<double>(offset);
   }
   int64_t whole_number(int64_t offset) const {

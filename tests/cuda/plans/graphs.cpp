@@ -145,7 +145,7 @@ void add_convolutions(std::vector<Graph>& graphs) {
                         {16, 3, 224, 192, 1, 16, 16, 0},
                         {3, 6, 9, 4, 2, 3, 2, 1}}) {
     auto out = (c.size + 2 * c.padding - c.kernel) / c.stride + 1;
-    for (auto type : {CudnnType::f32, CudnnType::bf16, CudnnType::f64}) {
+    for (auto type : {CudnnType::f32, CudnnType::bf16, CudnnType::f16, CudnnType::f64}) {
       ConvGraphShape s{};
       s.type = type;
       s.unwanted = CudnnNote::compiled_at_run_time;

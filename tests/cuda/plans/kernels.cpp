@@ -38,14 +38,15 @@ int number_before(const std::string& line, const char* word) {
 /// The bytes that an argument of GRADUS_WIDE stands for: a number, or a type that the text defines.
 int promised_bytes(const std::string& text, const std::string& argument) {
   if (std::isdigit(static_cast<unsigned char>(argument[0])) != 0) return std::atoi(argument.c_str());
-  static const std::map<std::string, int> sizes{{"float", 4}, {"double", 8}, {"bf16", 2}, {"int", 4}, {"int64", 8}};
+  static const std::map<std::string, int> sizes{{"float", 4}, {"double", 8}, {"bf16", 2},
+                                                {"f16", 2},   {"int", 4},    {"int64", 8}};
   auto size_of_type = [&](const std::string& name) {
     auto end = text.find(' ' + name + ";\n"), begin = text.rfind("typedef ", end) + 8;
     auto found = end == std::string::npos ? sizes.end() : sizes.find(text.substr(begin, end - begin));
     return found != sizes.end() ? found->second : 1;
   };
   auto size = size_of_type(argument == "C" ? "T" : argument);
-  if (argument == "C" && size == 2) size = 4;  // bf16 is computed in float
+  if (argument == "C" && size == 2) size = 4;  // bf16 and f16 are computed in float
   return std::min(16, 8 * size);
 }
 

@@ -12,7 +12,7 @@ int check_recurrent() {
   if (api == nullptr) return 0;
   int made = 0;
   for (auto cell : {RnnCell::relu, RnnCell::tanh, RnnCell::lstm, RnnCell::gru}) {
-    for (auto type : {DType::f32, DType::f64, DType::bf16}) {
+    for (auto type : {DType::f32, DType::f64, DType::bf16, DType::f16}) {
       for (auto biases : {true, false}) {
         for (auto fast : {true, false}) {
           try {

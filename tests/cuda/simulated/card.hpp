@@ -3,6 +3,8 @@
 // allow, and kernels are the same CUDA text compiled for the host.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -54,5 +56,23 @@ class OpenMemory {
 int injected(const char* function);
 /// One more, or one less, of what the caller must give back.
 void count_object(const char* kind, int by);
+
+/// IEEE half precision, read and written.
+inline float from_half(uint16_t bits) {
+  auto exponent = bits >> 10 & 31, fraction = bits & 1023;
+  auto size = exponent == 31  ? (fraction == 0 ? HUGE_VALF : std::nanf(""))
+              : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                              : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  return (bits & 0x8000) != 0 ? -size : size;
+}
+inline uint16_t to_half(float x) {
+  auto sign = std::signbit(x) ? 0x8000 : 0;
+  auto size = std::fabs(x);
+  if (std::isnan(x)) return 0x7e00;
+  if (size >= 65520) return static_cast<uint16_t>(sign | 0x7c00);
+  auto exponent = std::max(std::ilogb(size), -14);
+  auto steps = static_cast<int>(std::nearbyint(std::ldexp(size, 10 - exponent)));  // 1024 in those that are normal
+  return static_cast<uint16_t>(sign | ((exponent + 14) * 1024 + steps));
+}
 
 }  // namespace simulated

@@ -36,11 +36,12 @@ struct Heuristic {
   int reserved[4];
 };
 
-size_t size_of(int type) { return type == 1 ? 8 : type == 14 ? 2 : 4; }
+size_t size_of(int type) { return type == 1 ? 8 : type == 14 || type == 2 ? 2 : 4; }
 
 double load(const char* at, int type, int64_t i) {
   if (type == 1) return reinterpret_cast<const double*>(at)[i];
   if (type == 0) return static_cast<double>(reinterpret_cast<const float*>(at)[i]);
+  if (type == 2) return static_cast<double>(simulated::from_half(reinterpret_cast<const uint16_t*>(at)[i]));
   auto bits = static_cast<uint32_t>(reinterpret_cast<const uint16_t*>(at)[i]) << 16;
   float value;
   std::memcpy(&value, &bits, 4);
@@ -51,6 +52,8 @@ void store(char* at, int type, int64_t i, double value) {
     reinterpret_cast<double*>(at)[i] = value;
   } else if (type == 0) {
     reinterpret_cast<float*>(at)[i] = static_cast<float>(value);
+  } else if (type == 2) {
+    reinterpret_cast<uint16_t*>(at)[i] = simulated::to_half(static_cast<float>(value));
   } else {
     auto single = static_cast<float>(value);
     uint32_t word;
@@ -65,14 +68,14 @@ constexpr uint64_t mark = 0x6772616475736c74;
 /// What is wrong with a product's descriptors; null for nothing.
 const char* wrong(const Product& p, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
   for (const auto* layout : {&a, &b, &c, &d}) {
-    if (layout->type != 0 && layout->type != 1 && layout->type != 14) return "an element type that Gradus does not use";
+    if (layout->type > 2 && layout->type != 14) return "an element type that Gradus does not use";
     if (layout->ld < layout->rows) return "a leading dimension below the rows";
     if (layout->rows <= 0 || layout->columns <= 0) return "an empty matrix";
     if (layout->count != d.count) return "stacks of different sizes";
   }
   if (a.type != b.type || c.type != d.type || a.type != d.type) return "element types that differ";
   if ((d.type == 1) != (p.compute == 70) || (d.type == 1) != (p.scale == 1)) return "a compute type that does not fit";
-  if (d.type == 14 && p.compute != 68) return "a compute type that bf16 does not go with";
+  if (size_of(d.type) == 2 && p.compute != 68) return "a compute type that bf16 and f16 do not go with";
   auto m = p.transposes[0] != 0 ? a.columns : a.rows, k = p.transposes[0] != 0 ? a.rows : a.columns;
   auto k2 = p.transposes[1] != 0 ? b.columns : b.rows, n = p.transposes[1] != 0 ? b.rows : b.columns;
   if (k != k2 || m != d.rows || n != d.columns || c.rows != d.rows || c.columns != d.columns)

@@ -190,6 +190,7 @@ int64_t bytes_of(int data_type) {
 double rounded(int data_type, double x) {
   if (data_type == 1) return x;
   auto single = static_cast<float>(x);
+  if (data_type == 2) return static_cast<double>(simulated::from_half(simulated::to_half(single)));
   if (data_type != 9 || std::isnan(single)) return static_cast<double>(single);
   uint32_t bits;
   std::memcpy(&bits, &single, 4);
@@ -203,7 +204,11 @@ double load(const char* from, int data_type, int64_t i) {
     return std::memcpy(&x, from + 8 * i, 8), x;
   }
   float x = 0;
-  if (data_type == 9) {
+  if (data_type == 2) {
+    uint16_t half;
+    std::memcpy(&half, from + 2 * i, 2);
+    x = simulated::from_half(half);
+  } else if (data_type == 9) {
     uint16_t half;
     std::memcpy(&half, from + 2 * i, 2);
     auto bits = static_cast<uint32_t>(half) << 16;
@@ -216,10 +221,10 @@ double load(const char* from, int data_type, int64_t i) {
 void store(char* to, int data_type, int64_t i, double value) {
   if (data_type == 1) return static_cast<void>(std::memcpy(to + 8 * i, &value, 8));
   auto x = static_cast<float>(value);
-  if (data_type != 9) return static_cast<void>(std::memcpy(to + 4 * i, &x, 4));
+  if (bytes_of(data_type) == 4) return static_cast<void>(std::memcpy(to + 4 * i, &x, 4));
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
-  auto half = static_cast<uint16_t>(bits >> 16);  // rounded before
+  auto half = data_type == 2 ? simulated::to_half(x) : static_cast<uint16_t>(bits >> 16);  // rounded before
   std::memcpy(to + 2 * i, &half, 2);
 }
 
@@ -262,7 +267,7 @@ const char* wrong_tensor(const Tensor& t) {
     if (t.sizes[i] < 1) return "a size below 1";
     if (t.strides[i] < 1) return "a stride below 1";
   }
-  if (t.data_type != 0 && t.data_type != 1 && t.data_type != 4 && t.data_type != 9 && t.data_type != 11)
+  if (t.data_type > 2 && t.data_type != 4 && t.data_type != 9 && t.data_type != 11)
     return "a data type that Gradus does not use";
   if (t.is_virtual && t.by_value) return "both virtual and by value";
   if (t.by_value && t.count() != 1) return "more than one number by value";
@@ -363,14 +368,14 @@ std::string unsupported(const Descriptor& graph) {
   for (const auto* d : seen) {  // attention
     Tensor t(*d);
     if (t.is_virtual || t.by_value || t.sizes[2] == 1 || t.sizes[3] == 1 || t.data_type == 0) continue;
-    if (t.data_type != 9) return "attention of another type than bf16";
+    if (bytes_of(t.data_type) != 2) return "attention of another type than bf16 and f16";
   }
   for (int64_t i = 0; i < graph.values.at(801).count; ++i) {
     const auto& op = graph.part(801, i);
     if (op.kind != kind::matmul_op) continue;
     Tensor a(op.part(1520));
     if (a.is_virtual) continue;
-    if (a.data_type != 9) return "attention of another type than bf16";
+    if (bytes_of(a.data_type) != 2) return "attention of another type than bf16 and f16";
     if (a.sizes[3] % 8 != 0 || a.sizes[3] > 256) return "attention with a head size that is no multiple of 8 up to 256";
   }
   return {};

@@ -12,6 +12,7 @@ save_file(
         "f32": torch.tensor([[1.5, -2.0, 3.25], [0.0, float("inf"), -0.5]]),
         "f64": torch.tensor([0.1, -1e300], dtype=torch.float64),
         "bf16": torch.tensor([1.0, -2.5, 0.1], dtype=torch.bfloat16),
+        "f16": torch.tensor([1.0, -2.5, 0.1, 1e-7]).half(),
         "i64": torch.tensor([[2**62], [-5]]),
         "i32": torch.tensor([7, -8], dtype=torch.int32),
         "u8": torch.tensor([0, 128, 255], dtype=torch.uint8),
@@ -23,7 +24,7 @@ save_file(
     metadata={"made by": "safetensors é"},
 )
 
-# What Gradus only reads.
+# What Gradus only reads, and special values of half precision.
 save_file(
     {
         # one, largest, smallest normal, smallest subnormal, a subnormal, minus zero, infinity

@@ -108,7 +108,8 @@ TEST_CASE("packs are loaded and stored by one instruction each", "[formula][nvrt
   };
   for (auto [type, load, store] :
        {Case{DType::f32, "ld.global.v4", "st.global.v4"}, Case{DType::bf16, "ld.global.v4", "st.global.v4"},
-        Case{DType::f64, "ld.global.v2", "st.global.v4"}, Case{DType::u8, "ld.global.v2", "st.global.v2"}}) {
+        Case{DType::f16, "ld.global.v4", "st.global.v4"}, Case{DType::f64, "ld.global.v2", "st.global.v4"},
+        Case{DType::u8, "ld.global.v2", "st.global.v2"}}) {
     auto kernel = gradus::test::value_text<binary>(gradus::detail::multiply_formula, type);
     auto result = nvrtc->compile(gradus::detail::cuda_pointwise_program({kernel}), "compute_80");
     INFO(result.log);

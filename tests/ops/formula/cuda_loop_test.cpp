@@ -94,23 +94,33 @@ TEST_CASE("kernels run over eight axes and take numbers as arguments", "[formula
   }
 }
 
-TEST_CASE("kernels store bf16 rounded to nearest even", "[formula]") {
+TEMPLATE_TEST_CASE("kernels store two bytes rounded to nearest even, and load them", "[formula]", gradus::bf16,
+                   gradus::f16) {
+  using T = TestType;
   using gradus::test::HostKernels;
   if (!HostKernels::has_compiler()) SKIP_LOUDLY("no C++ compiler at run time: kernel texts were not run");
   auto second = [](auto, auto number) { return number; };
-  std::array<CudaOperand, 2> operands{{{DType::bf16}, {DType::f32, true}}};
-  auto kernel = gradus::detail::cuda_kernel_text<decltype(second)>("second", DType::bf16, operands);
+  std::array<CudaOperand, 2> operands{{{gradus::dtype_of<T>}, {DType::f32, true}}};
+  auto kernel = gradus::detail::cuda_kernel_text<decltype(second)>("second", gradus::dtype_of<T>, operands);
   CHECK(kernel.inputs == std::vector<int>{1});
-  HostKernels kernels(gradus::detail::cuda_pointwise_program({kernel}));
+  auto same = [](auto x) { return x * 1.0; };  // widened and narrowed
+  std::array<CudaOperand, 1> operand{{{gradus::dtype_of<T>}}};
+  auto copy = gradus::detail::cuda_kernel_text<decltype(same)>("same", gradus::dtype_of<T>, operand);
+  HostKernels kernels(gradus::detail::cuda_pointwise_program({kernel, copy}));
   auto layout = layout_of({1}, {{0}});
   int wrong = 0;
   for (uint32_t upper = 0; upper < 0x10000; upper += 0x7f) {
-    for (uint32_t lower : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+    for (uint32_t lower : {0u, 1u, 0xfffu, 0x1000u, 0x1001u, 0x3000u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
       auto number = std::bit_cast<float>(upper << 16 | lower);
-      gradus::bf16 got, want(number);
+      T got, want(number);
       kernels.launch(kernel.entry + "_strided", 1, 1, layout, &got, number);
       wrong += std::isnan(number) ? !std::isnan(static_cast<float>(got)) : got.bits != want.bits;
     }
+  }
+  for (uint32_t bits = 0; bits < 0x10000; bits += 3) {
+    T got, x = std::bit_cast<T>(static_cast<uint16_t>(bits));
+    kernels.launch(copy.entry + "_strided", 1, 1, layout_of({1}, {{0}}), &got, &x);
+    wrong += std::isnan(static_cast<float>(x)) ? !std::isnan(static_cast<float>(got)) : got.bits != x.bits;
   }
   CHECK(wrong == 0);
 }

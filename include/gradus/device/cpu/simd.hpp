@@ -134,6 +134,9 @@ class Simd {
       alignas(64) uint32_t lanes[simd_lanes];
       for (int i = 0; i < simd_lanes; ++i) lanes[i] = static_cast<uint32_t>(from[i].bits) << 16;
       __builtin_memcpy(x.p, lanes, sizeof(lanes));
+    } else if constexpr (std::is_same_v<T, f16>) {
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k) x.p[k] = widen(from + k * packet_lanes);
     } else {
       alignas(64) C lanes[simd_lanes];
       for (int i = 0; i < simd_lanes; ++i) lanes[i] = static_cast<C>(from[i]);
@@ -141,7 +144,7 @@ class Simd {
     }
     return x;
   }
-  /// bf16 rounds to nearest even and keeps NaN; small integers wrap.
+  /// bf16 and f16 round to nearest even and keep NaN; small integers wrap.
   template <Element T>
   GRADUS_INLINE void store(T* to) const {
     if constexpr (std::is_same_v<T, C>) {
@@ -157,6 +160,9 @@ class Simd {
         auto is_nan = (word & 0x7fffffffu) > 0x7f800000u;
         to[i].bits = static_cast<uint16_t>(is_nan ? word >> 16 | 0x40u : rounded);
       }
+    } else if constexpr (std::is_same_v<T, f16>) {
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k) narrow(p[k], to + k * packet_lanes);
     } else {
       alignas(64) C lanes[simd_lanes];
       __builtin_memcpy(lanes, p, sizeof(lanes));
@@ -272,6 +278,28 @@ class Simd {
 #else
     for (int i = 0; i < packet_lanes; ++i) x[i] = std::sqrt(x[i]);
     return x;
+#endif
+  }
+
+  /// A packet of float from and to f16, by the machine's conversion where it has one.
+  static GRADUS_INLINE P widen(const f16* from) {
+#if defined(__AVX512F__)
+    return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#elif defined(__F16C__)
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
+    P x;
+    for (int i = 0; i < packet_lanes; ++i) x[i] = from[i];
+    return x;
+#endif
+  }
+  static GRADUS_INLINE void narrow(P x, f16* to) {
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_maskz_cvtps_ph(0xffff, x, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int i = 0; i < packet_lanes; ++i) to[i] = f16(x[i]);
 #endif
   }
 

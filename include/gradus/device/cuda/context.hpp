@@ -408,6 +408,8 @@ class GRADUS_SHARED Context {
         return "double";
       case DType::bf16:
         return "bf16";
+      case DType::f16:
+        return "f16";
       case DType::i32:
         return "int";
       case DType::i64:

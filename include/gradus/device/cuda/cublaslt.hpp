@@ -138,7 +138,7 @@ class GRADUS_SHARED LtProducts {
 
   void make(Plan& plan, const CardProduct& p, const Seen& a, const Seen& b, bool fast, const int64_t* alignments,
             const char* op) {
-    auto type = p.type == DType::f64 ? 1 : p.type == DType::bf16 ? 14 : 0;
+    auto type = p.type == DType::f64 ? 1 : p.type == DType::f16 ? 2 : p.type == DType::bf16 ? 14 : 0;
     auto compute = p.type == DType::f64 ? 70 : fast ? 77 : 68;
     auto check = [op](int result, const char* call) { CublasLt::check(result, call, op); };
     check(lt_.product_create(&plan.product, compute, p.type == DType::f64 ? 1 : 0), "cublasLtMatmulDescCreate");

@@ -103,7 +103,7 @@ struct CudnnValue {
                        convolution_mode = 7, heuristics_mode = 8, numerical_note = 11, pointwise_mode = 14,
                        descriptor = 15, reduction_operator = 18, behavior_note = 19, character = 24;
 };
-enum class CudnnType : int { f32 = 0, f64 = 1, i32 = 4, bf16 = 9, boolean = 11 };
+enum class CudnnType : int { f32 = 0, f64 = 1, f16 = 2, i32 = 4, bf16 = 9, boolean = 11 };
 enum class CudnnPointwise : int {
   add = 0,
   mul = 1,
@@ -125,7 +125,10 @@ struct CudnnNote {
 enum class CudnnReduction : int { add = 0, max = 3 };
 
 inline CudnnType cudnn_type(DType type) {
-  return type == DType::bf16 ? CudnnType::bf16 : type == DType::f64 ? CudnnType::f64 : CudnnType::f32;
+  return type == DType::bf16  ? CudnnType::bf16
+         : type == DType::f16 ? CudnnType::f16
+         : type == DType::f64 ? CudnnType::f64
+                              : CudnnType::f32;
 }
 
 /// Owns one of cuDNN's descriptors. Attributes are set, then it is made final.

@@ -95,7 +95,7 @@ class RnnDescriptors {
     auto type = static_cast<int>(cudnn_type(s.type)),
          compute = static_cast<int>(s.type == DType::f64 ? CudnnType::f64 : CudnnType::f32);
     constexpr int default_math = 0, tensor_cores = 1, fma_math = 3, double_bias = 2, packed_by_steps = 1;
-    auto math = s.type == DType::bf16 ? tensor_cores : s.type == DType::f32 && !s.fast ? fma_math : default_math;
+    auto math = size_of(s.type) == 2 ? tensor_cores : s.type == DType::f32 && !s.fast ? fma_math : default_math;
     check(api.dropout_create(&dropout), "cudnnCreateDropoutDescriptor");
     if (handle != nullptr) check(api.dropout_set(dropout, handle, 0, nullptr, 0, 0), "cudnnSetDropoutDescriptor");
     check(api.create(&rnn), "cudnnCreateRNNDescriptor");

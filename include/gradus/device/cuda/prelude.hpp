@@ -22,6 +22,9 @@ typedef long long int64;
 struct bf16 {
   unsigned short bits;
 };
+struct f16 {
+  unsigned short bits;
+};
 
 GRADUS_DEVICE float from_bits(unsigned bits) {
   float x;
@@ -34,10 +37,21 @@ GRADUS_DEVICE double from_bits(unsigned long long bits) {
   return x;
 }
 
-// widen: an element as it is computed with. narrow: a result as it is stored; bf16 rounds to nearest even.
+// widen: an element as it is computed with. narrow: a result as it is stored; bf16 and f16 round to nearest even.
 GRADUS_DEVICE float widen(float x) { return x; }
 GRADUS_DEVICE double widen(double x) { return x; }
 GRADUS_DEVICE float widen(bf16 x) { return from_bits(static_cast<unsigned>(x.bits) << 16); }
+GRADUS_DEVICE float widen(f16 x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+#else
+  const unsigned size = x.bits & 0x7fffu, sign = (x.bits & 0x8000u) << 16;
+  if (size < 0x400u) return from_bits(sign | 0x3f800000u) * (static_cast<float>(size) * (1.0f / 16777216));
+  return from_bits(sign | (size < 0x7c00u ? (size << 13) + 0x38000000u : 0x7f800000u | size << 13));
+#endif
+}
 GRADUS_DEVICE int widen(int x) { return x; }
 GRADUS_DEVICE int64 widen(int64 x) { return x; }
 GRADUS_DEVICE int widen(unsigned char x) { return x; }
@@ -62,6 +76,27 @@ struct Narrow<bf16> {
     memcpy(&word, &x, sizeof(x));
     if (x != x) return bf16{static_cast<unsigned short>(word >> 16 | 0x40u)};
     return bf16{static_cast<unsigned short>((word + 0x7fffu + (word >> 16 & 1u)) >> 16)};
+#endif
+  }
+};
+template <>
+struct Narrow<f16> {
+  static __device__ __forceinline__ f16 from(float x) {
+#ifdef __CUDA_ARCH__
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return f16{bits};
+#else
+    unsigned word;
+    memcpy(&word, &x, sizeof(x));
+    const unsigned sign = word >> 16 & 0x8000u, size = word & 0x7fffffffu;
+    if (size > 0x7f800000u) return f16{static_cast<unsigned short>(sign | 0x7e00u)};
+    if (size >= 0x477ff000u) return f16{static_cast<unsigned short>(sign | 0x7c00u)};
+    if (size >= 0x38800000u)
+      return f16{static_cast<unsigned short>(sign | (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13)};
+    const float shifted = from_bits(size) + 0.5f;  // there floats are 2^-24 apart
+    memcpy(&word, &shifted, sizeof(word));
+    return f16{static_cast<unsigned short>(sign | (word - 0x3f000000u))};
 #endif
   }
 };

@@ -134,7 +134,8 @@ GRADUS_KERNEL turn_heads(int64 count, int64 heads, int64 tokens, int64 size, int
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_attention{"attention", cuda_attention_text};
 
-/// Attention in bf16 without terms of its own, as one kernel of cuDNN's: memory grows with queries + keys.
+/// Attention in bf16 or f16 without terms of its own, as one kernel of cuDNN's: memory grows with queries + keys.
+template <HalfWidth T>
 class AttentionByCudnn {
  public:
   using Shape = cuda::detail::AttentionGraphShape;
@@ -142,7 +143,7 @@ class AttentionByCudnn {
   static constexpr const char* name = "scaled_dot_product_attention";
 
   /// Whether it is a case for cuDNN at all; that there is a plan is known when it is asked for.
-  static bool takes(const AttentionProblem<bf16>& p, Device device) {
+  static bool takes(const AttentionProblem<T>& p, Device device) {
     auto* plans = cuda::detail::CudnnPlans::of(device);
     if (plans == nullptr || cuda::detail::deterministic_only() || p.mask || p.bias || p.alibi != nullptr ||
         p.window > 0 || p.first_query > 0 || p.dropout > 0)
@@ -151,8 +152,7 @@ class AttentionByCudnn {
     return plans->version() > 91500 || p.keys % 128 == 0;  // before, gradients were wrong at a ragged end
   }
 
-  AttentionByCudnn(const AttentionProblem<bf16>& p, const Tensor<bf16>& query, const Tensor<bf16>& key,
-                   const Tensor<bf16>& value)
+  AttentionByCudnn(const AttentionProblem<T>& p, const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value)
       : plans_(*cuda::detail::CudnnPlans::of(query.device())),
         p_(p),
         query_(aligned(query)),
@@ -161,6 +161,7 @@ class AttentionByCudnn {
         scale_(static_cast<float>(p.scale)),
         lowest_(plans_.version() < 91000 ? std::numeric_limits<float>::lowest()
                                          : -std::numeric_limits<float>::infinity()) {
+    shape_.type = cuda::detail::cudnn_type(dtype_of<T>);
     shape_.causal = p.causal ? 1 : 0;
     shape_.n = p.n;
     shape_.heads = p.heads;
@@ -175,8 +176,8 @@ class AttentionByCudnn {
   }
 
   /// Result and logarithms of the sums of rows, (n, heads, queries); nothing when cuDNN has no plan.
-  std::optional<std::pair<Tensor<bf16>, Tensor<float>>> forward() {
-    auto y = empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.width, query_.device());
+  std::optional<std::pair<Tensor<T>, Tensor<float>>> forward() {
+    auto y = empty_by_rows<T>(p_.n, p_.heads, p_.queries, p_.width, query_.device());
     shape_.y = strides(y);
     const auto* plan = plans_.find(name, "attention", shape_, [&](const auto& api, const auto& target) {
       return cuda::detail::AttentionGraph(api, shape_).forward().plan(target);
@@ -187,9 +188,8 @@ class AttentionByCudnn {
     return std::pair{y, log_sums};
   }
 
-  std::optional<std::tuple<Tensor<bf16>, Tensor<bf16>, Tensor<bf16>>> backward(const Tensor<bf16>& y,
-                                                                               const Tensor<float>& log_sums,
-                                                                               const Tensor<bf16>& dy_in) {
+  std::optional<std::tuple<Tensor<T>, Tensor<T>, Tensor<T>>> backward(const Tensor<T>& y, const Tensor<float>& log_sums,
+                                                                      const Tensor<T>& dy_in) {
     auto device = query_.device();
     auto dy = aligned(dy_in);
     auto [dq, dk, dv] = empty_gradients(device);
@@ -220,28 +220,28 @@ class AttentionByCudnn {
 
  private:
   /// Beside one another where query, key and value are parts of one tensor, so that their gradients are, too.
-  std::array<Tensor<bf16>, 3> empty_gradients(Device device) const {
+  std::array<Tensor<T>, 3> empty_gradients(Device device) const {
     auto together = query_.impl()->storage == key_.impl()->storage &&
                     query_.impl()->storage == value_.impl()->storage && p_.heads == p_.kv_heads &&
                     p_.queries == p_.keys && p_.depth == p_.width;
     if (!together) {
-      return {empty_by_rows<bf16>(p_.n, p_.heads, p_.queries, p_.depth, device),
-              empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.depth, device),
-              empty_by_rows<bf16>(p_.n, p_.kv_heads, p_.keys, p_.width, device)};
+      return {empty_by_rows<T>(p_.n, p_.heads, p_.queries, p_.depth, device),
+              empty_by_rows<T>(p_.n, p_.kv_heads, p_.keys, p_.depth, device),
+              empty_by_rows<T>(p_.n, p_.kv_heads, p_.keys, p_.width, device)};
     }
     auto row = p_.heads * p_.depth;
-    auto memory = Tensor<bf16>::empty({p_.n, p_.queries, 3, p_.heads, p_.depth}, device);
+    auto memory = Tensor<T>::empty({p_.n, p_.queries, 3, p_.heads, p_.depth}, device);
     auto part = [&](int64_t i) {
       return raw_view(memory, {p_.n, p_.heads, p_.queries, p_.depth}, {p_.queries * 3 * row, p_.depth, 3 * row, 1},
                       i * row);
     };
     return {part(0), part(1), part(2)};
   }
-  static cuda::detail::CudnnSizes strides(const Tensor<bf16>& x) {
+  static cuda::detail::CudnnSizes strides(const Tensor<T>& x) {
     return {x.strides()[0], x.strides()[1], x.strides()[2], x.strides()[3]};
   }
   /// x itself when its numbers lie side by side and rows begin at multiples of 16 bytes, else a dense copy.
-  static Tensor<bf16> aligned(const Tensor<bf16>& x) {
+  static Tensor<T> aligned(const Tensor<T>& x) {
     auto fits = x.strides()[3] == 1 && reinterpret_cast<uintptr_t>(x.data()) % 16 == 0;
     for (int i = 0; i < 3; ++i) fits = fits && x.strides()[i] > 0 && x.strides()[i] % 8 == 0;
     return fits ? x : x.clone();
@@ -255,8 +255,8 @@ class AttentionByCudnn {
   }
 
   cuda::detail::CudnnPlans& plans_;
-  const AttentionProblem<bf16>& p_;
-  Tensor<bf16> query_, key_, value_;
+  const AttentionProblem<T>& p_;
+  Tensor<T> query_, key_, value_;
   float scale_, lowest_;
   Shape shape_{};
 };
@@ -289,9 +289,9 @@ class AttentionOnCard {
   };
   std::pair<Tensor<T>, Kept> forward(const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
     NoGradGuard guard;
-    if constexpr (std::is_same_v<T, bf16>) {
-      if (AttentionByCudnn::takes(p_, query.device())) {
-        if (auto result = AttentionByCudnn(p_, query, key, value).forward())
+    if constexpr (HalfWidth<T>) {
+      if (AttentionByCudnn<T>::takes(p_, query.device())) {
+        if (auto result = AttentionByCudnn<T>(p_, query, key, value).forward())
           return {result->first, {{}, {}, result->second}};
       }
     }
@@ -302,9 +302,9 @@ class AttentionOnCard {
                                                        const Tensor<T>& value, const Tensor<T>& y, Kept kept,
                                                        const Tensor<T>& dy) const {
     NoGradGuard guard;
-    if constexpr (std::is_same_v<T, bf16>) {
+    if constexpr (HalfWidth<T>) {
       if (kept.log_sums.defined()) {
-        if (auto result = AttentionByCudnn(p_, query, key, value).backward(y, kept.log_sums, dy)) return *result;
+        if (auto result = AttentionByCudnn<T>(p_, query, key, value).backward(y, kept.log_sums, dy)) return *result;
         kept = by_products(query, key, value).second;  // there was a plan for forward alone
       }
     }

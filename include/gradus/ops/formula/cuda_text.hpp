@@ -42,6 +42,7 @@ inline std::string cuda_pointwise_program(const std::vector<CudaKernelText>& ker
 inline DType compute_type(DType type) {
   switch (type) {
     case DType::bf16:
+    case DType::f16:
       return DType::f32;
     case DType::u8:
     case DType::boolean:

@@ -91,7 +91,7 @@ class Expression {
 
   /// Of an element or a number, in the prelude's words.
   static const char* type_name(DType type) {
-    constexpr const char* names[] = {"float", "double", "bf16", "int64", "int", "unsigned char", "bool"};
+    constexpr const char* names[] = {"float", "double", "bf16", "int64", "int", "unsigned char", "bool", "f16"};
     return names[static_cast<int>(type)];
   }
   static std::string operand_name(int number) { return number == seed_number ? "dy" : join('x', number); }
