@@ -416,6 +416,8 @@ class GRADUS_SHARED Context {
         cache_(KernelCache::default_folder()) {
     if (const auto* limit = std::getenv("GRADUS_CUDA_MEMORY"); limit != nullptr)
       memory_.set_limit(std::strtoull(limit, nullptr, 10));
+    if (const auto* caching = std::getenv("GRADUS_CUDA_CACHING"); caching != nullptr)
+      memory_.set_caching(std::string_view(caching) != "off");
   }
 
   Handle start() {

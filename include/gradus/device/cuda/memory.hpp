@@ -39,6 +39,8 @@ class GRADUS_SHARED MemoryPool {
 
   /// Bytes that may be held at most; 0: what the card has.
   void set_limit(size_t bytes) { limit_ = bytes; }
+  /// Nothing is kept: each tensor is a block of the driver's, and goes back to it.
+  void set_caching(bool on) { caches_ = on; }
 
   /// At least one byte, out of an arena. OutOfMemoryError when neither the kept blocks nor the driver have it.
   void* allocate(size_t bytes, int arena, const char* op) {
@@ -70,6 +72,7 @@ class GRADUS_SHARED MemoryPool {
       kept = before;
     }
     free_.insert(key(*kept));
+    if (!caches_) give_back(*kept);
   }
 
   int arena_of(void* pointer) const { return blocks_.at(reinterpret_cast<DevicePointer>(pointer))->arena; }
@@ -89,17 +92,7 @@ class GRADUS_SHARED MemoryPool {
 
   /// Gives what is not in use back to the driver. The card must have finished its work.
   void empty_cache() {
-    for (auto at = blocks_.begin(); at != blocks_.end();) {
-      auto& block = *at->second;
-      auto whole = !block.used && block.before == nullptr && block.next == nullptr && block.arena <= 0;
-      if (!whole || driver_.release(block.at) != 0) {  // what the driver does not take stays in use here
-        ++at;
-        continue;
-      }
-      free_.erase(key(block));
-      stats_.bytes_held -= static_cast<int64_t>(block.size);
-      at = blocks_.erase(at);
-    }
+    for (auto at = blocks_.begin(); at != blocks_.end();) give_back(*(at++)->second);
   }
 
  private:
@@ -121,8 +114,19 @@ class GRADUS_SHARED MemoryPool {
     return size <= wanted + std::max(wanted / 2, segment) || size <= 2 * segment;
   }
 
+  /// To the driver, where that is possible. What it does not take stays in use here.
+  void give_back(const Block& block) {
+    auto whole = !block.used && block.before == nullptr && block.next == nullptr && block.arena <= 0;
+    if (!whole || driver_.release(block.at) != 0) return;
+    free_.erase(key(block));
+    stats_.bytes_held -= static_cast<int64_t>(block.size);
+    blocks_.erase(DevicePointer{block.at});
+  }
+
   Block* grow(size_t wanted, int arena, const char* op) {
-    auto size = wanted <= small ? megabytes2 : std::max(segment, (wanted + megabytes2 - 1) / megabytes2 * megabytes2);
+    auto size = !caches_          ? wanted
+                : wanted <= small ? megabytes2
+                                  : std::max(segment, (wanted + megabytes2 - 1) / megabytes2 * megabytes2);
     DevicePointer at = 0;
     auto within = [&](size_t bytes) { return limit_ == 0 || static_cast<size_t>(stats_.bytes_held) + bytes <= limit_; };
     auto ask = [&](size_t bytes) {
@@ -188,6 +192,7 @@ class GRADUS_SHARED MemoryPool {
   int card_;
   Handle stream_;
   size_t limit_ = 0;
+  bool caches_ = true;
   int arena_ = 0;
   std::set<Key> free_;
   std::unordered_map<DevicePointer, std::unique_ptr<Block>> blocks_;
