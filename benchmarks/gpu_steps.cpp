@@ -5,6 +5,8 @@
 
 #include "gradus/gradus.hpp"
 
+#include "roofline.hpp"
+
 using namespace gradus;
 
 namespace {
@@ -29,6 +31,7 @@ struct Choice {
   std::string only;       ///< models whose names contain this
   bool profile = false;   ///< tells what the kernels of a step take
   bool captured = false;  ///< steps are captured and replayed
+  bool roofline = false;  ///< nothing is timed: what a card needs at least
 };
 
 template <Floating T, class Model, class Loss>
@@ -44,6 +47,15 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
     adam.step();
     adam.zero_grad();
   };
+#if defined(GRADUS_CUDA)
+  if (choice.roofline) {
+    cuda::reset_peak(device);
+    auto table = roofline::table(device, plain);
+    std::printf("%s, at most %.1f GB in use:\n\n%s\n", name.c_str(),
+                static_cast<double>(cuda::stats(device).peak_bytes) / 1e9, table.c_str());
+    return;
+  }
+#endif
   auto captured = capture(device, plain, choice.captured ? 2 : 1 << 30);
   auto step = [&] { captured(); };
   try {
@@ -69,7 +81,8 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
 
 }  // namespace
 
-/// gpu_steps [--profile] [--capture] [--autotune] [--tf32] [--cudnn-rnn] [part of a model's name]
+/// gpu_steps [--profile] [--capture] [--autotune] [--tf32] [--cudnn-rnn] [part of a model's name], or
+/// gpu_steps --roofline <the simulated card's folder> <its peaks> [part of a model's name]: see roofline.hpp.
 int main(int argc, char** argv) {
   Choice choice;
   for (int i = 1; i < argc; ++i) {
@@ -79,12 +92,19 @@ int main(int argc, char** argv) {
     else if (std::string(argv[i]) == "--autotune") cuda::autotune_products();
     else if (std::string(argv[i]) == "--tf32") cuda::allow_tf32();
     else if (std::string(argv[i]) == "--cudnn-rnn") cuda::use_cudnn_recurrent();
+    else if (std::string(argv[i]) == "--roofline" && i + 2 < argc) {
+      roofline::use(argv[i + 1], argv[i + 2]);
+      choice.roofline = true;
+      i += 2;
+    }
 #endif
-    else choice.only = argv[i];
+    else
+      choice.only = argv[i];
   }
   auto device = Device::best();
-  std::printf("| step on %s | Gradus, ms | peak, GB | first step, s |\n| --- | ---: | ---: | ---: |\n",
-              to_string(device).c_str());
+  if (!choice.roofline)
+    std::printf("| step on %s | Gradus, ms | peak, GB | first step, s |\n| --- | ---: | ---: | ---: |\n",
+                to_string(device).c_str());
   auto classify = [&](const auto& x, const auto& labels) {
     return [&](auto& model) { return cross_entropy(model(x), labels); };
   };

@@ -75,4 +75,17 @@ inline uint16_t to_half(float x) {
   return static_cast<uint16_t>(sign | ((exponent + 14) * 1024 + steps));
 }
 
+/// With GRADUS_SIMULATED_ROOFLINE the card computes nothing and touches no memory, but counts what a real one would
+/// have to do (roofline.cpp).
+bool computes_nothing();
+enum class Arithmetic { bf16, tf32, f32, f64 };
+/// What one launch moves and does.
+void count_work(double bytes, double operations = 0, Arithmetic arithmetic = Arithmetic::f32);
+struct DoneWork {
+  double bytes = 0, operations = 0, seconds = 0;
+};
+DoneWork work_so_far();
+/// Between two events, in milliseconds or what gradus_simulated_clock asked for.
+float elapsed(const DoneWork& from, const DoneWork& to);
+
 }  // namespace simulated

@@ -17,6 +17,9 @@ struct Layout {
   int64_t rows = 0, columns = 0, ld = 0, stride = 0;
   int32_t count = 1;
   int64_t elements() const { return rows == 0 || columns == 0 ? 0 : (count - 1) * stride + (columns - 1) * ld + rows; }
+  double matrix_bytes() const {
+    return static_cast<double>(rows * columns * (stride == 0 ? 1 : count)) * (type == 1 ? 8 : type == 14 ? 2 : 4);
+  }
 };
 struct Preference {
   size_t workspace = 0;
@@ -203,6 +206,20 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
     fail("a workspace that is not device memory");
   auto scale_of = [&](const void* at) { return load(static_cast<const char*>(at), p.scale, 0); };
   auto one = scale_of(alpha), keep = scale_of(beta);
+  if (simulated::computes_nothing()) {
+    double bytes = 0;
+    for (int i = 0; i < 4; ++i)
+      if (i != 2 || keep != 0) bytes += layouts[i]->matrix_bytes();
+    auto k = p.transposes[0] != 0 ? a.rows : a.columns;
+    using simulated::Arithmetic;
+    auto arithmetic = d.type == 14      ? Arithmetic::bf16
+                      : d.type == 1     ? Arithmetic::f64
+                      : p.compute == 77 ? Arithmetic::tf32
+                                        : Arithmetic::f32;
+    simulated::count_work(bytes, 2.0 * static_cast<double>(d.rows * d.columns * d.count) * static_cast<double>(k),
+                          arithmetic);
+    return 0;
+  }
   return simulated::enqueue(stream, [=] {
     auto m = d.rows, n = d.columns, k = p.transposes[0] != 0 ? a.rows : a.columns;
     std::vector<double> first(static_cast<size_t>(m * k)), second(static_cast<size_t>(k * n));

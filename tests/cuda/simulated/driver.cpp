@@ -23,7 +23,7 @@
 namespace simulated {
 namespace {
 
-constexpr size_t page = 4096, arena_bytes = size_t{1} << 38;
+constexpr size_t page = 4096, arena_bytes = size_t{1} << 44;
 
 struct Event;
 /// A kernel with the arguments of one launch.
@@ -54,6 +54,7 @@ struct Stream {
 struct Event {
   uint64_t recorded = 0, happened = 0;
   Stream* stream = nullptr;
+  DoneWork work;  ///< done before it
 };
 struct Graph {
   std::vector<std::shared_ptr<Node>> nodes;
@@ -88,7 +89,7 @@ struct Card {
   std::map<char*, void*> owners;    ///< the contexts of blocks
   std::map<char*, size_t> leaving;  ///< what was freed behind work that has not run yet
   std::map<char*, size_t> pinned;   ///< host memory that copies read and write later
-  size_t limit = size_t{4} << 30, held = 0;
+  size_t limit = size_t{computes_nothing() ? 1024u : 4u} << 30, held = 0;
   int open = 0;
   std::set<Stream*> streams;
   std::mt19937 chance{seed()};
@@ -121,14 +122,17 @@ Card& card() {
 }
 
 void protect(int how) {
+  if (computes_nothing()) return;
   for (const auto* blocks : {&card().blocks, &card().leaving})
     for (const auto& [at, bytes] : *blocks) mprotect(at, (bytes + page - 1) / page * page, how);
 }
 void take_away(char* at) {
   auto block = card().leaving.find(at);
-  mmap(at, (block->second + page - 1) / page * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-       -1, 0);
-  memory_ends(at, block->second);
+  if (!computes_nothing()) {
+    mmap(at, (block->second + page - 1) / page * page, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    memory_ends(at, block->second);
+  }
   card().leaving.erase(block);
 }
 
@@ -218,6 +222,7 @@ int enqueue(void* handle, std::function<void()> work) {
     stream.captured.push_back(std::make_shared<Node>(Node{std::move(work), nullptr}));
     return success;
   }
+  if (computes_nothing()) return success;
   stream.queue.push_back({std::move(work)});
   // As late as the rules allow, but by chance earlier, and never without bound.
   auto roll = card().chance() % 64;
@@ -305,7 +310,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
       *value = 9;
       break;
     case 16:
-      *value = 2;
+      *value = computes_nothing() ? 132 : 2;  // as an H100 and an H200 have
       break;
     default:
       *value = 0;
@@ -361,12 +366,14 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   auto* at = c.arena + c.used + page;
   c.used += pages + 2 * page;
   if (c.used > arena_bytes) mistake("out of addresses");
-  mprotect(at, pages, PROT_READ | PROT_WRITE);
-  std::memset(at, 0xff, pages);
-  if (c.open == 0) mprotect(at, pages, PROT_NONE);
+  if (!computes_nothing()) {
+    mprotect(at, pages, PROT_READ | PROT_WRITE);
+    std::memset(at, 0xff, pages);
+    if (c.open == 0) mprotect(at, pages, PROT_NONE);
+  }
   c.blocks[at] = bytes;
   c.owners[at] = current_context;
-  memory_begins(at, bytes);
+  if (!computes_nothing()) memory_begins(at, bytes);
   c.held += bytes;
   return *pointer = reinterpret_cast<Pointer>(at), success;
 }
@@ -436,6 +443,7 @@ int cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* strea
   GRADUS_INJECT("cuMemcpyHtoDAsync");
   check_device(to, bytes, "cuMemcpyHtoDAsync");
   card().copied[0] += static_cast<int64_t>(bytes);
+  if (computes_nothing()) return success;
   auto* target = reinterpret_cast<char*>(to);
   if (is_pinned(from) || stream_of(stream).capturing) return enqueue(stream, [=] { std::memcpy(target, from, bytes); });
   auto staged =
@@ -447,6 +455,7 @@ int cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
   check_device(from, bytes, "cuMemcpyDtoHAsync");
   card().copied[1] += static_cast<int64_t>(bytes);
   if (!is_pinned(to) && stream_of(stream).capturing) return capture_unsupported;
+  if (computes_nothing()) return std::memset(to, 0, bytes), success;
   auto* source = reinterpret_cast<char*>(from);
   auto result = enqueue(stream, [=] { std::memcpy(to, source, bytes); });
   if (result == success && !is_pinned(to)) drain(stream);
@@ -468,12 +477,14 @@ int cuMemcpyPeerAsync(Pointer to, void* to_context, Pointer from, void* from_con
   if (owner(to) != to_context || owner(from) != from_context)
     mistake("cuMemcpyPeerAsync: memory is not of the context that is given for it");
   card().copied[2] += static_cast<int64_t>(bytes);
+  count_work(2.0 * static_cast<double>(bytes));
   auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
   return enqueue(stream, [=] { std::memmove(target, source, bytes); });
 }
 int cuMemsetD8Async(Pointer to, unsigned char value, size_t count, void* stream) {
   GRADUS_INJECT("cuMemsetD8Async");
   check_device(to, count, "cuMemsetD8Async");
+  count_work(static_cast<double>(count));
   auto* target = reinterpret_cast<char*>(to);
   return enqueue(stream, [=] { std::memset(target, value, count); });
 }
@@ -506,6 +517,11 @@ int cuEventRecord(void* event, void* stream) {
   GRADUS_INJECT("cuEventRecord");
   auto* e = static_cast<Event*>(event);
   e->stream = &stream_of(stream);
+  if (computes_nothing()) {
+    e->work = work_so_far();
+    e->happened = ++e->recorded;
+    return success;
+  }
   e->stream->queue.push_back({{}, nullptr, e, ++e->recorded});
   return success;
 }
@@ -521,7 +537,9 @@ int cuEventElapsedTime(float* milliseconds, void* from, void* to) {
   GRADUS_INJECT("cuEventElapsedTime");
   for (auto* event : {from, to})
     if (event == nullptr || static_cast<Event*>(event)->recorded == 0) return invalid_handle;
-  return *milliseconds = 1, success;
+  if (computes_nothing()) *milliseconds = elapsed(static_cast<Event*>(from)->work, static_cast<Event*>(to)->work);
+  else *milliseconds = 1;
+  return success;
 }
 int cuEventDestroy_v2(void* event) {
   std::lock_guard lock(card().mutex);
@@ -569,6 +587,23 @@ int cuFuncSetAttribute(void*, int, int) {
   GRADUS_INJECT("cuFuncSetAttribute");
   return success;
 }
+/// Bytes from where arguments point to the ends of their blocks, each block once.
+static double bytes_reached(const std::vector<std::vector<char>>& arguments) {
+  std::map<char*, size_t> reached;
+  for (const auto& argument : arguments) {
+    for (size_t i = 0; i + sizeof(char*) <= argument.size(); i += sizeof(char*)) {
+      char* at = nullptr;
+      std::memcpy(&at, argument.data() + i, sizeof(at));
+      if (!is_device_memory(at, 1)) continue;
+      auto block = std::prev(card().blocks.upper_bound(at));
+      auto& bytes = reached[block->first];
+      bytes = std::max(bytes, static_cast<size_t>(block->first + block->second - at));
+    }
+  }
+  double sum = 0;
+  for (const auto& [block, bytes] : reached) sum += static_cast<double>(bytes);
+  return sum;
+}
 int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void* stream, void** arguments, void**) {
   GRADUS_INJECT("cuLaunchKernel");
@@ -587,6 +622,7 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
         mistake("a kernel is given memory of another card");
     }
   }
+  if (computes_nothing() && !stream_of(stream).capturing) return count_work(bytes_reached(call.arguments)), success;
   auto order = static_cast<unsigned>(card().chance());
   call.run = [=](std::vector<std::vector<char>>& given) {
     std::vector<void*> pointers;

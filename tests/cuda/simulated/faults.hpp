@@ -20,6 +20,9 @@ void gradus_simulated_calls(void (*each)(void* to, const char* function, int64_t
 void gradus_simulated_objects(void (*each)(void* to, const char* kind, int64_t count), void* to);
 /// Bytes that were copied since the last time: to the card, from the card, and within it.
 void gradus_simulated_copied(int64_t* bytes);
+/// What the time between two events is on a card that computes nothing: 0 the milliseconds that a real one needs at
+/// least, 1 GB moved, 2 TFLOP done.
+void gradus_simulated_clock(int unit);
 /// The card's memory in bytes from now on.
 void gradus_simulated_set_memory(uint64_t bytes);
 }
