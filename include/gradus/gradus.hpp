@@ -108,6 +108,7 @@
 #include "gradus/ops/indexing/index_select.hpp"
 #include "gradus/ops/indexing/split.hpp"
 #include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/indexing/unbind.hpp"
 #include "gradus/ops/loss/bce_with_logits.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/ops/loss/log_softmax.hpp"

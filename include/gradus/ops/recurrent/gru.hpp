@@ -101,10 +101,10 @@ template <Floating T>
 std::array<Tensor<T>, 2> gru_by_operators(const GruTensors<T>& in, const SequenceOptions& direction,
                                           const SequenceShape& s) {
   const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
-  auto from_input = linear(x, w_ih, b_ih);  // (steps, n, 3 hidden)
+  auto from_input = unbind(linear(x, w_ih, b_ih));  // steps of (n, 3 hidden)
   std::array<int64_t, 3> parts{s.hidden, s.hidden, s.hidden};
   auto step = [&, &w = w_hh, &b = b_hh](int64_t t, const std::array<Tensor<T>, 1>& before) {
-    auto [xr, xz, xn] = split<3>(select(from_input, 0, t), parts, 1);
+    auto [xr, xz, xn] = split<3>(from_input[static_cast<size_t>(t)], parts, 1);
     auto [hr, hz, hn] = split<3>(linear(before[0], w, b), parts, 1);
     auto z = sigmoid(xz + hz), n = tanh(xn + sigmoid(xr + hr) * hn);
     return std::array<Tensor<T>, 1>{(1.0 - z) * n + z * before[0]};  // (n, hidden)

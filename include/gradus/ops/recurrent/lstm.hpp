@@ -114,10 +114,10 @@ template <Floating T>
 std::array<Tensor<T>, 3> lstm_by_operators(const LstmTensors<T>& in, const SequenceOptions& direction,
                                            const SequenceShape& s) {
   const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
-  auto from_input = linear(x, w_ih, b_ih);  // (steps, n, 4 hidden)
+  auto from_input = unbind(linear(x, w_ih, b_ih));  // steps of (n, 4 hidden)
   std::array<int64_t, 4> parts{s.hidden, s.hidden, s.hidden, s.hidden};
   auto step = [&, &w = w_hh, &b = b_hh, &projection = w_hr](int64_t t, const std::array<Tensor<T>, 2>& before) {
-    auto [i, f, g, o] = split<4>(select(from_input, 0, t) + linear(before[0], w, b), parts, 1);
+    auto [i, f, g, o] = split<4>(from_input[static_cast<size_t>(t)] + linear(before[0], w, b), parts, 1);
     auto cell = sigmoid(f) * before[1] + sigmoid(i) * tanh(g);  // (n, hidden)
     auto state = sigmoid(o) * tanh(cell);
     if (projection.defined()) state = linear(state, projection);  // (n, out)

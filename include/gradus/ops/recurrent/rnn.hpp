@@ -84,9 +84,9 @@ template <Floating T>
 std::array<Tensor<T>, 2> rnn_by_operators(const RnnTensors<T>& in, Nonlinearity f, const SequenceOptions& direction,
                                           const SequenceShape& s) {
   const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
-  auto from_input = linear(x, w_ih, b_ih);  // (steps, n, hidden)
+  auto from_input = unbind(linear(x, w_ih, b_ih));  // steps of (n, hidden)
   auto step = [&, &w = w_hh, &b = b_hh](int64_t t, const std::array<Tensor<T>, 1>& before) {
-    auto sums = select(from_input, 0, t) + linear(before[0], w, b);  // (n, hidden)
+    auto sums = from_input[static_cast<size_t>(t)] + linear(before[0], w, b);  // (n, hidden)
     return std::array<Tensor<T>, 1>{f == Nonlinearity::tanh ? tanh(sums) : relu(sums)};
   };
   return recorded_steps(s.steps, direction, std::array<Tensor<T>, 1>{h0}, step);

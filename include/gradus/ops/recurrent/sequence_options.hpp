@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/indexing/unbind.hpp"
 #include "gradus/ops/pointwise/comparison.hpp"
 #include "gradus/ops/pointwise/where.hpp"
 #include "gradus/tensor/creation.hpp"
