@@ -170,6 +170,7 @@
 #include "gradus/ops/window/window_options.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/optim/clip.hpp"
+#include "gradus/optim/loss_scaler.hpp"
 #include "gradus/optim/optimizer.hpp"
 #include "gradus/optim/schedule.hpp"
 #include "gradus/optim/sgd.hpp"

@@ -78,6 +78,20 @@ class Optimizer {
   /// The rates of groups change in proportion.
   void set_lr(double lr) { lr_ = lr; }
 
+  /// Internal, for LossScaler: the gradients that there are; those that are not dense become so.
+  std::vector<Tensor<T>> dense_gradients() {
+    std::vector<Tensor<T>> gradients;
+    for (auto& slot : slots_) {
+      auto gradient = slot.parameter.grad();
+      if (!gradient.defined()) continue;
+      if (!gradient.is_contiguous()) slot.parameter.set_grad(gradient = gradient.clone());
+      gradients.push_back(gradient);
+    }
+    return gradients;
+  }
+  /// Internal: what step() multiplies gradients by.
+  void set_gradient_factor(double factor) { gradient_factor_ = factor; }
+
   /// Internal: what a checkpoint holds. visitor(name, number), visitor.tensor(name, tensor made later, shape).
   template <class Visitor>
   void visit_state(Visitor&& visitor) {
@@ -194,7 +208,8 @@ class Optimizer {
           again();
         });
       }
-      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live, stream, live_stream);
+      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live, gradient_factor_, stream,
+                    live_stream);
       undo.done = true;
       return;
     }
@@ -205,7 +220,7 @@ class Optimizer {
           1;
       for (; first < last; ++part) {
         auto end = std::min(last, part->first + part->n);
-        run(*part, first - part->first, end - part->first, stream, rule(*part));
+        run(*part, first - part->first, end - part->first, gradient_factor_, stream, rule(*part));
         first = end;
       }
     });
@@ -311,14 +326,16 @@ class Optimizer {
   }
 
   template <class Update>
-  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, const RandomStream& stream, Update update) {
+  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, double gradient_factor,
+                  const RandomStream& stream, Update update) {
     using gradus::detail::load_some, gradus::detail::store_some, gradus::detail::simd_lanes, gradus::detail::Simd;
     [[maybe_unused]] WordsInOrder words(stream);
+    auto factor = Simd<C>(gradient_factor);
     for (auto i = from; i < to; i += simd_lanes) {
       auto count = std::min<int64_t>(simd_lanes, to - i);
       std::array<Simd<C>, N> state;
       for (size_t k = 0; k < N; ++k) state[k] = load_some<C>(part.state[k] + i, count);
-      auto gradient = load_some<C>(part.gradient + i, count);
+      auto gradient = load_some<C>(part.gradient + i, count) * factor;
       if constexpr (std::is_same_v<T, C>) {
         store_some(update(load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
       } else if (part.words >= 0) {
@@ -338,7 +355,7 @@ class Optimizer {
 
   const char* name_;
   std::array<const char*, N> state_names_;
-  double lr_;
+  double lr_, gradient_factor_ = 1;
   std::vector<Options> options_;  // one a group
   std::vector<SweepPart<T, N>> parts_;
   std::vector<gradus::detail::TensorRef> kept_;  // gradients, for the time of a sweep

@@ -26,6 +26,7 @@ struct CardParts {
   CardPart parts[card_parts];
   int64_t ends[card_parts];  ///< in blocks of card_block elements
   int32_t count, rule;
+  double factor;          ///< of the gradients
   uint64_t seed, offset;  ///< of the random words
 };
 inline constexpr int64_t card_block = 2048;
@@ -47,6 +48,7 @@ struct Parts {
   Part parts[24];
   int64 ends[24];
   int count, rule;
+  double factor;
   unsigned long long seed, offset;
 };
 // To one of the two neighbours, by a random word. NaN and infinities stay.
@@ -114,7 +116,7 @@ GRADUS_DEVICE void sweep_part(const Parts& all, const Part& p, int64 first) {
     }
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      const C g = widen(slopes.at[k]);
+      const C g = widen(slopes.at[k]) * C(all.factor);
       x.at[k] = all.rule == 0 ? adamw(p, x.at[k], g, a.at[k], b.at[k]) : sgd(p, x.at[k], g, a.at[k]);
       values.at[k] =
           at_random ? AtRandom<T>::round(x.at[k], words[W == 4 ? k : 0]) : narrow<T>(x.at[k]);
@@ -159,6 +161,18 @@ GRADUS_KERNEL block_norm_and_factor(int64 count, double most, const C* partial, 
   result[0] = norm;
   result[1] = factor < 1 && norm < from_infinity(0.0) ? factor : 1.0;
 }
+// found: set to 1 by gradients that are not finite.
+GRADUS_KERNEL unscale(const __grid_constant__ Parts all, double factor, int* found) {
+  int which = 0;
+  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
+  const Part& p = all.parts[which];
+  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+  for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x) {
+    const C g = widen(p.gradient[i]);
+    if (!(g - g == 0)) *found = 1;
+    if (factor != 1) const_cast<T*>(p.gradient)[i] = narrow<T>(g * C(factor));
+  }
+}
 GRADUS_KERNEL scale_gradients(const __grid_constant__ Parts all, const double* result) {
   const C factor = static_cast<C>(result[1]);
   if (factor == C(1)) return;
@@ -196,10 +210,11 @@ void for_card_launches(const std::vector<CardPart>& parts, Run&& run) {
 /// Updates all parts, whose memory is on `device`. Where the step is captured, the numbers of each replay are those of
 /// `live`, and its random words those of `live_stream`.
 inline void sweep_on_card(const char* op, Device device, DType type, CardRule rule, const std::vector<CardPart>& parts,
-                          const std::shared_ptr<std::vector<CardPart>>& live, const RandomStream& stream,
-                          const std::shared_ptr<const RandomStream>& live_stream) {
+                          const std::shared_ptr<std::vector<CardPart>>& live, double gradient_factor,
+                          const RandomStream& stream, const std::shared_ptr<const RandomStream>& live_stream) {
   for_card_launches(parts, [&](CardParts& launch, int64_t blocks, size_t first) {
     launch.rule = static_cast<int32_t>(rule);
+    launch.factor = gradient_factor;
     std::tie(launch.seed, launch.offset) = std::tie(stream.seed, stream.offset);
     auto refresh = [live, live_stream, first](CardParts& some) {
       if (live_stream != nullptr) std::tie(some.seed, some.offset) = std::tie(live_stream->seed, live_stream->offset);
@@ -208,6 +223,18 @@ inline void sweep_on_card(const char* op, Device device, DType type, CardRule ru
     };
     gradus::cuda::detail::launch_refreshed(op, device, cuda_sweep, {type}, "sweep", {blocks}, refresh, launch);
   });
+}
+
+/// Multiplies the gradients of all parts by `factor`. result (1,): 1 when one was not finite before, else 0.
+inline Tensor<int32_t> unscale_on_card(const char* op, Device device, DType type, const std::vector<CardPart>& parts,
+                                       double factor) {
+  auto found = Tensor<int32_t>::empty({1}, device);
+  found.zero_();
+  for_card_launches(parts, [&](const CardParts& launch, int64_t here, size_t) {
+    gradus::cuda::detail::launch(op, device, cuda_sweep, {type}, "unscale", {here}, launch, factor,
+                                 found.impl()->data());
+  });
+  return found;
 }
 
 /// Scales the gradients of all parts so that their common norm is at most `most`. result (2,), double: the norm before,
