@@ -23,7 +23,9 @@
 namespace simulated {
 namespace {
 
-constexpr size_t page = 4096, arena_bytes = size_t{1} << 44;
+constexpr size_t page = 4096;
+/// Addresses of the card, each used once. Steps of real size need more than a sanitizer has to give.
+size_t arena_bytes() { return size_t{1} << (computes_nothing() ? 44 : 38); }
 
 struct Event;
 /// A kernel with the arguments of one launch.
@@ -96,7 +98,7 @@ struct Card {
     return text == nullptr ? 1u : static_cast<unsigned>(std::atoi(text));
   }
   Card() {
-    auto* at = mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    auto* at = mmap(nullptr, arena_bytes(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) mistake("no addresses for the simulated card's memory");
     arena = static_cast<char*>(at);
     if (const auto* text = std::getenv("GRADUS_SIMULATED_MEMORY"); text != nullptr)
@@ -339,7 +341,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   // Guard pages on both sides, and addresses that are never used again: stale pointers meet nothing.
   auto* at = c.arena + c.used + page;
   c.used += pages + 2 * page;
-  if (c.used > arena_bytes) mistake("out of addresses");
+  if (c.used > arena_bytes()) mistake("out of addresses");
   if (!computes_nothing()) {
     mprotect(at, pages, PROT_READ | PROT_WRITE);
     std::memset(at, 0xff, pages);
