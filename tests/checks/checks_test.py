@@ -10,6 +10,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "compile_fail"), str(HERE.parents[1] / "docs/site")]
 import docs  # noqa: E402
+import gpu_status  # noqa: E402
 import header_rules  # noqa: E402
 import make as site  # noqa: E402
 import run as compile_fail  # noqa: E402
@@ -187,6 +188,25 @@ struct Layer {
         self.assertEqual(images, {"docs/x.png"})
         with self.assertRaises(site.Link):
             site.stage_page(self.root, pages[0], pages, "# A\n\n[gone](gone.md)\n", images)
+
+
+class GpuStatus(InTree):
+    def test_what_is_ticked(self):
+        self.write("tests/cuda/plans/compiled.txt", "# kernels: 2, failed: 0\nrelu\n")
+        self.write("tests/cuda/card_runs.txt", "# what ran\n2026-01-02 | H100 80GB | abc | tests/ops/pointwise: relu | passed\n")
+        self.write("cmake/programs.cmake", 'if(name MATCHES "^(cuda|ops)$")\n')
+        self.write("examples/CMakeLists.txt", "foreach(name demo)\n")
+        for name, kernel in ("relu", '= pointwise("relu", f);'), ("gelu", '= pointwise("gelu", f);'), ("flip", ""):
+            self.write(f"include/gradus/ops/pointwise/{name}.hpp", kernel)
+            self.write(f"tests/ops/pointwise/{name}_test.cpp",
+                       f'#include "gradus/ops/pointwise/{name}.hpp"\n  test::check_operator<double>("{name} here", f);\n')
+        self.write("tests/models/x_test.cpp", 'TEST_CASE("first losses") {\nTEST_CASE("another") {\n')
+        status = gpu_status.Status(self.root)
+        self.assertEqual(list(status.operators()), ["| flip | flip here | yes | yes | of others | no |",
+                                                    "| gelu | gelu here | yes | yes | no: gelu | no |",
+                                                    "| relu | relu here | yes | yes | yes | H100 2026-01-02, abc: passed |"])
+        self.assertEqual(list(status.models()), ["| first losses | yes | no | no | no |"])
+        self.assertIn("kernels: 2, failed: 0", status.page())
 
 
 class CompileFail(unittest.TestCase):

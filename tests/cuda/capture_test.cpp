@@ -68,6 +68,13 @@ void check_captured(const Options& options) {
         plain.model.first.weight.tensor().to(Device::cpu()).to_vector());
 }
 
+/// Batch norm counts its batches and moves its running statistics.
+struct NormalizedImages {
+  nn::Conv2d<float> conv{1, 4, {.kernel = 3}};
+  nn::BatchNorm2d<float> norm{4};
+  GRADUS_FIELDS(conv, norm)
+};
+
 bool has_card() { return !Device::best().is_cpu(); }
 
 }  // namespace
@@ -101,6 +108,32 @@ TEST_CASE("captured steps round at random as steps that are not captured") {
     return cast<float>(layer.weight.tensor()).to(Device::cpu()).to_vector();
   };
   CHECK(run(2) == run(100));
+}
+TEST_CASE("a captured step with batch norm counts batches and keeps statistics as one that is not") {
+  if (!has_card()) SKIP_LOUDLY("no GPU");
+  auto device = Device::best();
+  auto x = test::hashed<float>(1, {3, 1, 6, 6}, -1, 1).to(device);
+  auto trained = [&](bool captured) {
+    manual_seed(7);
+    NormalizedImages model;
+    to(model, device);
+    optim::AdamW<float> adam(model);
+    auto step = capture(
+        device,
+        [&] {
+          auto y = model.norm(model.conv(x));
+          auto loss = mean(y * y * y);
+          loss.backward();
+          adam.step();
+          adam.zero_grad();
+          return loss;
+        },
+        captured ? 2 : 1000);
+    for (int i = 0; i < 6; ++i) step();
+    CHECK(model.norm.num_batches_tracked.tensor().item() == 6);
+    return std::pair(model.norm.running_var.tensor().to_vector(), model.conv.weight.tensor().detach().to_vector());
+  };
+  CHECK(trained(true) == trained(false));
 }
 TEST_CASE("dropped weights of attention change from replay to replay as they do without capture") {
   if (!has_card()) SKIP_LOUDLY("no GPU");

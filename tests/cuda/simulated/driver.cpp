@@ -25,7 +25,7 @@ namespace {
 
 constexpr size_t page = 4096;
 /// Addresses, which are never used twice. What is known of each byte takes several more.
-const size_t arena_bytes = size_t{1} << (computes_nothing() ? 44 : 38);
+size_t arena_bytes() { return size_t{1} << (computes_nothing() ? 44 : 38); }
 
 struct Event;
 /// A kernel with the arguments of one launch.
@@ -105,10 +105,10 @@ struct Card {
     return text == nullptr ? 1u : static_cast<unsigned>(std::atoi(text));
   }
   Card() {
-    auto* at = mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    auto* at = mmap(nullptr, arena_bytes(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) mistake("no addresses for the simulated card's memory");
     arena = static_cast<char*>(at);
-    if (!computes_nothing()) watch_arena(arena, arena_bytes);
+    if (!computes_nothing()) watch_arena(arena, arena_bytes());
     if (const auto* text = std::getenv("GRADUS_SIMULATED_MEMORY"); text != nullptr)
       limit = std::strtoull(text, nullptr, 10);
     if (const auto* text = std::getenv("GRADUS_SIMULATED_FAIL"); text != nullptr) {
@@ -367,7 +367,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   // Guard pages on both sides, and addresses that are never used again: stale pointers meet nothing.
   auto* at = c.arena + c.used + page;
   c.used += pages + 2 * page;
-  if (c.used > arena_bytes) mistake("out of addresses");
+  if (c.used > arena_bytes()) mistake("out of addresses");
   if (!computes_nothing()) {
     mprotect(at, pages, PROT_READ | PROT_WRITE);
     std::memset(at, 0xff, pages);
@@ -404,7 +404,7 @@ int cuMemHostAlloc(void** pointer, size_t bytes, unsigned) {
   auto& c = card();
   auto* at = c.arena + c.used;
   c.used += (bytes + page - 1) / page * page + page;
-  if (c.used > arena_bytes) mistake("out of addresses");
+  if (c.used > arena_bytes()) mistake("out of addresses");
   mprotect(at, bytes, PROT_READ | PROT_WRITE);
   c.pinned[at] = bytes;
   memory_begins(at, bytes);
