@@ -194,7 +194,7 @@ class GpuStatus(InTree):
     def test_what_is_ticked(self):
         self.write("tests/cuda/plans/compiled.txt", "# kernels: 2, failed: 0\nrelu\n")
         self.write("tests/cuda/card_runs.txt", "# what ran\n2026-01-02 | H100 80GB | abc | tests/ops/pointwise: relu | passed\n")
-        self.write("cmake/programs.cmake", 'if(name MATCHES "^(cuda|ops)$")\n')
+        self.write("cmake/programs.cmake", 'set(simulated "^(cuda|ops)$")\n')
         self.write("examples/CMakeLists.txt", "foreach(name demo)\n")
         for name, kernel in ("relu", '= pointwise("relu", f);'), ("gelu", '= pointwise("gelu", f);'), ("flip", ""):
             self.write(f"include/gradus/ops/pointwise/{name}.hpp", kernel)
