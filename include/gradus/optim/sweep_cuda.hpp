@@ -169,7 +169,7 @@ GRADUS_KERNEL unscale(const __grid_constant__ Parts all, double factor, int* fou
   const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
   for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x) {
     const C g = widen(p.gradient[i]);
-    if (!(g - g == 0)) *found = 1;
+    if (!(g - g == 0)) atomicCAS(found, 0, 1);
     if (factor != 1) const_cast<T*>(p.gradient)[i] = narrow<T>(g * C(factor));
   }
 }

@@ -183,6 +183,7 @@ void watch_arena(char* begin, size_t bytes) {
   arena.cells = reserve<Cell>(bytes);
 }
 void memory_begins(const char* at, size_t bytes) {
+  if (computes_nothing()) return;
   auto* valid = arena.valid + (reinterpret_cast<uintptr_t>(at) - arena.begin) / page;
   for (; bytes > 0; ++valid) {
     const auto here = std::min(bytes, page);
@@ -191,6 +192,7 @@ void memory_begins(const char* at, size_t bytes) {
   }
 }
 void memory_ends(const char* at, size_t bytes) {
+  if (computes_nothing()) return;
   const auto offset = reinterpret_cast<uintptr_t>(at) - arena.begin, pages = (bytes + page - 1) / page;
   std::memset(arena.valid + offset / page, 0, pages * sizeof(uint16_t));
   madvise(arena.cells + offset, pages * page * sizeof(Cell), MADV_DONTNEED);

@@ -187,7 +187,8 @@ bool is_device_memory(const void* at, size_t bytes) {
   auto after = blocks.upper_bound(from);
   if (after == blocks.begin()) return false;
   auto block = std::prev(after);
-  return from + bytes <= block->first + block->second;
+  auto offset = static_cast<size_t>(from - block->first);  // what is no address may be very large
+  return offset <= block->second && bytes <= block->second - offset;
 }
 
 int injected(const char* function) {
@@ -375,7 +376,7 @@ int cuMemAlloc_v2(Pointer* pointer, size_t bytes) {
   }
   c.blocks[at] = bytes;
   c.owners[at] = current_context;
-  if (!computes_nothing()) memory_begins(at, bytes);
+  memory_begins(at, bytes);
   c.held += bytes;
   return *pointer = reinterpret_cast<Pointer>(at), success;
 }
