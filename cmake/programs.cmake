@@ -55,7 +55,7 @@ function(gradus_add_test_program name prefix serial)
                          PROPERTIES TIMEOUT 600 RUN_SERIAL ${serial} ${environment} ${gradus_catch_skip})
   endif()
   # Once more, about the GPU only, on the simulated card. It has its own checks under the name of the thread sanitizer.
-  set(simulated "^(cuda|ops|models|train)$")
+  set(simulated "^(cuda|ops|models|train|optim)$")
   if(GRADUS_SANITIZE MATCHES "thread")
     set(simulated "^$")
   elseif(GRADUS_SANITIZE)
@@ -65,7 +65,7 @@ function(gradus_add_test_program name prefix serial)
     set(cases "~[nvrtc]")  # those are about the real compiler
     if(name STREQUAL "models")
       set(cases "*losses*")
-    elseif(name STREQUAL "train")
+    elseif(name MATCHES "^(train|optim)$")
       set(cases "[gpu]")
     endif()
     catch_discover_tests(test_${name} TEST_PREFIX "simulated card: ${prefix}" TEST_SPEC "${cases}"

@@ -82,13 +82,13 @@ std::vector<float> numbers_of(const Vector<T>& model) {
 
 }  // namespace
 
-TEST_CASE("LossScaler: PyTorch's steps and scales") {
+TEST_CASE("LossScaler: PyTorch's steps and scales", "[gpu]") {
   check_scales("grows", {.init_scale = 8, .growth_interval = 3});
   check_scales("other factors", {.init_scale = 2, .growth_factor = 4, .backoff_factor = 0.25, .growth_interval = 2});
   check_scales("largest", {.init_scale = 0x1p126, .growth_interval = 1});
 }
 
-TEST_CASE("LossScaler: a small network in half precision learns") {
+TEST_CASE("LossScaler: a small network in half precision learns", "[gpu]") {
   manual_seed(2);
   models::Mlp<f16> model({2, 16, 2});
   to(model, test::tested_device());
@@ -117,7 +117,7 @@ TEST_CASE("LossScaler: a small network in half precision learns") {
   CHECK(scaler.scale() > 65536);
 }
 
-TEST_CASE("LossScaler: a gradient that would vanish in half precision arrives") {
+TEST_CASE("LossScaler: a gradient that would vanish in half precision arrives", "[gpu]") {
   for (bool scaled : {false, true}) {
     Vector<f16> model(ones<f16>({4}));
     to(model, test::tested_device());
@@ -132,7 +132,7 @@ TEST_CASE("LossScaler: a gradient that would vanish in half precision arrives") 
   }
 }
 
-TEMPLATE_TEST_CASE("LossScaler: a gradient that is not finite leaves everything as it is", "", float, f16) {
+TEMPLATE_TEST_CASE("LossScaler: a gradient that is not finite leaves everything as it is", "[gpu]", float, f16) {
   using T = TestType;
   for (float bad : {INFINITY, -INFINITY, NAN}) {
     for (int64_t at : {0, 16, 4099}) {
@@ -153,7 +153,7 @@ TEMPLATE_TEST_CASE("LossScaler: a gradient that is not finite leaves everything 
   }
 }
 
-TEST_CASE("LossScaler: gradients can be unscaled and clipped before the step") {
+TEST_CASE("LossScaler: gradients can be unscaled and clipped before the step", "[gpu]") {
   for (bool whole : {false, true}) {
     Vector<float> model(zeros<float>({2}));
     to(model, test::tested_device());
@@ -180,7 +180,7 @@ TEST_CASE("LossScaler: gradients can be unscaled and clipped before the step") {
   }
 }
 
-TEST_CASE("LossScaler: several optimizers step together or not at all") {
+TEST_CASE("LossScaler: several optimizers step together or not at all", "[gpu]") {
   Vector<f16> narrow(ones<f16>({3}));
   Vector<float> wide(ones<float>({3}));
   to(narrow, test::tested_device());
@@ -199,7 +199,7 @@ TEST_CASE("LossScaler: several optimizers step together or not at all") {
   CHECK(scaler.scale() == 2);
 }
 
-TEST_CASE("LossScaler: gradients that are not dense, and stochastic rounding beside it") {
+TEST_CASE("LossScaler: gradients that are not dense, and stochastic rounding beside it", "[gpu]") {
   nn::Linear<f16> layer(3, 2, {.bias = false});
   to(layer, test::tested_device());
   auto before = cast<float>(layer.weight.tensor().detach().to(Device::cpu()));
@@ -211,7 +211,7 @@ TEST_CASE("LossScaler: gradients that are not dense, and stochastic rounding bes
   CHECK(std::abs(before(1, 2) - 0.25f - after(1, 2)) < 1e-3f);
 }
 
-TEST_CASE("LossScaler goes on from a checkpoint") {
+TEST_CASE("LossScaler goes on from a checkpoint", "[gpu]") {
   test::TemporaryFolder folder;
   optim::LossScaler scaler({.init_scale = 8, .growth_interval = 3}), resumed({.init_scale = 1, .growth_interval = 3});
   Vector<float> model(ones<float>({2}));
@@ -233,7 +233,7 @@ TEST_CASE("LossScaler goes on from a checkpoint") {
   CHECK(step(resumed, 1) == 8);  // the third without an overflow
 }
 
-TEST_CASE("LossScaler says what is wrong") {
+TEST_CASE("LossScaler says what is wrong", "[gpu]") {
   check_error<ValueError>([] { optim::LossScaler({.init_scale = 0}); },
                           "LossScaler: init_scale is 0, but must be above 0 and finite");
   check_error<ValueError>(

@@ -59,7 +59,7 @@ std::vector<uint16_t> bits_of(const std::vector<T>& values) {
 
 }  // namespace
 
-TEST_CASE("a number between two of f16 becomes the nearer the likelier, one of f16 stays") {
+TEST_CASE("a number between two of f16 becomes the nearer the likelier, one of f16 stays", "[gpu]") {
   for (float sign : {1.0f, -1.0f}) {
     CHECK(share_away<f16>(sign) == 0);
     CHECK(share_away<f16>(sign * (1 + 0x1p-12f)) == 0.25);
@@ -80,7 +80,7 @@ TEST_CASE("a number between two of f16 becomes the nearer the likelier, one of f
   CHECK(std::isnan(static_cast<float>(optim::detail::round_at_random(NAN, 0, f16()))));
 }
 
-TEST_CASE("rounding at random leaves every f16 and bf16 as it is") {
+TEST_CASE("rounding at random leaves every f16 and bf16 as it is", "[gpu]") {
   int wrong = 0;
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     auto check = [&]<class T>(T value) {
@@ -93,7 +93,7 @@ TEST_CASE("rounding at random leaves every f16 and bf16 as it is") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a number between two of bf16 becomes the nearer the likelier, one of bf16 stays") {
+TEST_CASE("a number between two of bf16 becomes the nearer the likelier, one of bf16 stays", "[gpu]") {
   for (float sign : {1.0f, -1.0f}) {
     CHECK(share_away<bf16>(sign) == 0);
     CHECK(share_away<bf16>(sign * (1 + 0x1p-9f)) == 0.25);
@@ -107,7 +107,7 @@ TEST_CASE("a number between two of bf16 becomes the nearer the likelier, one of 
     CHECK(std::isnan(static_cast<float>(optim::detail::round_at_random(std::bit_cast<float>(bits), 0, bf16()))));
 }
 
-TEST_CASE("stochastic rounding: steps too small for bf16 are not lost on average") {
+TEST_CASE("stochastic rounding: steps too small for bf16 are not lost on average", "[gpu]") {
   manual_seed(11);
   auto small = full<bf16>({1000}, static_cast<bf16>(0x1p-12f));  // bf16 next to 1 are 2^-7 and 2^-8 apart
   auto values = after_steps<bf16, optim::SGD<bf16>>(1000, optim::SgdOptions{.lr = 1, .stochastic_rounding = true}, 64,
@@ -117,8 +117,8 @@ TEST_CASE("stochastic rounding: steps too small for bf16 are not lost on average
   CHECK(std::abs(mean - (1 - 64 * 0x1p-12)) < 1e-3);  // standard deviation: about 3e-4
 }
 
-TEMPLATE_TEST_CASE("stochastic rounding: a seed gives the same bits at any number of threads and on every device", "",
-                   bf16, f16) {
+TEMPLATE_TEST_CASE("stochastic rounding: a seed gives the same bits at any number of threads and on every device",
+                   "[gpu]", bf16, f16) {
   using T = TestType;
   // Powers of two, so that steps have no rounding of their own; sizes that are and are not whole registers.
   auto before = num_threads();
@@ -137,7 +137,7 @@ TEMPLATE_TEST_CASE("stochastic rounding: a seed gives the same bits at any numbe
   set_num_threads(before);
 }
 
-TEST_CASE("stochastic rounding: no exact values are kept, and groups choose for themselves") {
+TEST_CASE("stochastic rounding: no exact values are kept, and groups choose for themselves", "[gpu]") {
   MatrixAndVector model;
   to(model, test::tested_device());
   optim::AdamW<bf16> adam(model, {.lr = 1e-4, .weight_decay = 0, .stochastic_rounding = true},
@@ -159,7 +159,7 @@ TEST_CASE("stochastic rounding: no exact values are kept, and groups choose for 
   CHECK(std::count(vector.begin(), vector.end(), vector[0]) == 3);
 }
 
-TEST_CASE("stochastic rounding goes on from a checkpoint with the bits of a run that never stopped") {
+TEST_CASE("stochastic rounding goes on from a checkpoint with the bits of a run that never stopped", "[gpu]") {
   test::TemporaryFolder folder;
   auto run = [&](int first, int last) {
     manual_seed(first == 0 ? 14 : 1234);
@@ -180,7 +180,7 @@ TEST_CASE("stochastic rounding goes on from a checkpoint with the bits of a run 
   CHECK(run(3, 6) == unbroken);
 }
 
-TEST_CASE("stochastic rounding is refused for types that lose no small steps") {
+TEST_CASE("stochastic rounding is refused for types that lose no small steps", "[gpu]") {
   Vector<float> model(ones<float>({2}));
   check_error<ValueError>([&] { optim::AdamW(model, {.stochastic_rounding = true}); },
                           "AdamW: stochastic_rounding is for bf16 and f16; leave it out for float");
