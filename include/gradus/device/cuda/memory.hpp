@@ -116,7 +116,7 @@ class GRADUS_SHARED MemoryPool {
     if (driver_.release(block.at) != 0) return;  // what the driver does not take stays in use here
     free_.erase(key(block));
     stats_.bytes_held -= static_cast<int64_t>(block.size);
-    blocks_.erase(block.at);
+    blocks_.erase(DevicePointer{block.at});  // the key must outlive the block
   }
 
   static constexpr size_t small = size_t{1} << 20, megabytes2 = size_t{2} << 20, segment = size_t{20} << 20;
