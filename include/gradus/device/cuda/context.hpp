@@ -387,17 +387,18 @@ class GRADUS_SHARED Context {
     auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_blocks, "namespace gradus {\n");
     const char* names[] = {"T", "U", "V"};
     const char* computed[] = {"C", "CU", "CV"};
-    int i = 0, largest = 0;
+    int i = 0;
+    auto crowded = false;  // in registers
     for (auto type : types) {
-      largest = std::max(largest, size_of(type));
+      crowded |= size_of(type) == 8 || type == DType::f16;
       text += join("typedef ", type_name(type), ' ', names[i], ";\n");
       text += join("typedef decltype(widen(", names[i], "())) ", computed[i], ";\n");
       ++i;
     }
-    // The compiler aims at some number of blocks on a multiprocessor. With elements of 8 bytes it would spill registers
-    // to get there: then one block will do.
-    text += join("#define GRADUS_KERNEL extern \"C\" __global__ void __launch_bounds__(256", largest == 8 ? ", 1" : "",
-                 ")\n");
+    // The compiler aims at some number of blocks on a multiprocessor. With elements of 8 bytes or f16 it would spill
+    // registers to get there: then one block will do.
+    text +=
+        join("#define GRADUS_KERNEL extern \"C\" __global__ void __launch_bounds__(256", crowded ? ", 1" : "", ")\n");
     return join(text, family.text, "}  // namespace gradus\n");
   }
   static const char* type_name(DType type) {
