@@ -68,8 +68,9 @@ GRADUS_KERNEL block_softmax_gradient(int64 rows, int64 n, int logarithm, T* dx, 
 
 // What cross entropy needs of each row: its total, its loss, and whether it counts.
 GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_cross_entropy(int64 rows, int64 classes, int64 ignored, C smoothing, Fault* fault, int64 op,
-                                  C* totals, C* losses, C* counts, const T* logits, const int64* labels) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+block_cross_entropy(int64 rows, int64 classes, int64 ignored, C smoothing, Fault* fault, int64 op, C* totals, C* losses,
+                    C* counts, const T* logits, const int64* labels) {
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
     const T* x = logits + row * classes;
     const RowTotal total = row_total(x, classes);
