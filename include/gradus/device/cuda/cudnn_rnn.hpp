@@ -1,5 +1,4 @@
-// Recurrent layers by cuDNN: a table of its functions for them, and one layer
-// over whole sequences of one length.
+// Recurrent layers by cuDNN: a table of its functions for them, and one layer over whole sequences of one length.
 #pragma once
 
 #include "gradus/device/cuda/cudnn.hpp"
@@ -71,8 +70,7 @@ GRADUS_SHARED inline std::atomic<bool>& cudnn_recurrent_allowed() {
 
 enum class RnnCell : int { relu = 0, tanh = 1, lstm = 2, gru = 3 };
 
-/// What one recurrent layer is about. Gates and weights are in PyTorch's order,
-/// which is cuDNN's.
+/// What one recurrent layer is about. Gates and weights are in PyTorch's order, which is cuDNN's.
 struct RnnShape {
   DType type = DType::f32;
   RnnCell cell = RnnCell::lstm;
@@ -89,8 +87,7 @@ class RnnDescriptors {
   Handle rnn = nullptr, dropout = nullptr, x_data = nullptr, y_data = nullptr, state = nullptr, matrix = nullptr,
          bias = nullptr;
 
-  /// handle: null where there is no card, for tests; then dropout, of which
-  /// there is none, stays unset.
+  /// handle: null where there is no card, for tests; then dropout, of which there is none, stays unset.
   RnnDescriptors(const CudnnRnn& api, Handle handle, const RnnShape& s) : RnnDescriptors(api) {
     auto type = static_cast<int>(cudnn_type(s.type)),
          compute = static_cast<int>(s.type == DType::f64 ? CudnnType::f64 : CudnnType::f32);
@@ -130,8 +127,7 @@ class RnnDescriptors {
   }
 
  private:
-  /// The other constructor goes on from here, so that what it made is given
-  /// back when something fails.
+  /// The other constructor goes on from here, so that what it made is given back when something fails.
   explicit RnnDescriptors(const CudnnRnn& api) : api_(api) {}
   static void check(int status, const char* call) { Cudnn::find()->check(status, call, "recurrent layer"); }
 
@@ -166,8 +162,8 @@ class GRADUS_SHARED RnnPlan {
   size_t weight_bytes() const { return weight_bytes_; }
   size_t reserve_bytes() const { return reserve_bytes_; }
 
-  /// Where a piece of the packed weights lies, and where in PyTorch's tensors:
-  /// 0 weight_ih, 1 weight_hh, 2 bias_ih, 3 bias_hh.
+  /// Where a piece of the packed weights lies, and where in PyTorch's tensors: 0 weight_ih, 1 weight_hh, 2 bias_ih,
+  /// 3 bias_hh.
   struct Piece {
     size_t packed, plain, bytes;
     int tensor;
@@ -223,8 +219,7 @@ class GRADUS_SHARED RnnPlan {
   ~RnnPlan() = default;
   friend std::default_delete<RnnPlan>;
 
-  /// Asks where cuDNN keeps each gate's matrix and bias. Pieces that lie side
-  /// by side on both sides become one.
+  /// Asks where cuDNN keeps each gate's matrix and bias. Pieces that lie side by side on both sides become one.
   void find_pieces(const RnnShape& s) {
     const auto& d = descriptors_;
     auto size = static_cast<size_t>(size_of(s.type));
@@ -277,9 +272,8 @@ class GRADUS_SHARED RnnPlan {
 
 namespace gradus::cuda::inline GRADUS_STABLE {
 
-/// Lets LSTM and GRU, where all sequences run forth over the same number of
-/// steps, go by cuDNN instead of step by step in ordinary operators: many times
-/// as fast. Off unless asked for, because it has not been run on a card yet.
+/// Lets LSTM and GRU, where all sequences run forth over the same number of steps, go by cuDNN instead of step by step
+/// in ordinary operators: many times as fast. Off unless asked for, because it has not been run on a card yet.
 inline void use_cudnn_recurrent(bool on = true) { detail::cudnn_recurrent_allowed() = on; }
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

@@ -408,18 +408,14 @@ std::pair<Tensor<C>, Tensor<C>> channel_moments_on_card(const char* op, const Te
                               p.images, p.channels, p.plane, p.parts, partial.impl()->data(), x.data());
   auto mean = Tensor<C>::empty({p.channels}, device, op), inverse = Tensor<C>::empty({p.channels}, device, op);
   auto moves = running_mean.defined() && running_var.defined();
-  auto apart = moves && !(running_mean.is_contiguous() && running_var.is_contiguous());
-  auto mean_now = apart ? contiguous(running_mean) : running_mean,
-       var_now = apart ? contiguous(running_var) : running_var;
-  auto memory = [&](const Tensor<T>& of) { return moves ? of.impl()->data() : nullptr; };
+  auto mean_now = moves ? contiguous(running_mean) : Tensor<T>(),
+       var_now = moves ? contiguous(running_var) : Tensor<T>();
+  auto memory = [](const Tensor<T>& of) { return of.defined() ? of.impl()->data() : nullptr; };
   cuda::detail::launch_blocks(op, device, cuda_norm, {dtype_of<T>}, "block_join_moments", p.channels, p.channels,
                               p.parts, static_cast<C>(p.images * p.plane), static_cast<C>(eps),
                               static_cast<C>(momentum), mean.impl()->data(), inverse.impl()->data(), memory(mean_now),
                               memory(var_now), partial.data());
-  if (moves && !apart) {
-    running_mean.impl()->storage->bump(op);
-    running_var.impl()->storage->bump(op);
-  } else if (moves) {
+  if (moves) {  // where they are dense there is nothing left to copy
     running_mean.copy_(mean_now);
     running_var.copy_(var_now);
   }
