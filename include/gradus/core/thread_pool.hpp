@@ -135,6 +135,13 @@ class GRADUS_SHARED ThreadPool {
   static constexpr int spin_rounds = 2000;  // about 50 microseconds before a waiting thread sleeps
   static constexpr int64_t most_chunks = int64_t{1} << 30;
 
+  static constexpr int64_t most_runs = 64;
+
+  struct alignas(64) Run {
+    std::atomic<uint64_t> ticket{0};
+    std::atomic<int64_t> end{0};
+  };
+
   ThreadPool() : threads_(physical_cores()) {
     pthread_atfork([] { instance().error_mutex_.lock(); }, [] { instance().error_mutex_.unlock(); },
                    [] { instance().start_anew(); });
@@ -149,7 +156,7 @@ class GRADUS_SHARED ThreadPool {
     new (&executor_) Executor;
     workers_ = 0;
     sleepers_.store(0);
-    ticket_.store(ticket_.load() >> 32 << 32);
+    for (auto& run : run_of_) run.ticket.store(0);
     pending_.store(0);
   }
 
@@ -190,19 +197,25 @@ class GRADUS_SHARED ThreadPool {
     }
   }
 
-  // A ticket is (job number, chunks not yet claimed). While chunks are left the job cannot end, so a claim
-  // that finds its ticket unchanged also read that job's fields.
+  // The chunks are dealt to the threads in runs of neighbours, so that a thread finds in its cache what it left there
+  // in the loop before; who has finished takes from the others. A ticket of a run is (job number, chunks not yet
+  // claimed). While chunks are left the job cannot end, so a claim that finds its ticket unchanged also read that job's
+  // fields.
   void run_shared(int64_t count, Chunk chunk, void* context) {
+    auto runs = std::min<int64_t>({threads(), count, most_runs});
     chunk_.store(chunk, std::memory_order_relaxed);
     context_.store(context, std::memory_order_relaxed);
-    count_.store(count, std::memory_order_relaxed);
+    runs_.store(static_cast<int>(runs), std::memory_order_relaxed);
     pending_.store(count, std::memory_order_relaxed);
-    auto job = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
-    ticket_.store(job << 32 | static_cast<uint64_t>(count), std::memory_order_seq_cst);
+    ++job_;
+    for (int64_t i = 0; i < runs; ++i) {
+      auto end = count * (i + 1) / runs, size = end - count * i / runs;
+      run_of_[i].end.store(end, std::memory_order_relaxed);
+      run_of_[i].ticket.store(job_ << 32 | static_cast<uint64_t>(size), std::memory_order_seq_cst);
+    }
     signal_.fetch_add(1, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) signal_.notify_all();
-    while (claim_and_run()) {
-    }
+    work_off(0);
     for (int i = 0; pending_.load(std::memory_order_acquire) != 0 && i < spin_rounds; ++i) pause();
     for (auto left = pending_.load(std::memory_order_acquire); left != 0;
          left = pending_.load(std::memory_order_acquire)) {
@@ -210,16 +223,25 @@ class GRADUS_SHARED ThreadPool {
     }
   }
 
-  bool claim_and_run() {
-    auto ticket = ticket_.load(std::memory_order_acquire);
+  /// Runs chunks while there are any: first those of this thread's run, then the others'.
+  void work_off(int number) {
+    auto runs = runs_.load(std::memory_order_relaxed);
+    for (int i = 0; i < runs; ++i) {
+      while (claim_and_run(run_of_[(number + i) % runs])) {
+      }
+    }
+  }
+
+  bool claim_and_run(Run& run) {
+    auto ticket = run.ticket.load(std::memory_order_acquire);
     while (true) {
       auto left = static_cast<int64_t>(ticket & 0xffffffffu);
       if (left == 0) return false;
       auto chunk = chunk_.load(std::memory_order_relaxed);
       auto context = context_.load(std::memory_order_relaxed);
-      auto count = count_.load(std::memory_order_relaxed);
-      if (ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        run_one(chunk, context, count - left);
+      auto end = run.end.load(std::memory_order_relaxed);
+      if (run.ticket.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        run_one(chunk, context, end - left);
         pending_.fetch_sub(1, std::memory_order_acq_rel);
         return true;
       }
@@ -240,8 +262,7 @@ class GRADUS_SHARED ThreadPool {
     while (true) {
       auto seen = signal_.load(std::memory_order_acquire);
       if (number < threads() - 1) {
-        while (claim_and_run()) {
-        }
+        work_off(number + 1);
       }
       int round = 0;
       while (signal_.load(std::memory_order_acquire) == seen && round < spin_rounds) {
@@ -262,13 +283,14 @@ class GRADUS_SHARED ThreadPool {
   std::exception_ptr error_;
   int64_t error_index_ = 0;
   int workers_ = 0;
-  alignas(64) std::atomic<uint64_t> ticket_{0};
+  uint64_t job_ = 0;
+  Run run_of_[most_runs];
   alignas(64) std::atomic<int64_t> pending_{0};
   alignas(64) std::atomic<int> signal_{0};  // moves with every job; sleeping workers wait on it
   std::atomic<int> sleepers_{0};
   std::atomic<Chunk> chunk_{nullptr};
   std::atomic<void*> context_{nullptr};
-  std::atomic<int64_t> count_{0};
+  std::atomic<int> runs_{0};
 };
 
 /// Made before main at the latest: a child that is forked while another thread makes it would wait for it for ever.

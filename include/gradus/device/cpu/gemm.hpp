@@ -26,26 +26,30 @@ struct GemmTail {
   bool accumulate = false;
 };
 
-/// How a product of these sizes is cut into chunks.
+/// How a product of these sizes is cut into chunks: rows and columns into groups, a long depth into parts.
 template <class C>
 struct GemmPlan {
-  static constexpr int64_t target_chunks = 8;
   using Tile = GemmTile<C>;
   int64_t rows, columns, depth;
-  int64_t group_rows, group_columns, parts;  ///< of the result, in elements; parts of the depth
-  int64_t row_groups, column_groups, part_depth;
+  int64_t row_groups = 1, column_groups = 1, parts = 1;
+  int64_t group_rows, group_columns, part_depth;  ///< in elements; the last ones may be smaller
 
-  GemmPlan(int64_t m, int64_t n, int64_t k, int64_t wanted_columns) : rows(m), columns(n), depth(k) {
-    group_rows = std::min<int64_t>(round_up(m, Tile::rows), 512);
-    group_columns = std::min<int64_t>(round_up(n, Tile::lanes), wanted_columns);
-    auto chunks = [&] { return ceil_div(m, group_rows) * ceil_div(n, group_columns); };
-    // Small results: smaller groups while they stay worth packing for, then parts of the depth.
-    while (chunks() < target_chunks && group_columns > Tile::columns)
-      group_columns = round_up(group_columns / 2, Tile::columns);
-    while (chunks() < target_chunks && group_rows > 8 * Tile::rows) group_rows = round_up(group_rows / 2, Tile::rows);
+  GemmPlan(int64_t m, int64_t n, int64_t k) : rows(m), columns(n), depth(k) {
+    auto tiles = ceil_div(m, Tile::rows), registers = ceil_div(n, Tile::lanes);
+    auto fewest_rows = ceil_div(tiles, most_rows / Tile::rows), fewest_columns = ceil_div(registers, most_registers);
+    auto least = -1.0;
+    for (auto r = fewest_rows; r <= std::min(tiles, fewest_rows + 7); ++r) {
+      for (auto c = fewest_columns; c <= std::min(registers, fewest_columns + 11); ++c) {
+        auto cost = cost_of(ceil_div(tiles, r), ceil_div(registers, c), tiles, registers);
+        if (least >= 0 && cost >= least) continue;
+        least = cost;
+        group_rows = ceil_div(tiles, r) * Tile::rows;
+        group_columns = ceil_div(registers, c) * Tile::lanes;
+      }
+    }
     row_groups = ceil_div(m, group_rows);
     column_groups = ceil_div(n, group_columns);
-    parts = std::clamp<int64_t>(std::min(ceil_div(target_chunks, chunks()), depth / (4 * Tile::depth)), 1, 32);
+    parts = std::clamp<int64_t>(std::min(ceil_div(8, row_groups * column_groups), depth / (3 * Tile::depth)), 1, 32);
     part_depth = round_up(ceil_div(std::max<int64_t>(depth, 1), parts), Tile::depth);
     parts = std::max<int64_t>(1, ceil_div(depth, part_depth));
   }
@@ -53,25 +57,43 @@ struct GemmPlan {
 
   static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
   static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+ private:
+  static constexpr int64_t most_rows = 1024, most_registers = 12;
+
+  /// Of groups of so many tiles and registers, for one, two, four and eight threads together, in units of a tile of
+  /// one register: what the thread with most chunks has to do. To pack a register of B costs as much as 1.5 of these.
+  static double cost_of(int64_t group_tiles, int64_t group_registers, int64_t tiles, int64_t registers) {
+    auto chunks = ceil_div(tiles, group_tiles) * ceil_div(registers, group_registers);
+    auto chunk = static_cast<double>(group_registers * group_tiles) + 1.5 * static_cast<double>(group_registers) +
+                 0.3 * static_cast<double>(group_tiles);
+    auto cost = 0.0;
+    for (int64_t threads = 1; threads <= 8; threads *= 2)
+      cost += static_cast<double>(ceil_div(chunks, threads) * threads) * chunk;
+    return cost;
+  }
 };
 
-/// Runs the product. pack_a(first row, rows, first k, depth, to) fills one panel of A, (depth, tile rows), short
-/// panels padded with zeros; pack_b(first column, columns, first k, depth, to) one of B, (depth, whole registers).
-/// write(first row, rows, first column, columns, tile, ld) takes finished results.
+/// Runs the product. pack_a(first row, rows, first k, depth, to) fills panels of A one behind another, each (depth,
+/// tile rows), the last one padded with zeros; pack_b(first column, columns, first k, depth, to) one of B, (depth,
+/// whole registers). write(first row, rows, first column, columns, tile, ld) takes finished results, a few rows at a
+/// time.
 template <class C, class PackA, class PackB, class Write>
 void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write) {
   using Tile = GemmTile<C>;
   auto m = plan.rows, n = plan.columns, k = plan.depth;
   auto padded_rows = plan.round_up(m, Tile::rows);
-  auto prepack = plan.column_groups > 1 && plan.parts == 1;  // A would be packed once a column group otherwise
+  auto prepack = plan.column_groups > 1;  // A would be packed once a column group otherwise
+  // Panels of one block of the depth lie side by side, for one walk through memory.
   Scratch<C> all_a(prepack ? padded_rows * k : 0);
   if (prepack) {
-    auto panels = padded_rows / Tile::rows;
-    parallel_for(panels, std::max<int64_t>(1, 16384 / std::max<int64_t>(k * Tile::rows, 1)),
+    auto together = std::clamp<int64_t>(m / (8 * Tile::rows), 1, 16) * Tile::rows;
+    parallel_for(plan.ceil_div(m, together), std::max<int64_t>(1, 16384 / std::max<int64_t>(k * together, 1)),
                  [&](int64_t first, int64_t last) {
-                   for (auto panel = first; panel < last; ++panel) {
-                     auto i = panel * Tile::rows;
-                     pack_a(i, std::min<int64_t>(Tile::rows, m - i), 0, k, all_a.data() + i * k);
+                   for (int64_t kb = 0; kb < k; kb += Tile::depth) {
+                     auto depth = std::min<int64_t>(Tile::depth, k - kb);
+                     for (auto i = first * together; i < std::min(m, last * together); i += together)
+                       pack_a(i, std::min(together, m - i), kb, depth, all_a.data() + kb * padded_rows + i * depth);
                    }
                  });
   }
@@ -83,30 +105,38 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
     auto rows = std::min(plan.group_rows, m - i0), columns = std::min(plan.group_columns, n - j0);
     auto depth_end = std::min(k, k0 + plan.part_depth);
     auto tile_rows = plan.round_up(rows, Tile::rows), tile_columns = plan.round_up(columns, Tile::lanes);
-    Scratch<C> sums(tile_rows * tile_columns);
+    auto several = depth_end - k0 > Tile::depth;
+    Scratch<C> sums(several ? tile_rows * tile_columns : Tile::rows * tile_columns);
     Scratch<C> b(Tile::depth * tile_columns);
-    Scratch<C> a(prepack ? 0 : Tile::depth * tile_rows);
-    if (k0 >= depth_end) std::fill_n(sums.data(), tile_rows * tile_columns, C(0));
+    Scratch<C> a(prepack ? 0 : Tile::depth * Tile::rows);
+    if (k0 >= depth_end) {  // an empty product
+      std::fill_n(sums.data(), Tile::rows * tile_columns, C(0));
+      for (int64_t i = 0; i < rows; i += Tile::rows)
+        write(i0 + i, std::min<int64_t>(Tile::rows, rows - i), j0, columns, sums.data(), tile_columns);
+      return;
+    }
     for (auto kb = k0; kb < depth_end; kb += Tile::depth) {
       auto depth = std::min<int64_t>(Tile::depth, depth_end - kb);
-      if (!prepack) {
-        for (int64_t i = 0; i < rows; i += Tile::rows)
-          pack_a(i0 + i, std::min<int64_t>(Tile::rows, rows - i), kb, depth, a.data() + i * depth);
-      }
-      for (int64_t j = 0; j < columns; j += Tile::columns) {
-        auto width = std::min<int64_t>(Tile::columns, columns - j);
-        auto* panel = b.data() + j * depth;
-        pack_b(j0 + j, width, kb, depth, panel);
-        auto registers = column_registers<C>(width);
-        for (int64_t i = 0; i < rows; i += Tile::rows) {
-          auto* a_panel = prepack ? all_a.data() + (i0 + i) * k + kb * Tile::rows : a.data() + i * depth;
-          gemm_tile<C>(registers, depth, a_panel, panel, sums.data() + i * tile_columns + j, tile_columns, kb > k0);
+      auto finished = kb + depth == depth_end;
+      for (int64_t j = 0; j < columns; j += Tile::columns)
+        pack_b(j0 + j, std::min<int64_t>(Tile::columns, columns - j), kb, depth, b.data() + j * depth);
+      for (int64_t i = 0; i < rows; i += Tile::rows) {
+        auto height = std::min<int64_t>(Tile::rows, rows - i);
+        auto* panel = prepack ? all_a.data() + kb * padded_rows + (i0 + i) * depth : a.data();
+        if (!prepack) pack_a(i0 + i, height, kb, depth, a.data());
+        auto* row = sums.data() + (several ? i * tile_columns : 0);
+        for (int64_t j = 0; j < columns; j += Tile::columns) {
+          gemm_tile<C>(column_registers<C>(std::min<int64_t>(Tile::columns, columns - j)), depth, panel,
+                       b.data() + j * depth, row + j, tile_columns, kb > k0);
+        }
+        if (!finished) continue;
+        if (plan.parts == 1) {
+          write(i0 + i, height, j0, columns, row, tile_columns);
+        } else {
+          for (int64_t r = 0; r < height; ++r)
+            std::copy_n(row + r * tile_columns, columns, partial.data() + (part * m + i0 + i + r) * n + j0);
         }
       }
-    }
-    if (plan.parts == 1) return write(i0, rows, j0, columns, sums.data(), tile_columns);
-    for (int64_t i = 0; i < rows; ++i) {
-      std::copy_n(sums.data() + i * tile_columns, columns, partial.data() + (part * m + i0 + i) * n + j0);
     }
   });
   if (plan.parts == 1) return;
@@ -239,12 +269,11 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
   if (m == 0 || n == 0) return;
   if (m * n * k <= 4096 || (m < 4 && m * n * k <= 65536)) return small_gemm(a, b, c, c_stride, tail);
   if (m < 4 && (b.row_stride == 1 || b.column_stride == 1)) return thin_gemm(a, b, c, c_stride, tail);
-  GemmPlan<C> plan(m, n, k, 2 * Tile::columns);
+  GemmPlan<C> plan(m, n, k);
   packed_product<C>(
       plan,
       [&](int64_t i, int64_t rows, int64_t k0, int64_t depth, C* to) {
-        pack_panel(a.data + i * a.row_stride + k0 * a.column_stride, a.row_stride, a.column_stride, rows, depth, to,
-                   Tile::rows, Tile::rows);
+        pack_panels(a.data + i * a.row_stride + k0 * a.column_stride, a.row_stride, a.column_stride, rows, depth, to);
       },
       [&](int64_t j, int64_t columns, int64_t k0, int64_t depth, C* to) {
         int64_t padded = column_registers<C>(columns) * Tile::lanes;

@@ -21,7 +21,8 @@ struct GemmTile {
   static constexpr int lanes = sizeof(P) / sizeof(C);
   static constexpr int rows = sizeof(P) == 64 || EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 8 : 4;
   static constexpr int columns = 3 * lanes;
-  static constexpr int64_t depth = 192 * 4 / sizeof(C);  ///< of a block: a panel of B stays in the L1 cache
+  /// Of a block: panels of A and B stay in the first two caches, and sums are written and read again seldom.
+  static constexpr int64_t depth = (sizeof(P) == 64 ? 512 : 256) * 4 / sizeof(C);
 };
 
 /// c (rows, width) of a scratch tile with leading dimension ld, (+)= a panel (depth, tile rows) b panel (depth, width
@@ -39,6 +40,7 @@ inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C
       sums[i][j] = accumulate ? ploadu<P>(c + i * ld + j * Tile::lanes) : pset1<P>(C(0));
     }
   }
+  auto ahead = depth * Tile::rows;  // the next panel of A, which comes from memory
   for (int64_t k = 0; k < depth; ++k) {
     P columns[Registers];
     GRADUS_UNROLL
@@ -49,6 +51,7 @@ inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C
       GRADUS_UNROLL
       for (int j = 0; j < Registers; ++j) sums[i][j] = pmadd<P>(row, columns[j], sums[i][j]);
     }
+    __builtin_prefetch(a + ahead);
     a += Tile::rows;
     b += b_stride;
   }
@@ -174,15 +177,19 @@ inline void write_row(const C* from, int64_t n, C bias, const T* biases, bool ac
   }
 }
 
-/// to[k * to_ld + j] = from[j * j_stride + k] for j < N, k < depth.
+/// to[k * to_ld + j] = from[j * j_stride + k] for j < count, 0 for count <= j < N; k < depth.
 template <int N, class C>
-inline void transpose_strip(const C* from, int64_t j_stride, int64_t depth, C* to, int64_t to_ld) {
+inline void transpose_strip(const C* from, int64_t j_stride, int64_t count, int64_t depth, C* to, int64_t to_ld) {
+  static constexpr C zeros[N] = {};
   const C* rows[N];
-  for (int64_t i = 0; i < N; ++i) rows[i] = from + i * j_stride;
+  for (int64_t i = 0; i < N; ++i) rows[i] = i < count ? from + i * j_stride : zeros;
   int64_t k = 0;
-  for (; k + N <= depth; k += N) transpose_rows<C, N>(rows, k, to + k * to_ld, to_ld, N);
-  for (; k < depth; ++k) {
-    for (int64_t i = 0; i < N; ++i) to[k * to_ld + i] = rows[i][k];
+  for (; k + N <= depth; k += N) {
+    transpose_rows<C, N>(rows, 0, to + k * to_ld, to_ld, N);
+    for (int64_t i = 0; i < count; ++i) rows[i] += N;
+  }
+  for (int64_t rest = k; k < depth; ++k) {
+    for (int64_t i = 0; i < N; ++i) to[k * to_ld + i] = i < count ? rows[i][k - rest] : C(0);
   }
 }
 
@@ -191,28 +198,47 @@ inline void transpose_strip(const C* from, int64_t j_stride, int64_t depth, C* t
 template <class C, class T>
 inline void pack_panel(const T* from, int64_t j_stride, int64_t k_stride, int64_t width, int64_t depth, C* to,
                        int64_t to_ld, int64_t padded) {
-  constexpr int lanes = GemmTile<C>::lanes;
-  if (width < padded) {
-    for (int64_t k = 0; k < depth; ++k) std::fill(to + k * to_ld + width, to + k * to_ld + padded, C(0));
-  }
+  int64_t j = 0;
   if (j_stride == 1) {
     for (int64_t k = 0; k < depth; ++k) copy_row<C>(from + k * k_stride, width, to + k * to_ld);
-    return;
+    j = width;
   }
-  int64_t j = 0;
   if constexpr (std::is_same_v<C, T>) {
-    if (k_stride == 1) {
-      for (; j + lanes <= width; j += lanes)
-        transpose_strip<lanes>(from + j * j_stride, j_stride, depth, to + j, to_ld);
-      constexpr int rows = GemmTile<C>::rows;  // a panel of A may be narrower than a register
-      if constexpr (rows < lanes) {
-        for (; j + rows <= width; j += rows) transpose_strip<rows>(from + j * j_stride, j_stride, depth, to + j, to_ld);
-      }
+    if (k_stride == 1 && j_stride != 1) {
+      auto strips = [&]<int N>(std::integral_constant<int, N>) {
+        for (; j < width && j + N <= padded; j += N)
+          transpose_strip<N>(from + j * j_stride, j_stride, std::min<int64_t>(N, width - j), depth, to + j, to_ld);
+      };
+      constexpr int lanes = GemmTile<C>::lanes, rows = GemmTile<C>::rows;
+      strips(std::integral_constant<int, lanes>());
+      if constexpr (rows < lanes) strips(std::integral_constant<int, rows>());  // a panel of A is narrower
     }
   }
   for (; j < width; ++j) {
     for (int64_t k = 0; k < depth; ++k) to[k * to_ld + j] = static_cast<C>(from[j * j_stride + k * k_stride]);
   }
+  if (j < padded) {
+    for (int64_t k = 0; k < depth; ++k) std::fill(to + k * to_ld + j, to + k * to_ld + padded, C(0));
+  }
+}
+
+/// Panels of A, one behind another: rows [0, rows) of `from` in steps of the tile's rows, the last one padded with
+/// zeros.
+template <class C, class T>
+inline void pack_panels(const T* from, int64_t row_stride, int64_t k_stride, int64_t rows, int64_t depth, C* to) {
+  constexpr int panel = GemmTile<C>::rows;
+  if (row_stride != 1) {
+    for (int64_t i = 0; i < rows; i += panel)
+      pack_panel(from + i * row_stride, row_stride, k_stride, std::min<int64_t>(panel, rows - i), depth, to + i * depth,
+                 panel, panel);
+    return;
+  }
+  auto whole = rows / panel * panel;  // a line of memory holds numbers of several panels
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t i = 0; i < whole; i += panel) copy_row<C>(from + k * k_stride + i, panel, to + i * depth + k * panel);
+  }
+  if (whole < rows)
+    pack_panel(from + whole, row_stride, k_stride, rows - whole, depth, to + whole * depth, panel, panel);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
