@@ -188,23 +188,26 @@ void check_disk(const Cudnn& api, const Graph& graph, const std::string& card, c
 
 }  // namespace
 
-int check_plans(const std::string& folder, int& planned_cards) {
+int check_plans(const std::string& folder, bool all_pairs, int& planned_cards) {
   const auto* api = Cudnn::find();
   if (api == nullptr) {
     std::puts("There is no cuDNN from 9.0 on: its plans are skipped.");
     return 0;
   }
   std::vector<Graph> graphs;
-  add_kept(folder, graphs);
-  if (graphs.empty()) fail("the folder holds no graphs");
   add_attention(graphs);
   add_convolutions(graphs);
-  std::sort(graphs.begin(), graphs.end());
-  graphs.erase(std::unique(graphs.begin(), graphs.end()), graphs.end());
+  auto chosen = graphs.size();  // for every card; those that programs left are many, and take turns
+  add_kept(folder, graphs);
+  if (graphs.size() == chosen) fail("the folder holds no graphs");
+  std::sort(graphs.begin() + static_cast<std::ptrdiff_t>(chosen), graphs.end());
+  graphs.erase(std::unique(graphs.begin() + static_cast<std::ptrdiff_t>(chosen), graphs.end()), graphs.end());
   int plans = 0;
   for (const auto& card : cards) {
     auto properties = described(*api, card);
-    for (const auto& graph : graphs) {
+    for (size_t i = 0; i < graphs.size(); ++i) {
+      if (!all_pairs && i >= chosen && i % std::size(cards) != static_cast<size_t>(planned_cards)) continue;
+      const auto& graph = graphs[i];
       try {
         std::string why;
         if (plan(*api, graph, {nullptr, properties.handle()}, &why)) ++plans;

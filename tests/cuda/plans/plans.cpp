@@ -1,5 +1,6 @@
 // What NVIDIA's real compiler and cuDNN say of Gradus's GPU work on a machine without a GPU:
 // gpu_plans <folder of kernels' texts and graphs> <null driver>; without arguments it tells what there is to ask.
+// The graphs that the tests leave are planned for one card each, in turn; with GRADUS_PLANS=all for every card.
 // Ends with `kernels: N, architectures: N, plans: N, cards: N, failed: N`. 77: there is nobody to ask.
 #include "tests/cuda/plans/plans.hpp"
 
@@ -7,6 +8,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 #include <thread>
@@ -49,6 +51,8 @@ int main(int argc, char** argv) {
   }
   // cuDNN looks for a driver, and finds this one open.
   if (::dlopen(argv[2], RTLD_NOW | RTLD_GLOBAL) == nullptr) fail(::dlerror());
+  const auto* asked = std::getenv("GRADUS_PLANS");
+  auto all_pairs = asked != nullptr && std::string(asked) == "all";
   int plans = 0, cards = 0, kernels = 0, recurrent = 0;
   auto guarded = [](auto&& body) {
     try {
@@ -58,7 +62,7 @@ int main(int argc, char** argv) {
     }
   };
   std::thread planner([&] {
-    guarded([&] { plans = check_plans(folder, cards); });
+    guarded([&] { plans = check_plans(folder, all_pairs, cards); });
     guarded([&] { recurrent = check_recurrent(); });
   });
   guarded([&] { kernels = check_kernels(folder); });
