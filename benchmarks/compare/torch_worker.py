@@ -7,7 +7,7 @@ import time
 import torch
 
 from tensors import read_safetensors
-from workloads import WORKLOADS
+from workloads import lookup
 
 
 def training_step(workload, stem, precision, compiled):
@@ -18,7 +18,7 @@ def training_step(workload, stem, precision, compiled):
     def real(tensor):
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-    make, _, loss_of, _ = WORKLOADS[workload]
+    make, _, loss_of, _ = lookup(workload)
     batches = read_safetensors(stem + ".batches.safetensors")
     pairs = [(real(batches[f"x{i}"]), real(batches[f"y{i}"])) for i in range(len(batches) // 2)]
     if loss_of is None:

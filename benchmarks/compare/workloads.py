@@ -132,9 +132,11 @@ class KeyValueCache:
     """Keys and values of the tokens so far, in memory for all that may come."""
 
     def __init__(self, heads, context, d):
-        self.held, self.length = torch.empty(2, 1, heads, context, d), 0
+        self.sizes, self.held, self.length = (2, 1, heads, context, d), None, 0
 
     def append(self, k, v):
+        if self.held is None:
+            self.held = k.new_empty(self.sizes)
         end = self.length + k.shape[2]
         self.held[0, :, :, self.length : end], self.held[1, :, :, self.length : end] = k, v
         self.length = end
@@ -534,3 +536,18 @@ WORKLOADS = {
     "tiny_mlp": (lambda: Mlp(4, 8, 1), numbers(1, 4), F.mse_loss, 500),
     "add_4x4": (Add, lambda g: (torch.randn(4, 4, generator=g), torch.randn(4, 4, generator=g)), None, 1000),
 }
+
+
+def lookup(name):
+    """(network, batch maker, loss, steps in a turn). "mlp:64,32,10" and "gpt:256,6,6,384,4096" (context, layers, heads,
+    width, vocabulary) are networks of these sizes, without a batch maker."""
+    base, _, text = name.partition(":")
+    if not text:
+        return WORKLOADS[base]
+    sizes = [int(size) for size in text.split(",")]
+    if base == "mlp":
+        make = lambda: Mlp(*sizes)
+    else:
+        context, layers, heads, width, vocabulary = sizes
+        make = lambda: Gpt(vocabulary, context, layers, heads, width)
+    return make, None, WORKLOADS[base][2], WORKLOADS[base][3]
