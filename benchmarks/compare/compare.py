@@ -1,133 +1,160 @@
 #!/usr/bin/env python3
 """Trains the same networks from the same weights on the same batches in Gradus and in PyTorch, in turns A B A B.
 
-    compare.py <gradus_compare> [--out build/compare] [--threads 2] [--rounds 9] [--compiled] [workload ...]
+    compare.py <gradus_compare> [workload ...] [--threads 1 2] [--precision float bf16] [--compiled] [--sizes] [...]
 
-Writes results.json and results.md into the output folder. Needs PyTorch; `./run compare` brings both about.
+Writes results.json, results.md and ratios.png into the output folder. Needs PyTorch, and Matplotlib for the picture;
+`./run compare` brings both about. docs/performance.md tells what is measured and how.
 """
 
 import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 
-import torch
-
-from tensors import write_safetensors
+import machine
+import report
+import sizes
+import workers
 from workloads import WORKLOADS
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-CHECKED_LOSSES = 20
+# Losses agree when Gradus is no further from the next wider arithmetic (PyTorch's double for float, float for bf16)
+# than this, relative to a loss or to 1, or than three times PyTorch's own distance: deep networks with batch norm
+# double differences from rounding with every step, and no order of summation is the right one.
+TOLERANCE = {"float": 1e-3, "bf16": 2e-2}
+WIDER = {"float": "double", "bf16": "float"}
 
 
-def write_inputs(workload, folder):
-    make, batch, _, _ = WORKLOADS[workload]
-    torch.manual_seed(1)
-    generator = torch.Generator().manual_seed(2)
-    write_safetensors(f"{folder}/{workload}.weights.safetensors", make().state_dict())
-    tensors = {}
-    for i in range(4):
-        tensors[f"x{i}"], tensors[f"y{i}"] = batch(generator)
-    write_safetensors(f"{folder}/{workload}.batches.safetensors", tensors)
+def distance(losses, reference):
+    return max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(losses, reference))
 
 
-class Worker:
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(self, steps):
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"compare: {self.process.args[0]} ended with {self.process.wait()}")
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def compare(workload, threads, rounds, gradus, folder, compiled):
-    write_inputs(workload, folder)
-    steps = WORKLOADS[workload][3]
-    arguments = [workload, str(threads), folder]
-    pytorch = [sys.executable, f"{HERE}/torch_worker.py"] + arguments
-    workers = {"gradus": Worker([gradus] + arguments), "pytorch": Worker(pytorch)}
-    if compiled and WORKLOADS[workload][2] not in (None, "decode"):  # what trains a network
-        workers["compiled"] = Worker(pytorch + ["compiled"])
-    first = {name: worker.run(CHECKED_LOSSES) for name, worker in workers.items()}  # these warm up, too
-    times = {name: [] for name in workers}
-    last = {}
-    for _ in range(rounds):
-        for name, worker in workers.items():
-            time.sleep(0.3)  # the other one's threads stop spinning
-            last[name] = worker.run(steps)
-            times[name] += last[name]["ms"][max(1, steps // 10):] if steps > 1 else last[name]["ms"]
-    for worker in workers.values():
+def reference_losses(workload, precision, options, known={}):
+    """In wider arithmetic. Kept, since threads do not matter to it."""
+    if (workload, precision) not in known:
+        worker = workers.start("pytorch", workload, os.cpu_count(), options.out, WIDER[precision], None)
+        known[workload, precision] = worker.first_losses(options.losses)
         worker.close()
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    difference = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(first["gradus"]["losses"], first["pytorch"]["losses"]))
-    of_compiled = {"compiled_ms": round(medians["compiled"], 5)} if "compiled" in medians else {}
-    return of_compiled | {
-        "workload": workload,
-        "threads": threads,
-        "gradus_ms": round(medians["gradus"], 5),
-        "pytorch_ms": round(medians["pytorch"], 5),
-        "ratio": round(medians["pytorch"] / medians["gradus"], 3),
-        "gradus_peak_mb": last["gradus"]["peak_mb"],
-        "pytorch_peak_mb": last["pytorch"]["peak_mb"],
-        "losses_agree": difference < 4e-3,
-        "largest_loss_difference": difference,
+    return known[workload, precision]
+
+
+def take_turns(running, steps, rounds):
+    """Milliseconds of each step of each round, and the last answer, of each side."""
+    times, last = {side: [] for side in running}, {}
+    for _ in range(rounds):
+        for side, worker in running.items():
+            time.sleep(0.3)  # the other one's threads stop spinning
+            last[side] = worker.run(steps)
+            times[side].append(last[side]["ms"][max(1, steps // 10):] if steps > 1 else last[side]["ms"])
+    return times, last
+
+
+def compare(workload, precision, threads, options):
+    steps = WORKLOADS[workload][3]
+    reference = reference_losses(workload, precision, options)
+    sides = ["gradus", "pytorch"] + (["compiled"] if options.compiled and report.trains(workload) else [])
+    begin = lambda side: workers.start(side, workload, threads, options.out, precision, options.gradus)
+    running, starts, losses = {}, {}, {}
+    for side in sides:
+        running[side] = begin(side)
+        starts[side] = [running[side].first_step_s]
+        losses[side] = running[side].first_losses(options.losses)  # these warm up, too
+    times, last = take_turns(running, steps, options.rounds)
+    for worker in running.values():
+        worker.close()
+    for side in ("gradus", "pytorch"):
+        for _ in range(options.starts - 1):
+            worker = begin(side)
+            starts[side].append(worker.first_step_s)
+            worker.close()
+    result = {"workload": workload, "precision": precision, "threads": threads}
+    for side in sides:
+        result[f"{side}_ms"] = round(statistics.median(sum(times[side], [])), 5)
+        result[f"{side}_ms_of_rounds"] = [round(statistics.median(ms), 5) for ms in times[side]]
+        result[f"{side}_first_step_s"] = round(statistics.median(starts[side]), 4)
+        result[f"{side}_peak_mb"] = round(last[side]["peak_kb"] / 1024, 1)
+        result[f"{side}_peak_above_start_mb"] = round((last[side]["peak_kb"] - last[side]["before_kb"]) / 1024, 1)
+        result[f"{side}_loss_distance"] = distance(losses[side], reference)
+    fastest = min(result[f"{side}_ms"] for side in sides[1:])
+    allowed = max(TOLERANCE[precision], 3 * result["pytorch_loss_distance"])
+    return result | {
+        "ratio": round(fastest / result["gradus_ms"], 3),
+        "checked_losses": options.losses,
+        "losses_differ_by": distance(losses["gradus"], losses["pytorch"]),
+        "losses_agree": result["gradus_loss_distance"] <= allowed,
         "system_allocations": last["gradus"]["system_allocations"],
     }
 
 
-def table(results):
-    lines = [
-        f"One training step with AdamW, float, medians of steps taken in turns; PyTorch {torch.__version__}, eager and, where "
-        "asked for, with torch.compile.",
-        "",
-        "| workload | threads | Gradus ms | PyTorch ms | ratio | compiled ms | Gradus MB | PyTorch MB | first 20 losses agree |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for r in results:
-        lines.append(
-            f"| {r['workload']} | {r['threads']} | {r['gradus_ms']:.4g} | {r['pytorch_ms']:.4g} | {r['ratio']:.2f} | "
-            f"{format(r['compiled_ms'], '.4g') if 'compiled_ms' in r else '-'} | "
-            f"{r['gradus_peak_mb']} | {r['pytorch_peak_mb']} | {'yes' if r['losses_agree'] else 'NO'} |"
-        )
-    return "\n".join(lines) + "\n"
+def add_share_of_peak(result, peaks):
+    flop = workers.flop_of_step(result["workload"])
+    if not flop:
+        return
+    result["gflop"] = flop / 1e9
+    peak = peaks[str(result["threads"])][result["precision"]]
+    for side in ("gradus", "pytorch", "compiled"):
+        if peak and f"{side}_ms" in result:
+            result[f"{side}_share_of_peak"] = round(flop / (result[f"{side}_ms"] / 1e3) / peak, 4)
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gradus", help="path of the gradus_compare program")
     parser.add_argument("workloads", nargs="*", help=f"of {', '.join(WORKLOADS)}; all unless named")
     parser.add_argument("--out", default="build/compare")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2], help="behind the names of workloads")
+    parser.add_argument("--precision", nargs="+", choices=list(WIDER), default=["float"],
+                        help="of Gradus' models; bf16 is measured beside PyTorch's autocast")
+    parser.add_argument("--bf16", action="store_true", help="the same as --precision bf16")
     parser.add_argument("--compiled", action="store_true", help="beside it the same network with torch.compile")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--losses", type=int, default=20, help="how many of the first losses are compared")
+    parser.add_argument("--starts", type=int, default=3, help="how often the time to the first step is taken")
+    parser.add_argument("--sizes", action="store_true",
+                        help="compile a program for each workload alone: seconds, memory, and size without symbols")
+    parser.add_argument("--keep", action="store_true", help="add to what the output folder holds from earlier runs")
     options = parser.parse_intermixed_args()
+    options.gradus = os.path.abspath(options.gradus)
+    options.workloads = options.workloads or list(WORKLOADS)
+    options.precision = ["bf16"] if options.bf16 else options.precision
     unknown = [name for name in options.workloads if name not in WORKLOADS]
     if unknown:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    return options
+
+
+def main():
+    options = parse()
     os.makedirs(options.out, exist_ok=True)
-    results = []
-    for workload in options.workloads or WORKLOADS:
-        results.append(compare(workload, options.threads, options.rounds, os.path.abspath(options.gradus), options.out, options.compiled))
-        r = results[-1]
-        print(f"{workload:10} gradus {r['gradus_ms']:9.4g} ms   pytorch {r['pytorch_ms']:9.4g} ms   ratio {r['ratio']:6.2f}"
-              f"{'   compiled ' + format(r['compiled_ms'], '9.4g') + ' ms' if 'compiled_ms' in r else ''}"
-              f"   losses {'agree' if r['losses_agree'] else 'DIFFER'} ({r['largest_loss_difference']:.1e})", flush=True)
-    with open(f"{options.out}/results.json", "w") as file:
-        json.dump(results, file, indent=2)
-    with open(f"{options.out}/results.md", "w") as file:
-        file.write(table(results))
-    print(f"\n{table(results)}\nwritten to {options.out}/results.json and results.md")
+    everything = machine.describe() | {"peaks": {}, "results": [], "programs": []}
+    if options.keep and os.path.exists(f"{options.out}/results.json"):
+        with open(f"{options.out}/results.json") as file:
+            everything |= {name: value for name, value in json.load(file).items() if name in ("results", "programs", "peaks")}
+    for threads in options.threads:
+        everything["peaks"][str(threads)] = workers.peaks_of(options.gradus, threads)
+
+    def put(list_name, row, *key):
+        rows = everything[list_name]
+        rows[:] = [other for other in rows if any(other[name] != row[name] for name in key)] + [row]
+        report.write(everything, options.out)
+
+    for workload in options.workloads:
+        workers.write_inputs(workload, options.out)
+        for precision in options.precision:
+            if workload == "add_4x4" and precision == "bf16":
+                continue  # autocast leaves a sum in float
+            for threads in options.threads:
+                result = compare(workload, precision, threads, options)
+                add_share_of_peak(result, everything["peaks"])
+                put("results", result, "workload", "precision", "threads")
+                print(report.line(result), flush=True)
+        if options.sizes:
+            row = sizes.of_program(workload)
+            put("programs", row, "workload")
+            print(f"{workload:12} compiles in {row['seconds']} s and {row['peak_mb']} MiB to {row['kb']} KiB", flush=True)
+    report.write_plot(everything, options.out)
+    print(f"\n{report.text(everything)}\nwritten to {options.out}: results.json, results.md, ratios.png")
 
 
 if __name__ == "__main__":

@@ -1,130 +1,57 @@
 // The Gradus side of `./run compare`: trains one workload from given weights on given batches, a few steps at a time.
 //
-//   gradus_compare <workload> <threads> <folder>
+//   gradus_compare <workload> <threads> <folder> [float | bf16]
+//   gradus_compare peak <threads>
 //
 // The folder holds <workload>.weights.safetensors and <workload>.batches.safetensors (x0, y0, x1, ...). Each line on
-// standard input is a number of steps; the answer is one line of JSON with their milliseconds and losses.
+// standard input is a number of steps; the answer is one line of JSON with their milliseconds and losses, the most
+// memory that this process ever held, and what it held before there was a model.
 
 #include <chrono>
 #include <fstream>
-#include <functional>
 #include <iostream>
 
-#include "gradus/gradus.hpp"
+#include "benchmarks/compare/gradus_steps.hpp"
+#include "benchmarks/peak.hpp"
 
 using namespace gradus;
 
 namespace {
 
-using Step = std::function<float(int64_t)>;  // number of the step -> loss
-
-/// Batches that are used in turn.
-template <Element Label, Element Input = float>
-struct Batches {
-  std::vector<Tensor<Input>> inputs;
-  std::vector<Tensor<Label>> targets;
-
-  explicit Batches(const std::string& path) {
-    auto file = io::SafeTensors::read(path);
-    for (int i = 0; i < static_cast<int>(file.names().size()) / 2; ++i) {
-      inputs.push_back(file.get<Input>("x" + std::to_string(i)));
-      targets.push_back(file.get<Label>("y" + std::to_string(i)));
-    }
-  }
-  size_t at(int64_t step) const { return static_cast<size_t>(step) % inputs.size(); }
-};
-
-template <Element Label, Element Input = float, class Model, class Loss>
-Step training(Model made, const std::string& stem, Loss loss_of) {
-  auto model = std::make_shared<Model>(std::move(made));
-  io::load(stem + ".weights.safetensors", *model);
-  auto adam = std::make_shared<optim::AdamW<float>>(*model, optim::AdamWOptions{.lr = 1e-4});
-  auto batches = std::make_shared<Batches<Label, Input>>(stem + ".batches.safetensors");
-  return [=](int64_t step) {
-    auto i = batches->at(step);
-    auto loss = loss_of((*model)(batches->inputs[i]), batches->targets[i]);
-    loss.backward();
-    adam->step();
-    adam->zero_grad();
-    return loss.item();
-  };
-}
-
-Step add_with_gradient(const std::string& stem) {
-  auto batches = std::make_shared<Batches<float>>(stem + ".batches.safetensors");
-  auto a = batches->inputs[0], b = batches->targets[0];
-  a.set_requires_grad();
-  b.set_requires_grad();
-  return [=](int64_t) mutable {
-    auto y = sum(a + b);
-    y.backward();
-    a.set_grad({});
-    b.set_grad({});
-    return y.item();
-  };
-}
-
-models::Gpt<float> small_gpt() {
-  return models::Gpt<float>({.vocabulary = 4096, .context = 256, .layers = 6, .heads = 6, .width = 384, .dropout = 0});
-}
-
-/// Makes one token a step, always the likeliest, and begins again with the prompt every 120 steps.
-Step decoding(models::Gpt<float> made, const std::string& stem) {
-  auto model = std::make_shared<models::Gpt<float>>(std::move(made));
-  io::load(stem + ".weights.safetensors", *model);
-  eval(*model);
-  auto prompt = Batches<int64_t, int64_t>(stem + ".batches.safetensors").inputs[0];
-  auto cache = std::make_shared<nn::DecoderCache<float>>(model->make_cache());
-  auto ids = prompt;
-  return [=](int64_t step) mutable {
-    NoGradGuard guard;
-    if (step % 120 == 0) {
-      cache->clear();
-      ids = prompt;
-    }
-    auto logits = (*model)(ids, cache.get());  // (1, tokens, 4096)
-    auto last = select(logits, 1, -1);         // (1, 4096)
-    ids = argmax(last, 1, true);               // (1, 1)
-    return max(last).item();
-  };
-}
-
-Step make_step(const std::string& workload, const std::string& stem) {
-  auto classes = [](const Tensor<float>& y, const Tensor<int64_t>& labels) { return cross_entropy(y, labels); };
-  auto squares = [](const Tensor<float>& y, const Tensor<float>& target) { return mse_loss(y, target); };
-  auto tokens = [](const Tensor<float>& y, const Tensor<int64_t>& labels) {
-    return cross_entropy(flatten(y, 0, 1), flatten(labels, 0));
-  };
-  if (workload == "lenet") return training<int64_t>(models::LeNet<float>(), stem, classes);
-  if (workload == "mlp") return training<int64_t>(models::Mlp<float>({784, 512, 512, 10}), stem, classes);
-  if (workload == "deep_mlp")
-    return training<float>(models::Mlp<float>({28, 300, 300, 300, 300, 300, 1}), stem, squares);
-  if (workload == "resnet9") return training<int64_t>(models::ResNet9<float>(3, 10, 32), stem, classes);
-  if (workload == "lstm") return training<float>(models::LstmForecaster<float>(16, 14), stem, squares);
-  if (workload == "gpt") return training<int64_t, int64_t>(small_gpt(), stem, tokens);
-  if (workload == "decode") return decoding(small_gpt(), stem);
-  if (workload == "tiny_mlp") return training<float>(models::Mlp<float>({4, 8, 1}), stem, squares);
-  if (workload == "add_4x4") return add_with_gradient(stem);
-  throw ValueError("compare: there is no workload '" + workload + "'");
-}
-
-/// The most memory that this process held, from Linux's own account.
-int64_t peak_mb() {
+/// A line of Linux's account of this process: "VmHWM" is the most memory it held, "VmRSS" what it holds.
+int64_t status_kb(const std::string& line) {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
-    if (word == "VmHWM:" && status >> word) return std::stoll(word) / 1024;
+    if (word == line + ":" && status >> word) return std::stoll(word);
   }
   return 0;
 }
 
+int print_peaks(int threads) {
+  std::cout << "{\"float\":" << bench::peak_float_flops(threads) << ",\"bf16\":" << bench::peak_bf16_flops(threads)
+            << ",\"read\":" << bench::peak_read_bytes(threads) << "}" << std::endl;
+  return 0;
+}
+
 int run(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: gradus_compare <workload> <threads> <folder>\n";
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() == 2 && arguments[0] == "peak") return print_peaks(std::stoi(arguments[1]));
+  auto precision = arguments.size() == 4 ? arguments[3] : "float";
+  if (arguments.size() < 3 || arguments.size() > 4 || (precision != "float" && precision != "bf16")) {
+    std::cerr << "usage: gradus_compare <workload> <threads> <folder> [float | bf16]\n"
+                 "       gradus_compare peak <threads>\n";
     return 2;
   }
-  set_num_threads(std::stoi(argv[2]));
-  auto step = make_step(argv[1], std::string(argv[3]) + "/" + argv[1]);
-  int64_t done = 0, allocations = 0;
+  set_num_threads(std::stoi(arguments[1]));
+  auto held_before = status_kb("VmRSS");
+  auto stem = arguments[2] + "/" + arguments[0];
+#if defined(GRADUS_ONLY)  // a program of one workload, in float
+  auto step = compare::make_step<float>(arguments[0], stem);
+#else
+  auto step = precision == "float" ? compare::make_step<float>(arguments[0], stem)
+                                   : compare::make_step<bf16>(arguments[0], stem);
+#endif
+  int64_t done = 0;
   for (int64_t count = 0; std::cin >> count;) {
     auto before = memory_stats().system_allocations;
     std::string times, losses;
@@ -135,9 +62,9 @@ int run(int argc, char** argv) {
       times += (i > 0 ? "," : "") + join(milliseconds);
       losses += (i > 0 ? "," : "") + join(loss);
     }
-    allocations = memory_stats().system_allocations - before;
-    std::cout << "{\"ms\":[" << times << "],\"losses\":[" << losses << "],\"peak_mb\":" << peak_mb()
-              << ",\"system_allocations\":" << allocations << "}" << std::endl;
+    auto allocations = memory_stats().system_allocations - before;
+    std::cout << "{\"ms\":[" << times << "],\"losses\":[" << losses << "],\"peak_kb\":" << status_kb("VmHWM")
+              << ",\"before_kb\":" << held_before << ",\"system_allocations\":" << allocations << "}" << std::endl;
   }
   return 0;
 }

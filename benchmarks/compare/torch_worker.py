@@ -7,13 +7,20 @@ import time
 import torch
 
 from tensors import read_safetensors
-from workloads import WORKLOADS
+from workloads import lookup
 
 
-def training_step(workload, stem, compiled):
-    make, _, loss_of, _ = WORKLOADS[workload]
+def training_step(workload, stem, precision, compiled):
+    """precision: float, double, or bf16, which is float weights under autocast."""
+    dtype = torch.float64 if precision == "double" else torch.float32
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
+
+    def real(tensor):
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    make, _, loss_of, _ = lookup(workload)
     batches = read_safetensors(stem + ".batches.safetensors")
-    pairs = [(batches[f"x{i}"], batches[f"y{i}"]) for i in range(len(batches) // 2)]
+    pairs = [(real(batches[f"x{i}"]), real(batches[f"y{i}"])) for i in range(len(batches) // 2)]
     if loss_of is None:
         a, b = (t.requires_grad_() for t in pairs[0])
 
@@ -26,15 +33,18 @@ def training_step(workload, stem, compiled):
         return add
     model = make()
     model.load_state_dict(read_safetensors(stem + ".weights.safetensors"))
+    model.to(dtype)
     if loss_of == "decode":
-        return decoding_step(model, pairs[0][0])
+        return decoding_step(model, pairs[0][0], autocast)
     if compiled:
         model = torch.compile(model)
     adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
 
     def step(number):
         x, y = pairs[number % len(pairs)]
-        loss = loss_of(model(x), y)
+        with autocast:
+            output = model(x)
+        loss = loss_of(output.to(dtype), y)
         loss.backward()
         adam.step()
         adam.zero_grad()
@@ -43,14 +53,15 @@ def training_step(workload, stem, compiled):
     return step
 
 
-def decoding_step(model, prompt):
+def decoding_step(model, prompt, autocast):
     state = {}
 
     @torch.inference_mode()
     def step(number):
         if number % 120 == 0:
             state["caches"], state["ids"] = model.make_cache(), prompt
-        logits = model(state["ids"], state["caches"])[0, -1]
+        with autocast:
+            logits = model(state["ids"], state["caches"])[0, -1]
         top = logits.max(0)
         state["ids"] = top.indices.reshape(1, 1)
         return top.values.item()
@@ -58,11 +69,17 @@ def decoding_step(model, prompt):
     return step
 
 
+def status_kb(name):
+    """A line of Linux's account of this process, see gradus_worker.cpp."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name + ":"))
+
+
 def main():
-    workload, threads, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    compiled = sys.argv[4:] == ["compiled"]
+    workload, threads, folder, precision = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
     torch.set_num_threads(threads)
-    step = training_step(workload, f"{folder}/{workload}", compiled)
+    held_before = status_kb("VmRSS")
+    step = training_step(workload, f"{folder}/{workload}", precision, "compiled" in sys.argv[5:])
     done = 0
     for line in sys.stdin:
         times, losses = [], []
@@ -71,9 +88,8 @@ def main():
             losses.append(step(done))
             times.append((time.perf_counter() - start) * 1e3)
             done += 1
-        with open("/proc/self/status") as status:
-            peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) // 1024
-        print(json.dumps({"ms": times, "losses": losses, "peak_mb": peak}), flush=True)
+        memory = {"peak_kb": status_kb("VmHWM"), "before_kb": held_before}
+        print(json.dumps({"ms": times, "losses": losses} | memory), flush=True)
 
 
 if __name__ == "__main__":

@@ -118,13 +118,25 @@ class LstmForecaster(nn.Module):
         return self.output(self.lstm(x)[1][0][-1])
 
 
+class GruForecaster(nn.Module):
+    def __init__(self, n_in, horizon, hidden=128, layers=2):
+        super().__init__()
+        self.gru = nn.GRU(n_in, hidden, layers, batch_first=True)
+        self.output = nn.Linear(hidden, horizon)
+
+    def forward(self, x):
+        return self.output(self.gru(x)[1][-1])
+
+
 class KeyValueCache:
     """Keys and values of the tokens so far, in memory for all that may come."""
 
     def __init__(self, heads, context, d):
-        self.held, self.length = torch.empty(2, 1, heads, context, d), 0
+        self.sizes, self.held, self.length = (2, 1, heads, context, d), None, 0
 
     def append(self, k, v):
+        if self.held is None:
+            self.held = k.new_empty(self.sizes)
         end = self.length + k.shape[2]
         self.held[0, :, :, self.length : end], self.held[1, :, :, self.length : end] = k, v
         self.length = end
@@ -303,12 +315,14 @@ class Bert(nn.Module):
         self.encoder.layer = nn.ModuleList(BertLayer(width, heads, hidden) for _ in range(layers))
         self.pooler = Dense(width, width)
 
-    def forward(self, ids, seen, types):
+    def forward(self, ids, seen=None, types=None):
         e = self.embeddings
+        types = torch.zeros_like(ids) if types is None else types
+        mask = None if seen is None else seen[:, None, None, :]
         x = e.word_embeddings(ids) + e.token_type_embeddings(types) + e.position_embeddings.weight[: ids.shape[1]]
         x = e.LayerNorm(x)
         for layer in self.encoder.layer:
-            x = layer(x, seen[:, None, None, :])
+            x = layer(x, mask)
         return x, torch.tanh(self.pooler(x[:, 0]))
 
 
@@ -317,7 +331,7 @@ class BertClassifier(nn.Module):
         super().__init__()
         self.bert, self.classifier = Bert(*sizes), nn.Linear(sizes[4], classes)
 
-    def forward(self, ids, seen, types):
+    def forward(self, ids, seen=None, types=None):
         return self.classifier(self.bert(ids, seen, types)[1])
 
 
@@ -429,6 +443,45 @@ class Tcn(nn.Module):
         return self.output(x[:, :, -1])
 
 
+class DoubleConv(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b)
+        self.conv2, self.bn2 = nn.Conv2d(b, b, 3, padding=1, bias=False), nn.BatchNorm2d(b)
+
+    def forward(self, x):
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class UNet(nn.Module):
+    def __init__(self, channels, classes, width, levels):
+        super().__init__()
+        widths = [width * 2**i for i in range(levels + 1)]
+        self.first = DoubleConv(channels, width)
+        self.down = nn.ModuleList(DoubleConv(a, b) for a, b in zip(widths, widths[1:]))
+        self.up = nn.ModuleList(DoubleConv(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1]))
+        self.output = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x):
+        seen = [self.first(x)]
+        for block in self.down:
+            seen.append(block(F.max_pool2d(seen[-1], 2)))
+        x = seen.pop()
+        for block in self.up:
+            beside = seen.pop()
+            x = block(torch.cat([beside, F.interpolate(x, beside.shape[2:], mode="bilinear")], 1))
+        return self.output(x)
+
+
+class MatrixFactorisation(nn.Module):
+    def __init__(self, user_count, item_count, width):
+        super().__init__()
+        self.users, self.items = nn.Embedding(user_count, width), nn.Embedding(item_count, width)
+
+    def forward(self, ids):
+        return (self.users(ids[:, 0]) * self.items(ids[:, 1])).sum(1)
+
+
 def token_loss(logits, labels):
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
@@ -441,6 +494,15 @@ def classes(batch, *shape):
     return lambda g: (torch.randn(batch, *shape, generator=g), torch.randint(10, (batch,), generator=g))
 
 
+def yes_or_no(*shape):
+    return lambda g: torch.randint(2, shape, generator=g).float()
+
+
+def ratings(batch, users, items):
+    return lambda g: (torch.stack([torch.randint(users, (batch,), generator=g), torch.randint(items, (batch,), generator=g)], 1),
+                      torch.randn(batch, generator=g))
+
+
 def numbers(batch, width):
     return lambda g: (torch.randn(batch, width, generator=g), torch.randn(batch, 1, generator=g))
 
@@ -451,14 +513,41 @@ WORKLOADS = {
     "deep_mlp": (lambda: Mlp(28, 300, 300, 300, 300, 300, 1), numbers(100, 28), F.mse_loss, 40),
     "lenet": (LeNet, classes(128, 1, 28, 28), F.cross_entropy, 6),
     "resnet9": (lambda: ResNet9(32), classes(64, 3, 32, 32), F.cross_entropy, 2),
+    "resnet18": (lambda: ResNet(64, (2, 2, 2, 2), False, 10), classes(16, 3, 64, 64), F.cross_entropy, 3),
+    "mobilenet_v2": (lambda: MobileNetV2(1.0, 10), classes(16, 3, 64, 64), F.cross_entropy, 4),
+    "unet": (lambda: UNet(3, 1, 16, 3),
+             lambda g: (torch.randn(16, 3, 64, 64, generator=g), yes_or_no(16, 1, 64, 64)(g)),
+             F.binary_cross_entropy_with_logits, 3),
     "lstm": (lambda: LstmForecaster(16, 14),
              lambda g: (torch.randn(64, 90, 16, generator=g), torch.randn(64, 14, generator=g)), F.mse_loss, 8),
+    "gru": (lambda: GruForecaster(16, 14),
+            lambda g: (torch.randn(64, 90, 16, generator=g), torch.randn(64, 14, generator=g)), F.mse_loss, 8),
+    "bert": (lambda: BertClassifier(10, 4096, 128, 4, 6, 384, 1536),
+             lambda g: (torch.randint(4096, (8, 128), generator=g), torch.randint(10, (8,), generator=g)), F.cross_entropy, 2),
     "gpt": (lambda: Gpt(4096, 256, 6, 6, 384),
             lambda g: (torch.randint(4096, (8, 256), generator=g), torch.randint(4096, (8, 256), generator=g)),
             token_loss, 1),
     # A step makes one token behind a prompt of 128; its "loss" is the logit of that token.
     "decode": (lambda: Gpt(4096, 256, 6, 6, 384),
                lambda g: (torch.randint(4096, (1, 128), generator=g), torch.zeros(1, dtype=torch.int64)), "decode", 60),
+    "factors": (lambda: MatrixFactorisation(6000, 4000, 32), ratings(1024, 6000, 4000), F.mse_loss, 40),
+    "logistic": (lambda: nn.Linear(64, 1), lambda g: (torch.randn(1, 64, generator=g), yes_or_no(1, 1)(g)),
+                 F.binary_cross_entropy_with_logits, 500),
     "tiny_mlp": (lambda: Mlp(4, 8, 1), numbers(1, 4), F.mse_loss, 500),
     "add_4x4": (Add, lambda g: (torch.randn(4, 4, generator=g), torch.randn(4, 4, generator=g)), None, 1000),
 }
+
+
+def lookup(name):
+    """(network, batch maker, loss, steps in a turn). "mlp:64,32,10" and "gpt:256,6,6,384,4096" (context, layers, heads,
+    width, vocabulary) are networks of these sizes, without a batch maker."""
+    base, _, text = name.partition(":")
+    if not text:
+        return WORKLOADS[base]
+    sizes = [int(size) for size in text.split(",")]
+    if base == "mlp":
+        make = lambda: Mlp(*sizes)
+    else:
+        context, layers, heads, width, vocabulary = sizes
+        make = lambda: Gpt(vocabulary, context, layers, heads, width)
+    return make, None, WORKLOADS[base][2], WORKLOADS[base][3]

@@ -71,6 +71,7 @@
 #include "gradus/models/sampling.hpp"
 #include "gradus/models/seq2seq.hpp"
 #include "gradus/models/tcn.hpp"
+#include "gradus/models/unet.hpp"
 #include "gradus/models/vit.hpp"
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/conv1d.hpp"

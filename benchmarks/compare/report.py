@@ -1,0 +1,127 @@
+"""results.md, results.json and ratios.png of a comparison."""
+
+import json
+import math
+
+from workloads import WORKLOADS
+
+SMALL = ("tiny_mlp", "logistic", "add_4x4")  # what a step costs beside its arithmetic
+NOTES = """Milliseconds are medians of training steps (forward, backward, AdamW) taken in turns; ratio is the faster of eager and compiled
+PyTorch over Gradus. First step: seconds from the start of the process until one step is done. MB: the most memory that the process held, and in
+brackets how much of it came after its start (libraries loaded, no model yet). GFLOP: multiply-adds of matrix products and convolutions in a step,
+each two; share: of what multiply-adds in registers reach on so many threads. Losses: the largest distance from PyTorch in wider arithmetic
+(double for float, float for bf16), Gradus's and PyTorch's own, relative to a loss or to 1."""
+
+
+def trains(workload):
+    return WORKLOADS[workload][2] not in (None, "decode")
+
+
+def whole_model(workload):
+    return trains(workload) and workload not in SMALL
+
+
+def share(value):
+    return f"{100 * value:.0f} %" if value is not None else "-"
+
+
+def number(value, digits=3):
+    """Digits that count, without an exponent where it can be: 1234, 12.3, 0.0123."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def groups(results):
+    """{(precision, threads): rows}, rows in the order of WORKLOADS."""
+    found = {}
+    for r in sorted(results, key=lambda r: list(WORKLOADS).index(r["workload"])):
+        found.setdefault((r["precision"], r["threads"]), []).append(r)
+    return dict(sorted(found.items(), key=lambda item: (item[0][0] != "float", -item[0][1])))
+
+
+def line(r):
+    compiled = f"   compiled {r['compiled_ms']:9.4g} ms" if "compiled_ms" in r else ""
+    return (f"{r['workload']:12} {r['precision']:5} {r['threads']} threads   gradus {r['gradus_ms']:9.4g} ms   pytorch "
+            f"{r['pytorch_ms']:9.4g} ms{compiled}   ratio {r['ratio']:6.2f}   losses "
+            f"{'agree' if r['losses_agree'] else 'DIFFER'} ({r['gradus_loss_distance']:.1e}, {r['pytorch_loss_distance']:.1e})")
+
+
+def table(rows, compiled):
+    lines = ["| workload | Gradus ms | PyTorch ms | " + ("compiled ms | " if compiled else "") + "ratio | first step s | MB | GFLOP | "
+             "share | losses |", "| --- | " + "---: | " * (8 + compiled) + "--- |"]
+    for r in rows:
+        pair = lambda what: f"{number(r.get('gradus' + what))}, {number(r.get('pytorch' + what))}"
+        memory = lambda side: f"{number(r[side + '_peak_mb'])} ({number(r[side + '_peak_above_start_mb'])})"
+        shares = f"{share(r.get('gradus_share_of_peak'))}, {share(r.get('pytorch_share_of_peak'))}"
+        losses = f"{r['gradus_loss_distance']:.0e}, {r['pytorch_loss_distance']:.0e}" + ("" if r["losses_agree"] else " **NO**")
+        lines.append(f"| {r['workload']} | {number(r['gradus_ms'])} | {number(r['pytorch_ms'])} | "
+                     + (f"{number(r.get('compiled_ms'))} | " if compiled else "")
+                     + f"{r['ratio']:.2f} | {pair('_first_step_s')} | {memory('gradus')}, {memory('pytorch')} | "
+                     f"{number(r.get('gflop'))} | {shares} | {losses} |")
+    whole = [r["ratio"] for r in rows if whole_model(r["workload"])]
+    if whole:
+        lines.append(f"\nGeometric mean of the ratios of {len(whole)} whole models: {geometric_mean(whole):.2f}, the least {min(whole):.2f}.")
+    return "\n".join(lines)
+
+
+def text(everything):
+    """The whole report in Markdown."""
+    e = everything
+    parts = [f"{e['processor']}, {e['cores']} cores, {e['compiler']}, PyTorch {e['pytorch']}, {e['date']}."]
+    for threads, peaks in e["peaks"].items():
+        bf16 = f"{peaks['bf16'] / 1e9:.0f} GFLOP/s in bf16" if peaks["bf16"] else "no bf16 instructions"
+        parts.append(f"Peak of {threads} threads: {peaks['float'] / 1e9:.0f} GFLOP/s in float, {bf16}; {peaks['read'] / 1e9:.0f} GB/s read.")
+    for (precision, threads), rows in groups(e["results"]).items():
+        parts.append(f"## {precision}, {threads} thread{'s' if threads > 1 else ''}\n\n{table(rows, any('compiled_ms' in r for r in rows))}")
+    parts.append(NOTES + f" The first {'/'.join(sorted({str(r['checked_losses']) for r in e['results']}))} losses were compared.")
+    if e["programs"]:
+        lines = [f"## Programs of one workload ({e['programs'][0]['flags']})\n", "| workload | compiler's seconds | MiB | program KiB |",
+                 "| --- | ---: | ---: | ---: |"]
+        lines += [f"| {p['workload']} | {p['seconds']} | {p['peak_mb']} | {p['kb']} |" for p in e["programs"]]
+        parts.append("\n".join(lines))
+        parts.append(f"PyTorch takes {e['pytorch_mb']:,} MiB on disk, {e['pytorch_and_packages_mb']:,} with the packages beside it.")
+    return "\n\n".join(parts) + "\n"
+
+
+def plot(everything, path):
+    """Bars of the ratios, a panel for each precision and number of threads. False without Matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = groups(everything["results"])
+    height = 0.9 + 0.3 * max(len(rows) for rows in panels.values())
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), height), squeeze=False, layout="constrained")
+    for ax, ((precision, threads), rows) in zip(axes[0], panels.items()):
+        names, ratios = [r["workload"] for r in rows][::-1], [r["ratio"] for r in rows][::-1]
+        bars = ax.barh(names, ratios, color=["#2f7d5b" if ratio >= 1 else "#b5523b" for ratio in ratios], left=0)
+        ax.bar_label(bars, [f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}" for ratio in ratios], padding=3, fontsize=8)
+        ax.set_xscale("log")
+        ax.set_xlim(min(0.5, 0.8 * min(ratios)), 1.8 * max(ratios + [2]))
+        ax.axvline(1, color="black", linewidth=0.8)
+        ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        ax.set_title(f"{precision}, {threads} thread{'s' if threads > 1 else ''}: PyTorch's step over Gradus's", fontsize=10)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return True
+
+
+def write(everything, folder):
+    with open(f"{folder}/results.json", "w") as file:
+        json.dump(everything, file, indent=1)
+    with open(f"{folder}/results.md", "w") as file:
+        file.write(text(everything))
+
+
+def write_plot(everything, folder):
+    if everything["results"] and not plot(everything, f"{folder}/ratios.png"):
+        print("no ratios.png: Matplotlib is not there (pip install matplotlib)")
