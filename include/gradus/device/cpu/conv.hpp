@@ -8,6 +8,7 @@
 #include <array>
 
 #include "gradus/device/cpu/gemm.hpp"
+#include "gradus/device/cpu/winograd.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -200,10 +201,23 @@ void correlate(const Windows& windows, int64_t images, int64_t rows,
   });
 }
 
+/// Whether Winograd's method has the convolution, and is faster.
+inline bool takes_winograd(const ConvShape& s) {
+  using Pair = std::array<int64_t, 2>;
+  return s.n > 0 && s.kh == 3 && s.kw == 3 && s.stride == Pair{1, 1} && s.dilation == Pair{1, 1} && s.groups == 1 &&
+         s.padding[0] <= 2 && s.padding[1] <= 2 && winograd_pays(s.c_in, s.c_out, s.oh(), s.ow()) &&
+         winograd_pays(s.c_out, s.c_in, s.h, s.w);
+}
+
 /// y = x * w + bias (which may be null).
 template <class T>
 void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   using C = Compute<T>;
+  if (takes_winograd(s)) {
+    return winograd_correlate<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
+                                    {.data = w, .out_stride = s.c_in * 9, .in_stride = 9, .flipped = false}, x, bias,
+                                    y);
+  }
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow();
   Windows windows{c, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride, s.dilation};
   for (int64_t g = 0; g < s.groups; ++g) {
@@ -226,6 +240,11 @@ void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T
 template <class T>
 void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
   using C = Compute<T>;
+  if (takes_winograd(s)) {
+    return winograd_correlate<C, T>(
+        {s.n, s.c_out, s.oh(), s.ow(), s.c_in, s.h, s.w, 2 - s.padding[0], 2 - s.padding[1]},
+        {.data = w, .out_stride = 9, .in_stride = s.c_in * 9, .flipped = true}, dy, nullptr, dx);
+  }
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow();
   auto reach_h = s.dilation[0] * (s.kh - 1), reach_w = s.dilation[1] * (s.kw - 1);
   Windows windows{co, s.h + reach_h, s.w + reach_w, s.kh, s.kw, s.h, s.w, {1, 1}, s.dilation};
@@ -254,6 +273,10 @@ void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
 template <class T>
 void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
   using C = Compute<T>;
+  if (takes_winograd(s)) {
+    return winograd_weight_gradient<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
+                                          x, dy, dw);
+  }
   using Tile = GemmTile<C>;
   constexpr int lanes = Tile::lanes;
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow();
