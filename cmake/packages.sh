@@ -41,7 +41,7 @@ missing() {
 # package MANAGER NEED: what the need is called there; nothing where that manager does not have it.
 package() {
   case $1:$2 in
-    *:cmake | *:ccache | *:doxygen | apt-get:catch2 | pacman:catch2 | brew:catch2 | apt-get:python3 | dnf:python3) echo "$2" ;;
+    *:cmake | *:ccache | *:doxygen | *:valgrind | apt-get:catch2 | pacman:catch2 | brew:catch2 | apt-get:python3 | dnf:python3) echo "$2" ;;
     apt-get:compiler) echo g++ ;;     dnf:compiler) echo gcc-c++ ;;      pacman:compiler) echo gcc ;;
     apt-get:ninja) echo ninja-build ;;  dnf:ninja) echo ninja-build ;;   *:ninja) echo ninja ;;
     pacman:python3 | brew:python3) echo python ;;
