@@ -126,10 +126,10 @@ void sequence_weight_gradients(const SequenceShape& s, const T* d_gates, int64_t
       GemmPlan<C>(in + out, width, rows),
       [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
         for (auto end = j + columns; j < end; j += tile_rows, to += depth * tile_rows) {
-          auto width = std::min(tile_rows, end - j), of_x = std::clamp<int64_t>(in - j, 0, width);
-          if (of_x > 0)
-            pack_panel(x + r * s.in + j, int64_t{1}, s.in, of_x, depth, to, tile_rows, of_x < width ? of_x : tile_rows);
-          if (of_x < width) pack_states(j + of_x - in, width - of_x, r, depth, tile_rows - of_x, to + of_x);
+          auto filled = std::min(tile_rows, end - j), of_x = std::clamp<int64_t>(in - j, 0, filled);
+          auto padded = of_x < filled ? of_x : tile_rows;
+          if (of_x > 0) pack_panel(x + r * s.in + j, int64_t{1}, s.in, of_x, depth, to, tile_rows, padded);
+          if (of_x < filled) pack_states(j + of_x - in, filled - of_x, r, depth, tile_rows - of_x, to + of_x);
         }
       },
       [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
