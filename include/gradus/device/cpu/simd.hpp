@@ -130,11 +130,7 @@ class Simd {
       GRADUS_UNROLL
       for (int k = 0; k < packets; ++k)
         x.p[k] = reinterpret_cast<P>(*reinterpret_cast<const PacketInMemory<C>*>(from + k * packet_lanes));
-    } else if constexpr (std::is_same_v<T, bf16>) {
-      alignas(64) uint32_t lanes[simd_lanes];
-      for (int i = 0; i < simd_lanes; ++i) lanes[i] = static_cast<uint32_t>(from[i].bits) << 16;
-      __builtin_memcpy(x.p, lanes, sizeof(lanes));
-    } else if constexpr (std::is_same_v<T, f16>) {
+    } else if constexpr (HalfWidth<T>) {
       GRADUS_UNROLL
       for (int k = 0; k < packets; ++k) x.p[k] = widen(from + k * packet_lanes);
     } else {
@@ -151,16 +147,7 @@ class Simd {
       GRADUS_UNROLL
       for (int k = 0; k < packets; ++k)
         *reinterpret_cast<PacketInMemory<C>*>(to + k * packet_lanes) = reinterpret_cast<PacketInMemory<C>>(p[k]);
-    } else if constexpr (std::is_same_v<T, bf16>) {
-      alignas(64) uint32_t lanes[simd_lanes];
-      __builtin_memcpy(lanes, p, sizeof(lanes));
-      for (int i = 0; i < simd_lanes; ++i) {
-        auto word = lanes[i];
-        auto rounded = (word + 0x7fffu + (word >> 16 & 1u)) >> 16;
-        auto is_nan = (word & 0x7fffffffu) > 0x7f800000u;
-        to[i].bits = static_cast<uint16_t>(is_nan ? word >> 16 | 0x40u : rounded);
-      }
-    } else if constexpr (std::is_same_v<T, f16>) {
+    } else if constexpr (HalfWidth<T>) {
       GRADUS_UNROLL
       for (int k = 0; k < packets; ++k) narrow(p[k], to + k * packet_lanes);
     } else {
@@ -262,6 +249,9 @@ class Simd {
   }
 
  private:
+  typedef uint16_t Halves __attribute__((vector_size(register_bytes / 2)));
+  typedef uint16_t HalvesInMemory __attribute__((vector_size(register_bytes / 2), aligned(2), may_alias));
+
   static GRADUS_INLINE Packet<W> wrapping(P x) { return reinterpret_cast<Packet<W>>(x); }
 
   /// Eigen's psqrt is approximate on AVX-512 (and NaN at infinity) unless EIGEN_FAST_MATH is 0.
@@ -278,6 +268,30 @@ class Simd {
 #else
     for (int i = 0; i < packet_lanes; ++i) x[i] = std::sqrt(x[i]);
     return x;
+#endif
+  }
+
+  /// A packet of float from and to bf16. By whole numbers, not by vcvtneps2bf16, which takes denormals for 0: the same
+  /// bits as one element converted by itself, on every machine.
+  static GRADUS_INLINE P widen(const bf16* from) {
+#if defined(__AVX512F__)  // g++ 12 takes a longer way from the compiler's vectors, and warns of unmasked intrinsics
+    auto halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return reinterpret_cast<P>(_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, halves), 16));
+#else
+    auto halves = *reinterpret_cast<const HalvesInMemory*>(from);
+    return reinterpret_cast<P>(__builtin_convertvector(halves, Packet<uint32_t>) << 16);
+#endif
+  }
+  static GRADUS_INLINE void narrow(P x, bf16* to) {
+    auto word = reinterpret_cast<Packet<uint32_t>>(x);
+    auto upper = word >> 16;
+    auto rounded = (word + 0x7fffu + (upper & 1u)) >> 16;
+    auto chosen = x != x ? upper | 0x40u : rounded;
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(chosen)));
+#else
+    *reinterpret_cast<HalvesInMemory*>(to) = __builtin_convertvector(chosen, Halves);
 #endif
   }
 
