@@ -74,14 +74,15 @@ struct GemmPlan {
   }
 };
 
-/// Runs the product. pack_a(first row, rows, first k, depth, to) fills panels of A one behind another, each (depth,
-/// tile rows), the last one padded with zeros; pack_b(first column, columns, first k, depth, to) one of B, (depth,
-/// whole registers). write(first row, rows, first column, columns, tile, ld) takes finished results, a few rows at a
-/// time.
+/// Runs the product of operands packed as C, see Packed. pack_a(first row, rows, first k, depth, to) fills panels of A one
+/// behind another, each (depth, tile rows), the last one padded with zeros; pack_b(first column, columns, first k, depth,
+/// to) one of B, (depth, whole registers). Both are asked for up to packed_depth() of the plan's depth. write(first row,
+/// rows, first column, columns, tile, ld) takes finished results, a few rows at a time.
 template <class C, class PackA, class PackB, class Write>
 void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write) {
   using Tile = GemmTile<C>;
-  auto m = plan.rows, n = plan.columns, k = plan.depth;
+  using Sum = Compute<C>;
+  auto m = plan.rows, n = plan.columns, k = packed_depth<C>(plan.depth);
   auto padded_rows = plan.round_up(m, Tile::rows);
   auto prepack = plan.column_groups > 1;  // A would be packed once a column group otherwise
   // Panels of one block of the depth lie side by side, for one walk through memory.
@@ -97,7 +98,7 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
                    }
                  });
   }
-  Scratch<C> partial(plan.parts > 1 ? plan.parts * m * n : 0);
+  Scratch<Sum> partial(plan.parts > 1 ? plan.parts * m * n : 0);
   parallel_chunks(plan.chunks(), [&](int64_t chunk) {
     auto row_group = chunk % plan.row_groups, column_group = chunk / plan.row_groups % plan.column_groups;
     auto part = chunk / (plan.row_groups * plan.column_groups);
@@ -106,11 +107,11 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
     auto depth_end = std::min(k, k0 + plan.part_depth);
     auto tile_rows = plan.round_up(rows, Tile::rows), tile_columns = plan.round_up(columns, Tile::lanes);
     auto several = depth_end - k0 > Tile::depth;
-    Scratch<C> sums(several ? tile_rows * tile_columns : Tile::rows * tile_columns);
+    Scratch<Sum> sums(several ? tile_rows * tile_columns : Tile::rows * tile_columns);
     Scratch<C> b(Tile::depth * tile_columns);
     Scratch<C> a(prepack ? 0 : Tile::depth * Tile::rows);
     if (k0 >= depth_end) {  // an empty product
-      std::fill_n(sums.data(), Tile::rows * tile_columns, C(0));
+      std::fill_n(sums.data(), Tile::rows * tile_columns, Sum(0));
       for (int64_t i = 0; i < rows; i += Tile::rows)
         write(i0 + i, std::min<int64_t>(Tile::rows, rows - i), j0, columns, sums.data(), tile_columns);
       return;
@@ -264,21 +265,23 @@ void thin_gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_s
 template <class T>
 void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride, const GemmTail<T>& tail = {}) {
   using C = Compute<T>;
-  using Tile = GemmTile<C>;
+  using P = Packed<T>;
+  using Tile = GemmTile<P>;
   auto m = a.rows, n = b.columns, k = a.columns;
   if (m == 0 || n == 0) return;
   if (m * n * k <= 4096 || (m < 4 && m * n * k <= 65536)) return small_gemm(a, b, c, c_stride, tail);
   if (m < 4 && (b.row_stride == 1 || b.column_stride == 1)) return thin_gemm(a, b, c, c_stride, tail);
-  GemmPlan<C> plan(m, n, k);
-  packed_product<C>(
+  GemmPlan<P> plan(m, n, k);
+  packed_product<P>(
       plan,
-      [&](int64_t i, int64_t rows, int64_t k0, int64_t depth, C* to) {
-        pack_panels(a.data + i * a.row_stride + k0 * a.column_stride, a.row_stride, a.column_stride, rows, depth, to);
+      [&](int64_t i, int64_t rows, int64_t k0, int64_t depth, P* to) {
+        pack_panels(a.data + i * a.row_stride + k0 * a.column_stride, a.row_stride, a.column_stride, rows,
+                    std::min(depth, k - k0), to);
       },
-      [&](int64_t j, int64_t columns, int64_t k0, int64_t depth, C* to) {
-        int64_t padded = column_registers<C>(columns) * Tile::lanes;
-        pack_panel(b.data + k0 * b.row_stride + j * b.column_stride, b.column_stride, b.row_stride, columns, depth, to,
-                   padded, padded);
+      [&](int64_t j, int64_t columns, int64_t k0, int64_t depth, P* to) {
+        int64_t padded = column_registers<P>(columns) * Tile::lanes;
+        pack_panel(b.data + k0 * b.row_stride + j * b.column_stride, b.column_stride, b.row_stride, columns,
+                   std::min(depth, k - k0), to, padded, padded);
       },
       [&](int64_t i0, int64_t rows, int64_t j0, int64_t columns, const C* tile, int64_t ld) {
         for (int64_t i = 0; i < rows; ++i) {

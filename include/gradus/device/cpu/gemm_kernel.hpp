@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #include "gradus/core/dtype.hpp"
+#include "gradus/device/cpu/gemm_bf16.hpp"
+#include "gradus/device/cpu/simd.hpp"
+#include "gradus/device/cpu/transpose_registers.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -23,6 +25,7 @@ struct GemmTile {
   static constexpr int columns = 3 * lanes;
   /// Of a block: panels of A and B stay in the first two caches, and sums are written and read again seldom.
   static constexpr int64_t depth = (sizeof(P) == 64 ? 512 : 256) * 4 / sizeof(C);
+  static constexpr int64_t steps = 1;  ///< of the depth that lie together, and are filled up with 0
 };
 
 /// c (rows, width) of a scratch tile with leading dimension ld, (+)= a panel (depth, tile rows) b panel (depth, width
@@ -62,6 +65,12 @@ inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C
   }
 }
 
+/// A depth filled up to what lies together in packed panels.
+template <class C>
+constexpr int64_t packed_depth(int64_t depth) {
+  return (depth + GemmTile<C>::steps - 1) / GemmTile<C>::steps * GemmTile<C>::steps;
+}
+
 /// Registers that `width` columns take.
 template <class C>
 constexpr int column_registers(int64_t width) {
@@ -69,7 +78,7 @@ constexpr int column_registers(int64_t width) {
 }
 
 template <class C>
-inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld,
+inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, int64_t b_stride, Compute<C>* c, int64_t ld,
                       bool accumulate) {
   switch (registers) {
     case 1:
@@ -82,34 +91,9 @@ inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, int6
 }
 /// The same with a packed panel of B, whose rows lie side by side.
 template <class C>
-inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, C* c, int64_t ld, bool accumulate) {
-  gemm_tile(registers, depth, a, b, registers * GemmTile<C>::lanes, c, ld, accumulate);
-}
-
-/// Lanes of a where the lane's number has the bit D clear, and of b, moved up by D, elsewhere; `High`: lanes of a,
-/// moved down by D, and of b.
-template <int D, bool High, class P, size_t... Lane>
-GRADUS_INLINE P merge_lanes(P a, P b, std::index_sequence<Lane...>) {
-  constexpr auto from_a = [](size_t lane) { return static_cast<int>(High ? lane + D : lane); };
-  constexpr auto from_b = [](size_t lane) { return static_cast<int>(sizeof...(Lane) + (High ? lane : lane - D)); };
-  return __builtin_shufflevector(a, b, ((Lane & D) == 0 ? from_a(Lane) : from_b(Lane))...);
-}
-
-/// Transposes a square of registers by exchanging blocks of D x D beside the diagonal, for D = half the lanes ... 1.
-/// (Eigen's ptranspose makes g++ 12 warn of uninitialised values on AVX-512, in the user's program.)
-template <int D, class P, int N>
-GRADUS_INLINE void transpose_registers(P (&row)[N]) {
-  if constexpr (D > 0) {
-    using Lanes = std::make_index_sequence<N>;
-    GRADUS_UNROLL
-    for (int i = 0; i < N; ++i) {
-      if ((i & D) != 0) continue;
-      auto low = merge_lanes<D, false>(row[i], row[i + D], Lanes());
-      row[i + D] = merge_lanes<D, true>(row[i], row[i + D], Lanes());
-      row[i] = low;
-    }
-    transpose_registers<D / 2>(row);
-  }
+inline void gemm_tile(int registers, int64_t depth, const C* a, const C* b, Compute<C>* c, int64_t ld,
+                      bool accumulate) {
+  gemm_tile<C>(registers, depth, a, b, registers * GemmTile<C>::lanes, c, ld, accumulate);
 }
 
 /// N numbers in a register, and anywhere in memory.
@@ -143,7 +127,9 @@ inline void transpose_rows(const C* const* rows, int64_t offset, C* to, int64_t 
 template <class C, class T>
 inline void copy_row(const T* from, int64_t width, C* to) {
   if constexpr (!std::is_same_v<C, T>) {
-    for (int64_t j = 0; j < width; ++j) to[j] = static_cast<C>(from[j]);
+    int64_t j = 0;
+    for (; j + simd_lanes <= width; j += simd_lanes) Simd<C>::load(from + j).store(to + j);
+    for (; j < width; ++j) to[j] = static_cast<C>(from[j]);
   } else if (width == GemmTile<C>::columns) {
     std::memcpy(to, from, GemmTile<C>::columns * sizeof(C));
   } else if (width == GemmTile<C>::rows) {
@@ -158,16 +144,12 @@ inline void copy_row(const T* from, int64_t width, C* to) {
 template <class C, class T>
 inline void write_row(const C* from, int64_t n, C bias, const T* biases, bool accumulate, T* to) {
   int64_t j = 0;
-  if constexpr (std::is_same_v<C, T>) {
-    using namespace Eigen::internal;
-    using P = typename GemmTile<C>::P;
-    auto constant = pset1<P>(bias);
-    for (; j + GemmTile<C>::lanes <= n; j += GemmTile<C>::lanes) {
-      auto value = padd(ploadu<P>(from + j), constant);
-      if (biases != nullptr) value = padd(value, ploadu<P>(biases + j));
-      if (accumulate) value = padd(value, ploadu<P>(to + j));
-      pstoreu(to + j, value);
-    }
+  Simd<C> constant(bias);
+  for (; j + simd_lanes <= n; j += simd_lanes) {
+    auto value = Simd<C>::load(from + j) + constant;
+    if (biases != nullptr) value = value + Simd<C>::load(biases + j);
+    if (accumulate) value = value + Simd<C>::load(to + j);
+    value.store(to + j);
   }
   for (; j < n; ++j) {
     auto value = from[j] + bias;
