@@ -37,6 +37,13 @@ GRADUS_INLINE void store_some(const Simd<C>& value, T* to, int64_t count) {
   std::copy_n(lanes, count, to);
 }
 
+/// to[i] = from[i], converted.
+template <class From, class To>
+void convert_run(const From* from, int64_t n, To* to) {
+  using C = Compute<From>;
+  for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& x, int64_t count) { store_some(x, to + i, count); });
+}
+
 /// Halves the lanes until one is left: the same tree everywhere.
 template <class C, class Combine>
 C fold_lanes(const Simd<C>& value, Combine combine) {

@@ -74,13 +74,13 @@ template <class T>
 void gru_forward(const SequenceShape& s, const T* x, const T* h0, const GruWeights<T>& w, const GruTrace<T>& trace) {
   using C = Compute<T>;
   auto width = 3 * s.hidden;
-  StepProduct<C> product_with_input(transposed_view(w.input, width, s.in)),
+  StepProduct<T> product_with_input(transposed_view(w.input, width, s.in)),
       product_with_state(transposed_view(w.recurrent, width, s.hidden));
   Scratch<C> input_bias(width), state_bias(width);
   convert_or_clear(w.input_bias, input_bias.data(), width);
   convert_or_clear(w.recurrent_bias, state_bias.data(), width);
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
-    StepRows<C> inputs(count, s.in), states_before(count, s.hidden);
+    StepRows<T> inputs(count, s.in), states_before(count, s.hidden);
     Scratch<C> from_input(inputs.padded() * product_with_input.width()),
         from_state(inputs.padded() * product_with_input.width());
     for (int64_t k = 0; k < s.steps; ++k) {
@@ -118,11 +118,11 @@ void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeig
   auto width = 3 * s.hidden, states = s.batch * s.hidden;
   Scratch<C> d_state(states);
   convert_or_clear(dh, d_state.data(), states);
-  StepProduct<C> to_state(rows_view(w.recurrent, width, s.hidden)),
+  StepProduct<T> to_state(rows_view(w.recurrent, width, s.hidden)),
       to_input(rows_view(w.input, width, to.x != nullptr ? s.in : 0));
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    StepRows<C> gates(count, width);
+    StepRows<T> gates(count, width);
     Scratch<C> sums(gates.padded() * std::max(to_state.width(), to_input.width()));
     auto* d_group = d_state.data() + first * s.hidden;
     for (auto k = s.steps - 1; k >= 0; --k) {
@@ -148,7 +148,7 @@ void gru_backward(const SequenceShape& s, const T* x, const T* h0, const GruWeig
       write_rows(sums.data(), to_input.width(), count, s.in, to.x + (t * s.batch + first) * s.in);
     }
   });
-  if (to.h0 != nullptr) convert(d_state.data(), states, to.h0);
+  if (to.h0 != nullptr) convert_run(d_state.data(), states, to.h0);
   sequence_weight_gradients<T>(s, to.from_input, width, x, h0, trace.states, to.input, nullptr);
   sequence_weight_gradients<T>(s, to.from_state, width, x, h0, trace.states, nullptr, to.recurrent);
 }

@@ -73,14 +73,14 @@ void lstm_forward(const SequenceShape& s, const T* x, const T* h0, const T* c0, 
                   const LstmTrace<T>& trace) {
   using C = Compute<T>;
   auto width = 4 * s.hidden;
-  StepProduct<C> from_input(transposed_view(w.input, width, s.in)),
+  StepProduct<T> from_input(transposed_view(w.input, width, s.in)),
       from_state(transposed_view(w.recurrent, width, s.out)),
       projection(transposed_view(w.projection, w.projection != nullptr ? s.out : 0, s.hidden));
   Scratch<C> bias(width);
   add_biases(w.input_bias, w.recurrent_bias, width, bias.data());
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    StepRows<C> inputs(count, s.in), states_before(count, s.out),
+    StepRows<T> inputs(count, s.in), states_before(count, s.out),
         to_project(count, w.projection != nullptr ? s.hidden : 0);
     Scratch<C> sums(inputs.padded() * from_input.width()), projected(inputs.padded() * projection.width());
     for (int64_t k = 0; k < s.steps; ++k) {
@@ -126,12 +126,12 @@ void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0,
   Scratch<T> d_states(projects ? rows * s.out : 0);  // of the states that run
   convert_or_clear(dh, d_state.data(), states);
   convert_or_clear(dc, d_cell.data(), cells);
-  StepProduct<C> to_state(rows_view(w.recurrent, width, s.out)),
+  StepProduct<T> to_state(rows_view(w.recurrent, width, s.out)),
       to_ready(rows_view(w.projection, projects ? s.out : 0, s.hidden)),
       to_input(rows_view(w.input, width, to.x != nullptr ? s.in : 0));
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    StepRows<C> gates(count, width), d_shown(count, projects ? s.out : 0);
+    StepRows<T> gates(count, width), d_shown(count, projects ? s.out : 0);
     Scratch<C> sums(gates.padded() * std::max(to_state.width(), to_input.width())),
         d_ready(projects ? gates.padded() * to_ready.width() : 0);
     auto* d_group = d_state.data() + first * s.out;
@@ -165,8 +165,8 @@ void lstm_backward(const SequenceShape& s, const T* x, const T* h0, const T* c0,
       write_rows(sums.data(), to_input.width(), count, s.in, to.x + (t * s.batch + first) * s.in);
     }
   });
-  if (to.h0 != nullptr) convert(d_state.data(), states, to.h0);
-  if (to.c0 != nullptr) convert(d_cell.data(), cells, to.c0);
+  if (to.h0 != nullptr) convert_run(d_state.data(), states, to.h0);
+  if (to.c0 != nullptr) convert_run(d_cell.data(), cells, to.c0);
   sequence_weight_gradients<T>(s, to.gates, width, x, h0, trace.states, to.input, to.recurrent);
   if (to.projection != nullptr)
     gemm(transposed_view<T>(d_states.data(), rows, s.out), rows_view<T>(trace.ready, rows, s.hidden), to.projection,

@@ -46,12 +46,12 @@ template <class T>
 void rnn_forward(const SequenceShape& s, const T* x, const T* h0, const RnnWeights<T>& w, Nonlinearity f, T* states) {
   using C = Compute<T>;
   auto size = s.batch * s.hidden;  // of all states of a step
-  StepProduct<C> from_input(transposed_view(w.input, s.hidden, s.in)),
+  StepProduct<T> from_input(transposed_view(w.input, s.hidden, s.in)),
       from_state(transposed_view(w.recurrent, s.hidden, s.hidden));
   Scratch<C> bias(s.hidden);
   add_biases(w.input_bias, w.recurrent_bias, s.hidden, bias.data());
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
-    StepRows<C> inputs(count, s.in), states_before(count, s.hidden);
+    StepRows<T> inputs(count, s.in), states_before(count, s.hidden);
     Scratch<C> sums(inputs.padded() * from_input.width());
     for (int64_t k = 0; k < s.steps; ++k) {
       auto t = s.at(k);
@@ -83,11 +83,11 @@ void rnn_backward(const SequenceShape& s, const T* x, const T* h0, const RnnWeig
   auto size = s.batch * s.hidden;
   Scratch<C> d_state(size);
   convert_or_clear(dh, d_state.data(), size);
-  StepProduct<C> to_state(rows_view(w.recurrent, s.hidden, s.hidden)),
+  StepProduct<T> to_state(rows_view(w.recurrent, s.hidden, s.hidden)),
       to_input(rows_view(w.input, s.hidden, to.x != nullptr ? s.in : 0));
   for_sequence_groups(s.batch, [&](int64_t first, int64_t count) {
     SequenceGroup group{first, count};
-    StepRows<C> d_rows(count, s.hidden);
+    StepRows<T> d_rows(count, s.hidden);
     Scratch<C> sums(d_rows.padded() * std::max(to_state.width(), to_input.width()));
     auto* d_group = d_state.data() + first * s.hidden;
     for (auto k = s.steps - 1; k >= 0; --k) {
@@ -107,7 +107,7 @@ void rnn_backward(const SequenceShape& s, const T* x, const T* h0, const RnnWeig
       write_rows(sums.data(), to_input.width(), count, s.in, to.x + (t * s.batch + first) * s.in);
     }
   });
-  if (to.h0 != nullptr) convert(d_state.data(), size, to.h0);
+  if (to.h0 != nullptr) convert_run(d_state.data(), size, to.h0);
   sequence_weight_gradients<T>(s, to.sums, s.hidden, x, h0, states, to.input, to.recurrent);
 }
 

@@ -27,15 +27,10 @@ MatrixView<T> transposed_view(const T* data, int64_t rows, int64_t columns) {  /
   return {data, columns, rows, 1, columns};
 }
 
-/// to[i] = from[i], converted.
-template <class From, class To>
-void convert(const From* from, int64_t count, To* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
-}
-/// The same in the type that is computed in, or zeros where there is nothing to convert.
+/// Numbers in the type that is computed in, or zeros where there is nothing to convert.
 template <class T>
 void convert_or_clear(const T* from, Compute<T>* to, int64_t count) {
-  if (from != nullptr) convert(from, count, to);
+  if (from != nullptr) convert_run(from, count, to);
   else std::fill_n(to, count, Compute<T>(0));
 }
 
@@ -107,12 +102,26 @@ void write_rows(const C* sums, int64_t ld, int64_t rows, int64_t width, T* to) {
 template <class T>
 void sequence_weight_gradients(const SequenceShape& s, const T* d_gates, int64_t width, const T* x, const T* h0,
                                const T* states, T* to_input, T* to_recurrent) {
-  using C = Compute<T>;
-  constexpr int64_t tile_rows = GemmTile<C>::rows;
+  using C = Packed<T>;
+  constexpr int64_t tile_rows = GemmTile<C>::rows, together = GemmTile<C>::steps;
   auto rows = s.steps * s.batch, in = to_input != nullptr ? s.in : 0, out = to_recurrent != nullptr ? s.out : 0;
   if (in + out == 0 || width == 0) return;
   auto first = s.at(0) * s.batch, back = s.reverse ? s.batch : -s.batch;
   auto pack_states = [&](int64_t j, int64_t columns, int64_t r, int64_t depth, int64_t padded, C* to) {
+    if (s.batch % together != 0) {  // rows that lie together may be of two steps
+      constexpr int64_t block = 64;
+      T dense[block * tile_rows];
+      for (auto end = r + depth; r < end; r += block, to += block * tile_rows) {
+        auto count = std::min(block, end - r);
+        for (int64_t k = 0; k < count; ++k) {
+          auto is_first = r + k >= first && r + k < first + s.batch;
+          std::copy_n((is_first ? h0 + (r + k - first) * s.out : states + (r + k + back) * s.out) + j, columns,
+                      dense + k * tile_rows);
+        }
+        pack_panel(dense, int64_t{1}, tile_rows, columns, count, to, tile_rows, padded);
+      }
+      return;
+    }
     for (auto end = r + depth; r < end;) {
       auto is_first = r >= first && r < first + s.batch;
       auto until = std::min(end, is_first ? first + s.batch : r < first ? first : end);
@@ -125,18 +134,20 @@ void sequence_weight_gradients(const SequenceShape& s, const T* d_gates, int64_t
   packed_product<C>(
       GemmPlan<C>(in + out, width, rows),
       [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
+        auto there = std::min(depth, rows - r);
         for (auto end = j + columns; j < end; j += tile_rows, to += depth * tile_rows) {
           auto filled = std::min(tile_rows, end - j), of_x = std::clamp<int64_t>(in - j, 0, filled);
           auto padded = of_x < filled ? of_x : tile_rows;
-          if (of_x > 0) pack_panel(x + r * s.in + j, int64_t{1}, s.in, of_x, depth, to, tile_rows, padded);
-          if (of_x < filled) pack_states(j + of_x - in, filled - of_x, r, depth, tile_rows - of_x, to + of_x);
+          if (of_x > 0) pack_panel(x + r * s.in + j, int64_t{1}, s.in, of_x, there, to, tile_rows, padded);
+          if (of_x < filled)
+            pack_states(j + of_x - in, filled - of_x, r, there, tile_rows - of_x, to + together * of_x);
         }
       },
       [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
         int64_t padded = column_registers<C>(columns) * GemmTile<C>::lanes;
-        pack_panel(d_gates + r * width + j, int64_t{1}, width, columns, depth, to, padded, padded);
+        pack_panel(d_gates + r * width + j, int64_t{1}, width, columns, std::min(depth, rows - r), to, padded, padded);
       },
-      [&](int64_t i0, int64_t count, int64_t j0, int64_t columns, const C* tile, int64_t ld) {
+      [&](int64_t i0, int64_t count, int64_t j0, int64_t columns, const Compute<T>* tile, int64_t ld) {
         auto of_x = std::clamp<int64_t>(in - i0, 0, count);
         for (int64_t j = 0; j < columns; ++j) {
           for (int64_t i = 0; i < of_x; ++i) to_input[(j0 + j) * s.in + i0 + i] = static_cast<T>(tile[i * ld + j]);

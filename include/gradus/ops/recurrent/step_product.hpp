@@ -17,8 +17,9 @@ void for_sequence_groups(int64_t batch, Body&& body) {
 }
 
 /// The rows that go into a step's products, packed.
-template <class C>
+template <class T>
 class StepRows {
+  using C = Packed<T>;
   using Tile = GemmTile<C>;
 
  public:
@@ -26,24 +27,25 @@ class StepRows {
       : rows_(rows),
         depth_(depth),
         padded_((rows + Tile::rows - 1) / Tile::rows * Tile::rows),
-        packed_(padded_ * depth) {}
+        packed_(padded_ * packed_depth<C>(depth)) {}
 
   int64_t rows() const { return rows_; }
   int64_t padded() const { return padded_; }  ///< up to whole tiles
 
   /// Takes a (rows, depth), whose rows follow one another.
-  template <class T>
   void pack(const T* a) {
     for (int64_t k = 0; k < depth_; k += Tile::depth) {
       for (int64_t i = 0; i < rows_; i += Tile::rows) {
         auto depth = std::min<int64_t>(Tile::depth, depth_ - k);
         pack_panel(a + i * depth_ + k, depth_, int64_t{1}, std::min<int64_t>(Tile::rows, rows_ - i), depth,
-                   packed_.data() + padded_ * k + i * depth, Tile::rows, Tile::rows);
+                   packed_.data() + padded_ * k + i * packed_depth<C>(depth), Tile::rows, Tile::rows);
       }
     }
   }
   /// A tile of rows from i on, in the block of `depth` from k on.
-  const C* tile(int64_t i, int64_t k, int64_t depth) const { return packed_.data() + padded_ * k + i * depth; }
+  const C* tile(int64_t i, int64_t k, int64_t depth) const {
+    return packed_.data() + padded_ * k + i * packed_depth<C>(depth);
+  }
 
  private:
   int64_t rows_, depth_, padded_;
@@ -52,22 +54,22 @@ class StepRows {
 
 /// Multiplies rows by one packed matrix. Each row of a result depends on its own row alone, whatever the others are and
 /// however many: a step computes the same bits within a sequence and on its own.
-template <class C>
+template <class T>
 class StepProduct {
+  using C = Packed<T>;
   using Tile = GemmTile<C>;
 
  public:
-  template <class T>
   explicit StepProduct(const MatrixView<T>& b)
       : depth_(b.rows),
         columns_(b.columns),
         width_((columns_ + Tile::lanes - 1) / Tile::lanes * Tile::lanes),
-        packed_(depth_ * width_) {
+        packed_(packed_depth<C>(depth_) * width_) {
     for_panels(Tile::rows, [&](int64_t j, int64_t columns, int registers) {
       for_blocks([&](int64_t k, int64_t depth) {
         int64_t padded = registers * Tile::lanes;
         pack_panel(b.data + k * b.row_stride + j * b.column_stride, b.column_stride, b.row_stride, columns, depth,
-                   packed_.data() + k * width_ + j * depth, padded, padded);
+                   packed_.data() + k * width_ + j * packed_depth<C>(depth), padded, padded);
       });
     });
   }
@@ -76,12 +78,12 @@ class StepProduct {
   int64_t width() const { return width_; }
 
   /// sums (a.padded(), width()) = a b, or with `accumulate` += a b.
-  void operator()(const StepRows<C>& a, C* sums, bool accumulate = false) const {
-    if (depth_ == 0 && !accumulate) std::fill_n(sums, a.padded() * width_, C(0));
+  void operator()(const StepRows<T>& a, Compute<T>* sums, bool accumulate = false) const {
+    if (depth_ == 0 && !accumulate) std::fill_n(sums, a.padded() * width_, Compute<T>(0));
     for_panels(a.padded(), [&](int64_t j, int64_t, int registers) {
       for_blocks([&](int64_t k, int64_t depth) {
         for (int64_t i = 0; i < a.rows(); i += Tile::rows)
-          gemm_tile<C>(registers, depth, a.tile(i, k, depth), packed_.data() + k * width_ + j * depth,
+          gemm_tile<C>(registers, depth, a.tile(i, k, depth), packed_.data() + k * width_ + j * packed_depth<C>(depth),
                        sums + i * width_ + j, width_, accumulate || k > 0);
       });
     });
