@@ -34,6 +34,7 @@ void weights_from_scores(C* scores, int64_t keys, const C* log_sums) {
 /// for each stripe of keys on its own; those of keys and values are written by the one stripe that owns them.
 template <class T, class C = Compute<T>>
 struct AttentionGradient {
+  using P = Packed<T>;
   const AttentionProblem<T>& problem;
   const Tensor<T>&query, &key, &value, &dy;
   const C *log_sums, *means;  ///< (n, heads, queries)
@@ -42,17 +43,18 @@ struct AttentionGradient {
   int64_t stripes, stripe_blocks;  ///< of keys
 
   int64_t query_blocks() const { return (problem.queries + query_block - 1) / query_block; }
-  int64_t dq_block() const { return whole_panels<C>(problem.depth) * query_block; }
+  int64_t dq_block() const { return whole_panels<P>(problem.depth) * query_block; }
 
   /// Head pair / stripes of keys and values, stripe pair % stripes.
   void run(int64_t chunk) const {
     auto pair = chunk / stripes, stripe = chunk % stripes;
     auto n = pair / problem.kv_heads, of = pair % problem.kv_heads;
-    auto depth = whole_panels<C>(problem.depth), width = whole_panels<C>(problem.width);
-    Scratch<C> k_left(key_block * depth), v_left(key_block * width), k_rows(depth * key_block);
-    Scratch<C> q_right(depth * query_block), dy_right(width * query_block), q_left(depth * query_block),
-        dy_left(width * query_block);
-    Scratch<C> weights(key_block * query_block), slopes(key_block * query_block), turned(query_block * key_block);
+    auto depth = whole_panels<P>(problem.depth), width = whole_panels<P>(problem.width);
+    Scratch<P> k_left(key_block * depth), v_left(key_block * width), k_rows(depth * key_block);
+    Scratch<P> q_right(depth * query_block), dy_right(width * query_block), q_left(depth * query_block),
+        dy_left(width * query_block), turned(query_block * key_block);
+    Scratch<C> weights(key_block * query_block), slopes(key_block * query_block);
+    PackedTile<T> packed;
     Scratch<C> dk_sums(depth * key_block), dv_sums(width * key_block);
     auto k = head_view(key, n, of), v = head_view(value, n, of);
     auto group = problem.group();
@@ -85,25 +87,27 @@ struct AttentionGradient {
           std::fill(std::copy_n(log_sums + row, queries, sums), sums + query_block, std::numeric_limits<C>::infinity());
           std::fill(std::copy_n(means + row, queries, mean), mean + query_block, C(0));
           TilePlace at{n, head, q0, q1, k0, k0 + seen};
-          panel_product<C>(seen, query_block, problem.depth, k_left.data(), problem.depth, q_right.data(), query_block,
+          panel_product<P>(seen, query_block, problem.depth, k_left.data(), problem.depth, q_right.data(), query_block,
                            weights.data(), query_block, false);
           finish_scores(problem, at, weights.data());
           weights_from_scores(weights.data(), seen, sums);
-          panel_product<C>(seen, query_block, problem.width, v_left.data(), problem.width, dy_right.data(), query_block,
+          panel_product<P>(seen, query_block, problem.width, v_left.data(), problem.width, dy_right.data(), query_block,
                            slopes.data(), query_block, false);
           if (problem.dropout > 0) {  // gradients of dropped weights; dv needs the weights dropped, dk and dq do not
             drop_weights(problem, at, slopes.data());
           }
           score_gradients(weights.data(), slopes.data(), seen, mean, problem.scale);
           if (problem.dropout > 0) drop_weights(problem, at, weights.data());
-          panel_product<C>(problem.depth, query_block, seen, k_rows.data(), count, slopes.data(), query_block,
+          packed.take(slopes.data(), seen);
+          panel_product<P>(problem.depth, query_block, seen, k_rows.data(), count, packed.right(seen), query_block,
                            dq_of(stripe, n, head, block), query_block, true);
-          turn(weights.data(), seen, queries, turned.data());
-          panel_product<C>(problem.width, seen, queries, dy_left.data(), queries, turned.data(), key_block,
-                           dv_sums.data(), key_block, true);
-          turn(slopes.data(), seen, queries, turned.data());
-          panel_product<C>(problem.depth, seen, queries, q_left.data(), queries, turned.data(), key_block,
+          packed.turn(seen, queries, turned.data());
+          panel_product<P>(problem.depth, seen, queries, q_left.data(), queries, turned.data(), key_block,
                            dk_sums.data(), key_block, true);
+          packed.take(weights.data(), seen);
+          packed.turn(seen, queries, turned.data());
+          panel_product<P>(problem.width, seen, queries, dy_left.data(), queries, turned.data(), key_block,
+                           dv_sums.data(), key_block, true);
         }
       }
       auto to_k = result_view(dk, n, of), to_v = result_view(dv, n, of);
@@ -127,11 +131,6 @@ struct AttentionGradient {
   C* dq_of(int64_t stripe, int64_t n, int64_t head, int64_t block) const {
     return dq + (((stripe * problem.n + n) * problem.heads + head) * query_blocks() + block) * dq_block();
   }
-  /// (keys, 48) -> (queries, key_block); what whole registers hold beyond the keys is 0.
-  static void turn(const C* tile, int64_t keys, int64_t queries, C* to) {
-    pack_panel(tile, query_block, int64_t{1}, keys, queries, to, key_block,
-               int64_t{column_registers<C>(keys)} * GemmTile<C>::lanes);
-  }
 };
 
 /// Gradients of query, key and value.
@@ -148,6 +147,14 @@ std::array<Tensor<T>, 3> attention_backward(const AttentionProblem<T>& problem, 
   for_rows(rows, p.width, [&](int64_t row) {
     auto pair = row / p.queries, i = row % p.queries;
     auto a = head_view(y, pair / p.heads, pair % p.heads), b = head_view(dy, pair / p.heads, pair % p.heads);
+    if (a.column == 1 && b.column == 1) {
+      Simd<C> products(C(0));
+      for_each_register(a.data + i * a.row, p.width, C(0), [&](int64_t j, const Simd<C>& x, int64_t count) {
+        products = fma(x, load_some<C>(b.data + i * b.row + j, count), products);
+      });
+      means[row] = fold_lanes(products, [](C one, C other) { return one + other; });
+      return;
+    }
     C sum = 0;
     for (int64_t j = 0; j < p.width; ++j)
       sum += static_cast<C>(a.data[i * a.row + j * a.column]) * static_cast<C>(b.data[i * b.row + j * b.column]);
@@ -158,7 +165,7 @@ std::array<Tensor<T>, 3> attention_backward(const AttentionProblem<T>& problem, 
   auto wanted = std::clamp<int64_t>(pairs > 0 ? 8 / pairs : 1, 1, key_blocks);
   auto stripe_blocks = (key_blocks + wanted - 1) / wanted, stripes = (key_blocks + stripe_blocks - 1) / stripe_blocks;
   auto blocks = (p.queries + query_block - 1) / query_block;
-  Scratch<C> sums(stripes * p.n * p.heads * blocks * whole_panels<C>(p.depth) * query_block);
+  Scratch<C> sums(stripes * p.n * p.heads * blocks * whole_panels<Packed<T>>(p.depth) * query_block);
   AttentionGradient<T> gradient{p,  query, key,         value,   dy,           log_sums, means.data(),
                                 dk, dv,    sums.data(), stripes, stripe_blocks};
   parallel_chunks(pairs * stripes, [&](int64_t chunk) { gradient.run(chunk); });

@@ -2,8 +2,6 @@
 // (Milakov and Gimelshein, 2018; Dao et al., 2022). No matrix of all scores is ever stored.
 #pragma once
 
-#include "gradus/device/cpu/allocator.hpp"
-#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/attention/attention_tile.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -75,19 +73,21 @@ struct RunningSoftmax {
 template <class T, class C = Compute<T>>
 void attention_stripe(const AttentionProblem<T>& problem, int64_t n, int64_t head, int64_t first, int64_t last,
                       HeadView<const T> q, HeadView<const T> k, HeadView<const T> v, HeadView<T> y, C* log_sums) {
-  auto width = whole_panels<C>(problem.width), blocks = last - first;
-  Scratch<C> query(blocks * problem.depth * query_block), state(blocks * (width + 2) * query_block);
-  Scratch<C> keys(key_block * problem.depth), values(width * key_block), tile(key_block * query_block);
+  using P = Packed<T>;
+  auto width = whole_panels<P>(problem.width), blocks = last - first, depth = packed_depth<P>(problem.depth);
+  Scratch<P> query(blocks * depth * query_block), keys(key_block * depth), values(width * key_block);
+  Scratch<C> state(blocks * (width + 2) * query_block), tile(key_block * query_block);
+  PackedTile<T> weights;
   auto of_block = [&](int64_t block) {
     auto* at = state.data() + (block - first) * (width + 2) * query_block;
     return RunningSoftmax<C>{at, at + query_block, at + 2 * query_block};
   };
   auto end_of = [&](int64_t block) { return std::min(problem.queries, (block + 1) * query_block); };
-  auto* packed = query.data() - first * problem.depth * query_block;  // a block each
+  auto* packed = query.data() - first * depth * query_block;  // a block each
   for (auto block = first; block < last; ++block) {
     auto q0 = block * query_block;
     of_block(block).clear(width);
-    pack_panel(q.data + q0 * q.row, q.row, q.column, end_of(block) - q0, problem.depth, packed + q0 * problem.depth,
+    pack_panel(q.data + q0 * q.row, q.row, q.column, end_of(block) - q0, problem.depth, packed + q0 * depth,
                query_block, query_block);
   }
   auto [begin, end] = problem.visible(first * query_block, end_of(last - 1));
@@ -100,13 +100,14 @@ void attention_stripe(const AttentionProblem<T>& problem, int64_t n, int64_t hea
       auto [low, high] = problem.visible(q0, end_of(block));
       auto seen = std::min(count, high - k0);
       if (seen <= 0 || low >= k0 + count) continue;
-      panel_product<C>(seen, query_block, problem.depth, keys.data(), problem.depth, packed + q0 * problem.depth,
-                       query_block, tile.data(), query_block, false);
+      panel_product<P>(seen, query_block, problem.depth, keys.data(), problem.depth, packed + q0 * depth, query_block,
+                       tile.data(), query_block, false);
       TilePlace at{n, head, q0, end_of(block), k0, k0 + seen};
       finish_scores(problem, at, tile.data());
       of_block(block).take(tile.data(), seen, width);
       if (problem.dropout > 0) drop_weights(problem, at, tile.data());
-      panel_product<C>(problem.width, query_block, seen, values.data(), count, tile.data(), query_block,
+      weights.take(tile.data(), seen);
+      panel_product<P>(problem.width, query_block, seen, values.data(), count, weights.right(seen), query_block,
                        of_block(block).sums, query_block, true);
     }
   }

@@ -2,9 +2,11 @@
 // and sums over keys need no steps across lanes, and weights stand ready as the right side of the next product.
 #pragma once
 
+#include "gradus/device/cpu/allocator.hpp"
 #include "gradus/device/cpu/gemm_kernel.hpp"
 #include "gradus/device/cpu/philox_lanes.hpp"
 #include "gradus/device/cpu/simd_math.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/attention/attention_problem.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -32,15 +34,17 @@ HeadView<const T> head_view(const Tensor<T>& x, int64_t n, int64_t head) {
   return {x.data() + n * strides[0] + head * strides[1], strides[2], strides[3]};
 }
 
-/// c (rows, columns) (+)= a b: a packed in panels of `panel_depth`, of which `depth` count; b and c lie row by row.
+/// c (rows, columns) (+)= a b: a packed in panels of `panel_depth`, of which `depth` count; b is packed in one panel of
+/// all columns, c lies row by row.
 template <class C>
 void panel_product(int64_t rows, int64_t columns, int64_t depth, const C* a, int64_t panel_depth, const C* b,
-                   int64_t b_stride, C* c, int64_t c_stride, bool accumulate) {
+                   int64_t b_stride, Compute<C>* c, int64_t c_stride, bool accumulate) {
   using Tile = GemmTile<C>;
   for (int64_t j = 0; j < columns; j += Tile::columns) {
     auto registers = column_registers<C>(std::min<int64_t>(Tile::columns, columns - j));
     for (int64_t i = 0; i < rows; i += Tile::rows)
-      gemm_tile<C>(registers, depth, a + i * panel_depth, b + j, b_stride, c + i * c_stride + j, c_stride, accumulate);
+      gemm_tile<C>(registers, depth, a + i * packed_depth<C>(panel_depth), b + GemmTile<C>::steps * j, b_stride,
+                   c + i * c_stride + j, c_stride, accumulate);
   }
 }
 
@@ -56,7 +60,8 @@ template <class C, class T>
 void pack_left(const T* from, int64_t row, int64_t column, int64_t rows, int64_t depth, C* to) {
   constexpr int64_t panel = GemmTile<C>::rows;
   for (int64_t i = 0; i < rows; i += panel)
-    pack_panel(from + i * row, row, column, std::min(panel, rows - i), depth, to + i * depth, panel, panel);
+    pack_panel(from + i * row, row, column, std::min(panel, rows - i), depth, to + i * packed_depth<C>(depth), panel,
+               panel);
 }
 
 /// to[j * to_row + i] = from[i * ld + j] for i < rows, j < columns.
@@ -65,11 +70,55 @@ void write_transposed(const C* from, int64_t ld, int64_t rows, int64_t columns, 
   if constexpr (std::is_same_v<C, T>) {
     pack_panel(from, ld, 1, rows, columns, to, to_row, rows);
   } else {
-    for (int64_t j = 0; j < columns; ++j) {
-      for (int64_t i = 0; i < rows; ++i) to[j * to_row + i] = static_cast<T>(from[i * ld + j]);
+    alignas(64) C block[query_block * simd_lanes];
+    for (int64_t j = 0; j < columns; j += query_block) {
+      auto width = std::min(query_block, columns - j);
+      for (int64_t i = 0; i < rows; i += simd_lanes) {
+        auto count = std::min<int64_t>(simd_lanes, rows - i);
+        pack_panel(from + i * ld + j, ld, int64_t{1}, count, width, block, int64_t{simd_lanes}, int64_t{simd_lanes});
+        for (int64_t k = 0; k < width; ++k)
+          store_some(Simd<C>::load(block + k * simd_lanes), to + (j + k) * to_row + i, count);
+      }
     }
   }
 }
+
+/// A tile of weights (keys, 48) as products read it: rounded where they multiply bf16, else as it is.
+template <class T>
+class PackedTile {
+  using C = Compute<T>;
+  using P = Packed<T>;
+  static constexpr bool rounds = !std::is_same_v<P, C>;
+
+ public:
+  PackedTile() : rounded_(rounds ? key_block * query_block : 0), right_(rounds ? key_block * query_block : 0) {}
+
+  void take(const C* tile, int64_t keys) {
+    if constexpr (rounds) {
+      for (int64_t i = 0; i < keys * query_block; i += simd_lanes) Simd<C>::load(tile + i).store(rounded_.data() + i);
+      tile_ = rounded_.data();
+    } else {
+      tile_ = tile;
+    }
+  }
+  /// The right side of a product over keys.
+  const P* right(int64_t keys) const {
+    if constexpr (!rounds) return tile_;
+    else {
+      pack_panel(tile_, 1, query_block, query_block, keys, right_.data(), query_block, query_block);
+      return right_.data();
+    }
+  }
+  /// The right side of a product over queries: (queries, key_block). What whole registers hold beyond the keys is 0.
+  void turn(int64_t keys, int64_t queries, P* to) const {
+    pack_panel(tile_, query_block, int64_t{1}, keys, queries, to, key_block,
+               int64_t{column_registers<P>(keys)} * GemmTile<P>::lanes);
+  }
+
+ private:
+  Scratch<P> rounded_, right_;
+  const P* tile_ = nullptr;
+};
 
 /// A lane a query of one key's values in a term of the scores.
 template <class C, class T>
