@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "gradus/device/cpu/allocator.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
 #include "gradus/tensor/creation.hpp"
@@ -46,12 +48,14 @@ Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const Poo
     launch_window("pool_put", *x.impl(), "pool_put", x.numel(), card_windows(s), to, y.data(), from.data());
   } else
 #endif
-    for_planes(shape[0] * shape[1], plane, [&](int64_t p) {
-      auto* target = to + p * plane;
-      std::fill_n(target, plane, T(0));
-      for (int64_t i = 0; i < pixels; ++i) {
-        auto& sum = target[from.data()[p * pixels + i]];
-        sum = static_cast<T>(static_cast<C>(sum) + static_cast<C>(y.data()[p * pixels + i]));
+    parallel_for(shape[0] * shape[1], planes_per_chunk(plane), [&](int64_t first, int64_t last) {
+      Scratch<C> wide(std::is_same_v<T, C> ? 0 : plane);  // sums of two bytes would be rounded at every step
+      for (auto p = first; p < last; ++p) {
+        C* sums = wide.data();
+        if constexpr (std::is_same_v<T, C>) sums = to + p * plane;
+        std::fill_n(sums, plane, C(0));
+        for (int64_t i = p * pixels; i < (p + 1) * pixels; ++i) sums[from.data()[i]] += static_cast<C>(y.data()[i]);
+        if constexpr (!std::is_same_v<T, C>) convert_run(sums, plane, to + p * plane);
       }
     });
   return differentiable("pool_put", x, wrt(y, [from, s](const Tensor<T>& dx) { return pool_take(dx, from, s); }));
@@ -84,24 +88,75 @@ void max_of_windows(const PoolShape& s, const T* x, T* y, int32_t* from) {
   }
 }
 
+/// Numbers 0, 2, 4 ... 30 and 1, 3, 5 ... 31 of a row.
+template <class T>
+GRADUS_INLINE void load_even_odd(const T* from, Simd<float>& even, Simd<float>& odd) {
+  constexpr int packets = Simd<float>::packets, lanes = Simd<float>::packet_lanes;
+  if constexpr (std::is_same_v<T, bf16>) {  // two to 32 bits, each the upper half of its float
+    typedef uint32_t Both __attribute__((vector_size(register_bytes), aligned(alignof(bf16)), may_alias));
+    for (int k = 0; k < packets; ++k) {
+      auto both = reinterpret_cast<Packet<uint32_t>>(*reinterpret_cast<const Both*>(from + 2 * k * lanes));
+      even.p[k] = reinterpret_cast<Packet<float>>(both << 16);
+      odd.p[k] = reinterpret_cast<Packet<float>>(both & 0xffff0000u);
+    }
+  } else {
+    const Simd<float> row[] = {Simd<float>::load(from), Simd<float>::load(from + simd_lanes)};
+    auto packet = [&](int k) GRADUS_INLINE_LAMBDA { return row[k / packets].p[k % packets]; };
+    [&]<size_t... I>(std::index_sequence<I...>) GRADUS_INLINE_LAMBDA {
+      for (int k = 0; k < packets; ++k) {
+        even.p[k] = __builtin_shufflevector(packet(2 * k), packet(2 * k + 1), static_cast<int>(2 * I)...);
+        odd.p[k] = __builtin_shufflevector(packet(2 * k), packet(2 * k + 1), static_cast<int>(2 * I + 1)...);
+      }
+    }
+    (std::make_index_sequence<lanes>());
+  }
+}
+
+/// max_of_quads for 16 windows; `first` is the place of the first one's upper left element.
+template <class T>
+GRADUS_INLINE void max_of_16_quads(const T* above, const T* below, int32_t first, int32_t width, T* y, int32_t* from) {
+  static constexpr int32_t twice[] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+  Simd<float> a, b, c, d;
+  load_even_odd(above, a, b);
+  load_even_odd(below, c, d);
+  auto right = b > a || b != b, low_right = d > c || d != d;
+  auto top = where(right, b, a), low = where(low_right, d, c);
+  auto lower = low > top || low != low;
+  auto places = Simd<int32_t>::load(twice) + Simd<int32_t>(first);
+  for (int k = 0; k < Simd<float>::packets; ++k)  // a true lane of a mask is -1
+    places.p[k] += lower.p[k] ? width - low_right.p[k] : -right.p[k];
+  where(lower, low, top).store(y);
+  places.store(from);
+}
+
 /// The same for windows of 2 x 2 side by side, without branches.
 template <class T>
 void max_of_quads(const PoolShape& s, const T* x, T* y, int32_t* from) {
+  using C = Compute<T>;
+  auto width = static_cast<int32_t>(s.w);
   for (int64_t i = 0; i < s.oh; ++i) {
     auto* above = x + 2 * i * s.w;
     auto* below = above + s.w;
-    auto first = static_cast<int32_t>(2 * i * s.w), width = static_cast<int32_t>(s.w);
-    for (int64_t j = 0; j < s.ow; ++j) {
-      auto larger = [](T a, T b) { return b > a || b != b; };
-      T a = above[2 * j], b = above[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
-      auto right = larger(a, b), low_right = larger(c, d);
-      T top = right ? b : a, low = low_right ? d : c;
-      auto lower = larger(top, low);
-      y[j] = lower ? low : top;
-      from[j] = first + static_cast<int32_t>(2 * j) + (lower ? width + low_right : static_cast<int32_t>(right));
+    auto first = static_cast<int32_t>(2 * i * s.w);
+    auto at = i * s.ow;
+    int64_t j = 0;
+    if constexpr (std::is_same_v<C, float>) {
+      // Registers may read and write beyond the row, but not beyond the plane; what comes next overwrites it.
+      auto end = std::min(s.oh * s.ow - at - simd_lanes, (s.h * s.w - (2 * i + 1) * s.w) / 2 - simd_lanes);
+      for (; j < s.ow && j <= end; j += simd_lanes) {
+        max_of_16_quads(above + 2 * j, below + 2 * j, first + static_cast<int32_t>(2 * j), width, y + at + j,
+                        from + at + j);
+      }
     }
-    y += s.ow;
-    from += s.ow;
+    for (; j < s.ow; ++j) {
+      auto larger = [](C a, C b) { return b > a || b != b; };
+      C a = above[2 * j], b = above[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
+      auto right = larger(a, b), low_right = larger(c, d);
+      C top = right ? b : a, low = low_right ? d : c;
+      auto lower = larger(top, low);
+      y[at + j] = static_cast<T>(lower ? low : top);
+      from[at + j] = first + static_cast<int32_t>(2 * j) + (lower ? width + low_right : static_cast<int32_t>(right));
+    }
   }
 }
 
@@ -129,8 +184,10 @@ Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& op
   } else
 #endif
     detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
-      auto* window = quads ? detail::max_of_quads<T> : detail::max_of_windows<T>;
-      window(s, x.data() + p * s.h * s.w, values + p * s.oh * s.ow, places + p * s.oh * s.ow);
+      auto* plane = x.data() + p * s.h * s.w;
+      auto pixels = p * s.oh * s.ow;
+      if (quads) detail::max_of_quads(s, plane, values + pixels, places + pixels);
+      else detail::max_of_windows(s, plane, values + pixels, places + pixels);
     });
   return differentiable("max_pool2d", y,
                         wrt(x, [from, s](const Tensor<T>& dy) { return detail::pool_put(dy, from, s); }));

@@ -58,10 +58,12 @@ inline PoolShape pool_shape(const char* op, const Shape& x, const Size2d& kernel
           ow};
 }
 
+inline int64_t planes_per_chunk(int64_t size) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(size, 1)); }
+
 /// Runs body(plane) for each of n * c planes, several a chunk when they are small.
 template <class Body>
 void for_planes(int64_t planes, int64_t size, Body&& body) {
-  parallel_for(planes, std::max<int64_t>(1, 16384 / std::max<int64_t>(size, 1)), [&](int64_t first, int64_t last) {
+  parallel_for(planes, planes_per_chunk(size), [&](int64_t first, int64_t last) {
     for (auto plane = first; plane < last; ++plane) body(plane);
   });
 }
