@@ -8,6 +8,7 @@
 #include "gradus/device/cpu/allocator.hpp"
 #include "gradus/device/cpu/gemm_kernel.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
+#include "gradus/device/cpu/strided_tile.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -34,13 +35,17 @@ struct GemmPlan {
   int64_t row_groups = 1, column_groups = 1, parts = 1;
   int64_t group_rows, group_columns, part_depth;  ///< in elements; the last ones may be smaller
 
-  GemmPlan(int64_t m, int64_t n, int64_t k) : rows(m), columns(n), depth(k) {
+  /// Every element is summed in the same order whatever the groups: they may follow the number of threads, parts not.
+  GemmPlan(int64_t m, int64_t n, int64_t k, int64_t threads) : rows(m), columns(n), depth(k) {
     auto tiles = ceil_div(m, Tile::rows), registers = ceil_div(n, Tile::lanes);
+    parts = std::clamp<int64_t>(std::min(96 / (tiles * registers), depth / (3 * Tile::depth)), 1, 32);
+    part_depth = round_up(ceil_div(std::max<int64_t>(depth, 1), parts), Tile::depth);
+    parts = std::max<int64_t>(1, ceil_div(depth, part_depth));
     auto fewest_rows = ceil_div(tiles, most_rows / Tile::rows), fewest_columns = ceil_div(registers, most_registers);
     auto least = -1.0;
     for (auto r = fewest_rows; r <= std::min(tiles, fewest_rows + 7); ++r) {
       for (auto c = fewest_columns; c <= std::min(registers, fewest_columns + 11); ++c) {
-        auto cost = cost_of(ceil_div(tiles, r), ceil_div(registers, c), tiles, registers);
+        auto cost = cost_of(ceil_div(tiles, r), ceil_div(registers, c), tiles, registers, threads);
         if (least >= 0 && cost >= least) continue;
         least = cost;
         group_rows = ceil_div(tiles, r) * Tile::rows;
@@ -49,9 +54,6 @@ struct GemmPlan {
     }
     row_groups = ceil_div(m, group_rows);
     column_groups = ceil_div(n, group_columns);
-    parts = std::clamp<int64_t>(std::min(ceil_div(8, row_groups * column_groups), depth / (3 * Tile::depth)), 1, 32);
-    part_depth = round_up(ceil_div(std::max<int64_t>(depth, 1), parts), Tile::depth);
-    parts = std::max<int64_t>(1, ceil_div(depth, part_depth));
   }
   int64_t chunks() const { return row_groups * column_groups * parts; }
 
@@ -61,30 +63,32 @@ struct GemmPlan {
  private:
   static constexpr int64_t most_rows = 1024, most_registers = 12;
 
-  /// Of groups of so many tiles and registers, for one, two, four and eight threads together, in units of a tile of
-  /// one register: what the thread with most chunks has to do. To pack a register of B costs as much as 1.5 of these.
-  static double cost_of(int64_t group_tiles, int64_t group_registers, int64_t tiles, int64_t registers) {
-    auto chunks = ceil_div(tiles, group_tiles) * ceil_div(registers, group_registers);
-    auto chunk = static_cast<double>(group_registers * group_tiles) + 1.5 * static_cast<double>(group_registers) +
-                 0.3 * static_cast<double>(group_tiles);
-    auto cost = 0.0;
-    for (int64_t threads = 1; threads <= 8; threads *= 2)
-      cost += static_cast<double>(ceil_div(chunks, threads) * threads) * chunk;
-    return cost;
+  /// Of groups of so many tiles and registers, in units of a tile of one register: what the thread with most chunks has
+  /// to do, and some of a chunk for one that is held up. Narrow panels reuse what is read less; packing a register of B
+  /// costs 1.5.
+  double cost_of(int64_t group_tiles, int64_t group_registers, int64_t tiles, int64_t registers,
+                 int64_t threads) const {
+    auto chunks = ceil_div(tiles, group_tiles) * ceil_div(registers, group_registers) * parts;
+    auto narrow = group_registers % 3 == 0 ? 0.0 : group_registers % 3 == 1 ? 0.25 : 0.15;
+    auto chunk = (static_cast<double>(group_registers) + narrow + 0.3) * static_cast<double>(group_tiles) +
+                 1.5 * static_cast<double>(group_registers);
+    return (static_cast<double>(ceil_div(chunks, threads)) + 0.25) * chunk;
   }
 };
 
-/// Runs the product of operands packed as C, see Packed. pack_a(first row, rows, first k, depth, to) fills panels of A one
-/// behind another, each (depth, tile rows), the last one padded with zeros; pack_b(first column, columns, first k, depth,
-/// to) one of B, (depth, whole registers). Both are asked for up to packed_depth() of the plan's depth. write(first row,
-/// rows, first column, columns, tile, ld) takes finished results, a few rows at a time.
+/// Runs the product of operands packed as C, see Packed. pack_a(first row, rows, first k, depth, to) fills panels of A
+/// one behind another, each (depth, tile rows), the last one padded with zeros; pack_b(first column, columns, first k,
+/// depth, to) one of B, (depth, whole registers). Both are asked for up to packed_depth() of the plan's depth.
+/// write(first row, rows, first column, columns, tile, ld) takes finished results, a few rows at a time. Rows of A that
+/// need no packing may be given as `direct`; of those only a last tile that is not full is packed.
 template <class C, class PackA, class PackB, class Write>
-void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write) {
+void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write,
+                    const StridedRows<C>& direct = {}) {
   using Tile = GemmTile<C>;
   using Sum = Compute<C>;
   auto m = plan.rows, n = plan.columns, k = packed_depth<C>(plan.depth);
   auto padded_rows = plan.round_up(m, Tile::rows);
-  auto prepack = plan.column_groups > 1;  // A would be packed once a column group otherwise
+  auto prepack = direct.data == nullptr && plan.column_groups > 1;  // A would be packed once a column group otherwise
   // Panels of one block of the depth lie side by side, for one walk through memory.
   Scratch<C> all_a(prepack ? padded_rows * k : 0);
   if (prepack) {
@@ -124,11 +128,21 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
       for (int64_t i = 0; i < rows; i += Tile::rows) {
         auto height = std::min<int64_t>(Tile::rows, rows - i);
         auto* panel = prepack ? all_a.data() + kb * padded_rows + (i0 + i) * depth : a.data();
-        if (!prepack) pack_a(i0 + i, height, kb, depth, a.data());
+        auto in_place = direct.data != nullptr && height == Tile::rows;
+        if (!prepack && !in_place) pack_a(i0 + i, height, kb, depth, a.data());
         auto* row = sums.data() + (several ? i * tile_columns : 0);
         for (int64_t j = 0; j < columns; j += Tile::columns) {
-          gemm_tile<C>(column_registers<C>(std::min<int64_t>(Tile::columns, columns - j)), depth, panel,
-                       b.data() + j * depth, row + j, tile_columns, kb > k0);
+          auto registers = column_registers<C>(std::min<int64_t>(Tile::columns, columns - j));
+          auto* b_panel = b.data() + j * depth;
+          if constexpr (Tile::steps == 1) {
+            if (in_place) {
+              strided_tile<C>(registers, depth,
+                              {direct.data + (i0 + i) * direct.row + kb * direct.depth, direct.row, 1}, b_panel,
+                              registers * Tile::lanes, row + j, tile_columns, kb > k0);
+              continue;
+            }
+          }
+          gemm_tile<C>(registers, depth, panel, b_panel, row + j, tile_columns, kb > k0);
         }
         if (!finished) continue;
         if (plan.parts == 1) {
@@ -271,7 +285,11 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
   if (m == 0 || n == 0) return;
   if (m * n * k <= 4096 || (m < 4 && m * n * k <= 65536)) return small_gemm(a, b, c, c_stride, tail);
   if (m < 4 && (b.row_stride == 1 || b.column_stride == 1)) return thin_gemm(a, b, c, c_stride, tail);
-  GemmPlan<P> plan(m, n, k);
+  GemmPlan<P> plan(m, n, k, num_threads());
+  StridedRows<P> direct{};
+  if constexpr (std::is_same_v<P, T> && Tile::steps == 1) {  // what the L2 cache holds is read as fast as packed rows
+    if (a.column_stride == 1 && m * k <= 400'000) direct = {a.data, a.row_stride, 1};
+  }
   packed_product<P>(
       plan,
       [&](int64_t i, int64_t rows, int64_t k0, int64_t depth, P* to) {
@@ -289,7 +307,8 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
           auto* biases = tail.column_bias != nullptr ? tail.column_bias + j0 : nullptr;
           write_row(tile + i * ld, columns, bias, biases, tail.accumulate, c + (i0 + i) * c_stride + j0);
         }
-      });
+      },
+      direct);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

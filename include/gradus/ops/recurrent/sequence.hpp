@@ -132,7 +132,7 @@ void sequence_weight_gradients(const SequenceShape& s, const T* d_gates, int64_t
     }
   };
   packed_product<C>(
-      GemmPlan<C>(in + out, width, rows),
+      GemmPlan<C>(in + out, width, rows, num_threads()),
       [&](int64_t j, int64_t columns, int64_t r, int64_t depth, C* to) {
         auto there = std::min(depth, rows - r);
         for (auto end = j + columns; j < end; j += tile_rows, to += depth * tile_rows) {
