@@ -36,7 +36,7 @@ void keep(V& value) {
 template <class Register, class MultiplyAdd>
 double peak_flops(int threads, double flop_each, Register zero, MultiplyAdd multiply_add) {
   constexpr size_t chains = 12;
-  constexpr int64_t rounds = 4'000'000;  // some 20 ms
+  constexpr int64_t rounds = 16'000'000;  // some 20 ms
   auto seconds = best_seconds(threads, [&](int) {
     Register sums[chains];
     for (auto& sum : sums) sum = zero;

@@ -22,7 +22,7 @@ from workloads import WORKLOADS
 # Losses agree when Gradus is no further from the next wider arithmetic (PyTorch's double for float, float for bf16)
 # than this, relative to a loss or to 1, or than three times PyTorch's own distance: deep networks with batch norm
 # double differences from rounding with every step, and no order of summation is the right one.
-TOLERANCE = {"float": 1e-3, "bf16": 2e-2}
+TOLERANCE = {"float": 1e-3, "bf16": 5e-2}
 WIDER = {"float": "double", "bf16": "float"}
 
 

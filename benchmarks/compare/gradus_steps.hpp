@@ -2,7 +2,7 @@
 #pragma once
 
 #include <functional>
-#include <optional>
+#include <sstream>
 #include <string_view>
 
 #include "gradus/gradus.hpp"
@@ -82,15 +82,33 @@ Step add_with_gradient(const std::string& stem) {
   };
 }
 
-template <Floating T>
-models::Gpt<T> small_gpt() {
-  return models::Gpt<T>({.vocabulary = 4096, .context = 256, .layers = 6, .heads = 6, .width = 384, .dropout = 0});
+/// "mlp:64,32,10" -> {64, 32, 10}; "mlp" -> the default.
+inline std::vector<int64_t> sizes_of(std::string_view workload, std::vector<int64_t> otherwise) {
+  auto colon = workload.find(':');
+  if (colon == std::string_view::npos) return otherwise;
+  std::vector<int64_t> sizes;
+  std::istringstream text{std::string(workload.substr(colon + 1))};
+  for (std::string size; std::getline(text, size, ',');) sizes.push_back(std::stoll(size));
+  return sizes;
 }
+
+/// Sizes are context, layers, heads, width and vocabulary.
+template <Floating T>
+models::Gpt<T> gpt_of(const std::vector<int64_t>& sizes) {
+  return models::Gpt<T>({.vocabulary = sizes.at(4),
+                         .context = sizes.at(0),
+                         .layers = sizes.at(1),
+                         .heads = sizes.at(2),
+                         .width = sizes.at(3),
+                         .dropout = 0});
+}
+
+inline const std::vector<int64_t> small_gpt = {256, 6, 6, 384, 4096};
 
 /// Makes one token a step, always the likeliest, and begins again with the prompt every 120 steps.
 template <Floating T>
 Step decoding(const std::string& stem) {
-  auto model = std::make_shared<models::Gpt<T>>(small_gpt<T>());
+  auto model = std::make_shared<models::Gpt<T>>(gpt_of<T>(small_gpt));
   io::load(stem + ".weights.safetensors", *model);
   eval(*model);
   auto prompt = Batches<int64_t, int64_t>(stem + ".batches.safetensors").inputs[0];
@@ -109,7 +127,7 @@ Step decoding(const std::string& stem) {
   };
 }
 
-/// ValueError for a name that is none of theirs.
+/// "mlp" and "gpt" can name other sizes, see sizes_of. ValueError for a name that is none of theirs.
 template <Floating T>
 Step make_step(std::string_view workload, const std::string& stem) {
   auto classes = [](const Tensor<float>& y, const Tensor<int64_t>& labels) { return cross_entropy(y, labels); };
@@ -118,12 +136,14 @@ Step make_step(std::string_view workload, const std::string& stem) {
   auto tokens = [](const Tensor<float>& y, const Tensor<int64_t>& labels) {
     return cross_entropy(flatten(y, 0, 1), flatten(labels, 0));
   };
+  auto base = workload.substr(0, workload.find(':'));
 // A branch for each; in a program of one workload the others are never compiled.
 #define GRADUS_WORKLOAD(name, ...)              \
   if constexpr (only.empty() || only == name) { \
-    if (workload == name) return __VA_ARGS__;   \
+    if (base == name) return __VA_ARGS__;       \
   }
-  GRADUS_WORKLOAD("mlp", training<T, T, int64_t>(models::Mlp<T>({784, 512, 512, 10}), stem, classes))
+  GRADUS_WORKLOAD("mlp",
+                  training<T, T, int64_t>(models::Mlp<T>(sizes_of(workload, {784, 512, 512, 10})), stem, classes))
   GRADUS_WORKLOAD("deep_mlp", training<T, T, float>(models::Mlp<T>({28, 300, 300, 300, 300, 300, 1}), stem, squares))
   GRADUS_WORKLOAD("lenet", training<T, T, int64_t>(models::LeNet<T>(), stem, classes))
   GRADUS_WORKLOAD("resnet9", training<T, T, int64_t>(models::ResNet9<T>(3, 10, 32), stem, classes))
@@ -142,7 +162,7 @@ Step make_step(std::string_view workload, const std::string& stem) {
                                                                                    .dropout = 0},
                                                                                   10),
                                                         stem, classes))
-  GRADUS_WORKLOAD("gpt", training<T, int64_t, int64_t>(small_gpt<T>(), stem, tokens))
+  GRADUS_WORKLOAD("gpt", training<T, int64_t, int64_t>(gpt_of<T>(sizes_of(workload, small_gpt)), stem, tokens))
   GRADUS_WORKLOAD("decode", decoding<T>(stem))
   GRADUS_WORKLOAD("factors", training<T, int64_t, float>(MatrixFactorisation<T>(6000, 4000, 32), stem, squares))
   GRADUS_WORKLOAD("tiny_mlp", training<T, T, float>(models::Mlp<T>({4, 8, 1}), stem, squares))

@@ -503,6 +503,10 @@ def ratings(batch, users, items):
                       torch.randn(batch, generator=g))
 
 
+def texts(batch, tokens, vocabulary):
+    return lambda g: (torch.randint(vocabulary, (batch, tokens), generator=g), torch.randint(vocabulary, (batch, tokens), generator=g))
+
+
 def numbers(batch, width):
     return lambda g: (torch.randn(batch, width, generator=g), torch.randn(batch, 1, generator=g))
 
@@ -524,9 +528,7 @@ WORKLOADS = {
             lambda g: (torch.randn(64, 90, 16, generator=g), torch.randn(64, 14, generator=g)), F.mse_loss, 8),
     "bert": (lambda: BertClassifier(10, 4096, 128, 4, 6, 384, 1536),
              lambda g: (torch.randint(4096, (8, 128), generator=g), torch.randint(10, (8,), generator=g)), F.cross_entropy, 2),
-    "gpt": (lambda: Gpt(4096, 256, 6, 6, 384),
-            lambda g: (torch.randint(4096, (8, 256), generator=g), torch.randint(4096, (8, 256), generator=g)),
-            token_loss, 1),
+    "gpt": (lambda: Gpt(4096, 256, 6, 6, 384), texts(8, 256, 4096), token_loss, 1),
     # A step makes one token behind a prompt of 128; its "loss" is the logit of that token.
     "decode": (lambda: Gpt(4096, 256, 6, 6, 384),
                lambda g: (torch.randint(4096, (1, 128), generator=g), torch.zeros(1, dtype=torch.int64)), "decode", 60),
