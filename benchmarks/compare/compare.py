@@ -14,6 +14,7 @@ import statistics
 import time
 
 import machine
+import opennn
 import report
 import sizes
 import workers
@@ -50,16 +51,31 @@ def take_turns(running, steps, rounds):
     return times, last
 
 
-def compare(workload, precision, threads, options):
-    steps = WORKLOADS[workload][3]
+def sides_of(workload, options):
+    return ["gradus", "pytorch"] + (["compiled"] if options.compiled and report.trains(workload) else [])
+
+
+def check_losses(workload, precision, threads, options):
+    """How far the first losses are from those in wider arithmetic."""
     reference = reference_losses(workload, precision, options)
-    sides = ["gradus", "pytorch"] + (["compiled"] if options.compiled and report.trains(workload) else [])
+    result = {"workload": workload, "precision": precision, "threads": threads, "count": options.losses}
+    losses = {}
+    for side in ("gradus", "pytorch"):
+        worker = workers.start(side, workload, threads, options.out, precision, options.gradus)
+        losses[side] = worker.first_losses(options.losses)
+        worker.close()
+        result[side] = distance(losses[side], reference)
+    allowed = max(TOLERANCE[precision], 3 * result["pytorch"])
+    return result | {"between": distance(losses["gradus"], losses["pytorch"]), "agree": result["gradus"] <= allowed}
+
+
+def measure(workload, precision, threads, options):
+    sides, steps = sides_of(workload, options), WORKLOADS[workload][3]
     begin = lambda side: workers.start(side, workload, threads, options.out, precision, options.gradus)
-    running, starts, losses = {}, {}, {}
-    for side in sides:
-        running[side] = begin(side)
-        starts[side] = [running[side].first_step_s]
-        losses[side] = running[side].first_losses(options.losses)  # these warm up, too
+    running = {side: begin(side) for side in sides}
+    starts = {side: [worker.first_step_s] for side, worker in running.items()}
+    for worker in running.values():
+        worker.run(max(3, steps))  # warms up
     times, last = take_turns(running, steps, options.rounds)
     for worker in running.values():
         worker.close()
@@ -75,16 +91,8 @@ def compare(workload, precision, threads, options):
         result[f"{side}_first_step_s"] = round(statistics.median(starts[side]), 4)
         result[f"{side}_peak_mb"] = round(last[side]["peak_kb"] / 1024, 1)
         result[f"{side}_peak_above_start_mb"] = round((last[side]["peak_kb"] - last[side]["before_kb"]) / 1024, 1)
-        result[f"{side}_loss_distance"] = distance(losses[side], reference)
     fastest = min(result[f"{side}_ms"] for side in sides[1:])
-    allowed = max(TOLERANCE[precision], 3 * result["pytorch_loss_distance"])
-    return result | {
-        "ratio": round(fastest / result["gradus_ms"], 3),
-        "checked_losses": options.losses,
-        "losses_differ_by": distance(losses["gradus"], losses["pytorch"]),
-        "losses_agree": result["gradus_loss_distance"] <= allowed,
-        "system_allocations": last["gradus"]["system_allocations"],
-    }
+    return result | {"ratio": round(fastest / result["gradus_ms"], 3), "system_allocations": last["gradus"]["system_allocations"]}
 
 
 def add_share_of_peak(result, peaks):
@@ -103,21 +111,28 @@ def parse():
     parser.add_argument("gradus", help="path of the gradus_compare program")
     parser.add_argument("workloads", nargs="*", help=f"of {', '.join(WORKLOADS)}; all unless named")
     parser.add_argument("--out", default="build/compare")
-    parser.add_argument("--threads", type=int, nargs="+", default=[2], help="behind the names of workloads")
-    parser.add_argument("--precision", nargs="+", choices=list(WIDER), default=["float"],
-                        help="of Gradus' models; bf16 is measured beside PyTorch's autocast")
+    parser.add_argument("--threads", nargs="+", default=["2"])
+    parser.add_argument("--precision", nargs="+", default=["float"],
+                        help="float, bf16 or both: of Gradus' models; bf16 is measured beside PyTorch's autocast")
     parser.add_argument("--bf16", action="store_true", help="the same as --precision bf16")
     parser.add_argument("--compiled", action="store_true", help="beside it the same network with torch.compile")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--losses", type=int, default=20, help="how many of the first losses are compared")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each side; 0: no times, only losses")
+    parser.add_argument("--losses", type=int, default=20, help="how many of the first losses are compared; 0: none")
     parser.add_argument("--starts", type=int, default=3, help="how often the time to the first step is taken")
     parser.add_argument("--sizes", action="store_true",
                         help="compile a program for each workload alone: seconds, memory, and size without symbols")
+    parser.add_argument("--peer", choices=["opennn"], help="beside it OpenNN's own benchmark on deep_mlp's network")
+    parser.add_argument("--peer-source", help="a checkout of it; without, one is fetched")
     parser.add_argument("--keep", action="store_true", help="add to what the output folder holds from earlier runs")
     options = parser.parse_intermixed_args()
     options.gradus = os.path.abspath(options.gradus)
+    # Lists of values swallow names of workloads that stand behind them.
+    options.workloads += [name for name in options.threads + options.precision if name in WORKLOADS]
+    options.threads = [int(value) for value in options.threads if value not in WORKLOADS]
+    options.precision = ["bf16"] if options.bf16 else [value for value in options.precision if value not in WORKLOADS]
+    if not set(options.precision) <= set(WIDER):
+        parser.error(f"no precision {', '.join(options.precision)}; there are {', '.join(WIDER)}")
     options.workloads = options.workloads or list(WORKLOADS)
-    options.precision = ["bf16"] if options.bf16 else options.precision
     unknown = [name for name in options.workloads if name not in WORKLOADS]
     if unknown:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
@@ -127,11 +142,12 @@ def parse():
 def main():
     options = parse()
     os.makedirs(options.out, exist_ok=True)
-    everything = machine.describe() | {"peaks": {}, "results": [], "programs": []}
+    lists = {"results": [], "losses": [], "programs": [], "opennn": []}
+    everything = machine.describe() | {"peaks": {}} | lists
     if options.keep and os.path.exists(f"{options.out}/results.json"):
         with open(f"{options.out}/results.json") as file:
-            everything |= {name: value for name, value in json.load(file).items() if name in ("results", "programs", "peaks")}
-    for threads in options.threads:
+            everything |= {name: value for name, value in json.load(file).items() if name in lists or name == "peaks"}
+    for threads in options.threads if options.rounds else []:
         everything["peaks"][str(threads)] = workers.peaks_of(options.gradus, threads)
 
     def put(list_name, row, *key):
@@ -145,14 +161,22 @@ def main():
             if workload == "add_4x4" and precision == "bf16":
                 continue  # autocast leaves a sum in float
             for threads in options.threads:
-                result = compare(workload, precision, threads, options)
-                add_share_of_peak(result, everything["peaks"])
-                put("results", result, "workload", "precision", "threads")
-                print(report.line(result), flush=True)
+                if options.rounds:
+                    result = measure(workload, precision, threads, options)
+                    add_share_of_peak(result, everything["peaks"])
+                    put("results", result, "workload", "precision", "threads")
+                    print(report.line(result), flush=True)
+                if options.losses:
+                    result = check_losses(workload, precision, threads, options)
+                    put("losses", result, "workload", "precision", "threads")
+                    print(report.line_of_losses(result), flush=True)
         if options.sizes:
             row = sizes.of_program(workload)
             put("programs", row, "workload")
             print(f"{workload:12} compiles in {row['seconds']} s and {row['peak_mb']} MiB to {row['kb']} KiB", flush=True)
+    if options.peer:
+        for row in opennn.measure(options.peer_source, options.out, options.threads):
+            put("opennn", row, "threads")
     report.write_plot(everything, options.out)
     print(f"\n{report.text(everything)}\nwritten to {options.out}: results.json, results.md, ratios.png")
 

@@ -47,22 +47,36 @@ def groups(results):
 def line(r):
     compiled = f"   compiled {r['compiled_ms']:9.4g} ms" if "compiled_ms" in r else ""
     return (f"{r['workload']:12} {r['precision']:5} {r['threads']} threads   gradus {r['gradus_ms']:9.4g} ms   pytorch "
-            f"{r['pytorch_ms']:9.4g} ms{compiled}   ratio {r['ratio']:6.2f}   losses "
-            f"{'agree' if r['losses_agree'] else 'DIFFER'} ({r['gradus_loss_distance']:.1e}, {r['pytorch_loss_distance']:.1e})")
+            f"{r['pytorch_ms']:9.4g} ms{compiled}   ratio {r['ratio']:6.2f}")
 
 
-def table(rows, compiled):
+def line_of_losses(r):
+    return (f"{r['workload']:12} {r['precision']:5} {r['threads']} threads   {r['count']} losses {'agree' if r['agree'] else 'DIFFER'}: "
+            f"gradus {r['gradus']:.1e} and pytorch {r['pytorch']:.1e} from wider arithmetic, {r['between']:.1e} between them")
+
+
+def losses_of(everything, r):
+    """The cell of a row: "1e-07, 2e-07"."""
+    key = ("workload", "precision", "threads")
+    found = [e for e in everything["losses"] if all(e[name] == r[name] for name in key)]
+    # The same with any number of threads, as far as agreeing goes.
+    found = found or [e for e in everything["losses"] if all(e[name] == r[name] for name in key[:2])]
+    if not found:
+        return "-"
+    return f"{found[0]['gradus']:.0e}, {found[0]['pytorch']:.0e}" + ("" if found[0]["agree"] else " **NO**")
+
+
+def table(everything, rows, compiled):
     lines = ["| workload | Gradus ms | PyTorch ms | " + ("compiled ms | " if compiled else "") + "ratio | first step s | MB | GFLOP | "
-             "share | losses |", "| --- | " + "---: | " * (8 + compiled) + "--- |"]
+             "share | losses |", "| --- | " + "---: | " * (7 + compiled) + "--- |"]
     for r in rows:
         pair = lambda what: f"{number(r.get('gradus' + what))}, {number(r.get('pytorch' + what))}"
         memory = lambda side: f"{number(r[side + '_peak_mb'])} ({number(r[side + '_peak_above_start_mb'])})"
         shares = f"{share(r.get('gradus_share_of_peak'))}, {share(r.get('pytorch_share_of_peak'))}"
-        losses = f"{r['gradus_loss_distance']:.0e}, {r['pytorch_loss_distance']:.0e}" + ("" if r["losses_agree"] else " **NO**")
         lines.append(f"| {r['workload']} | {number(r['gradus_ms'])} | {number(r['pytorch_ms'])} | "
                      + (f"{number(r.get('compiled_ms'))} | " if compiled else "")
                      + f"{r['ratio']:.2f} | {pair('_first_step_s')} | {memory('gradus')}, {memory('pytorch')} | "
-                     f"{number(r.get('gflop'))} | {shares} | {losses} |")
+                     f"{number(r.get('gflop'))} | {shares} | {losses_of(everything, r)} |")
     whole = [r["ratio"] for r in rows if whole_model(r["workload"])]
     if whole:
         lines.append(f"\nGeometric mean of the ratios of {len(whole)} whole models: {geometric_mean(whole):.2f}, the least {min(whole):.2f}.")
@@ -76,9 +90,13 @@ def text(everything):
     for threads, peaks in e["peaks"].items():
         bf16 = f"{peaks['bf16'] / 1e9:.0f} GFLOP/s in bf16" if peaks["bf16"] else "no bf16 instructions"
         parts.append(f"Peak of {threads} threads: {peaks['float'] / 1e9:.0f} GFLOP/s in float, {bf16}; {peaks['read'] / 1e9:.0f} GB/s read.")
+    only_losses = [r for r in e["losses"] if not e["results"]]
+    parts += ["\n".join("    " + line_of_losses(r) for r in only_losses)] if only_losses else []
     for (precision, threads), rows in groups(e["results"]).items():
-        parts.append(f"## {precision}, {threads} thread{'s' if threads > 1 else ''}\n\n{table(rows, any('compiled_ms' in r for r in rows))}")
-    parts.append(NOTES + f" The first {'/'.join(sorted({str(r['checked_losses']) for r in e['results']}))} losses were compared.")
+        parts.append(f"## {precision}, {threads} thread{'s' if threads > 1 else ''}\n\n{table(e, rows, any('compiled_ms' in r for r in rows))}")
+    for row in e["opennn"]:
+        parts.append(f"OpenNN, a network of deep_mlp's sizes, {row['threads']} threads: {row['opennn_ms']:.3g} ms a step.")
+    parts.append(NOTES + "".join(f" The first {count} losses were compared." for count in {r["count"] for r in e["losses"]}))
     if e["programs"]:
         lines = [f"## Programs of one workload ({e['programs'][0]['flags']})\n", "| workload | compiler's seconds | MiB | program KiB |",
                  "| --- | ---: | ---: | ---: |"]
@@ -96,18 +114,24 @@ def plot(everything, path):
         return False
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
 
     panels = groups(everything["results"])
     height = 0.9 + 0.3 * max(len(rows) for rows in panels.values())
     figure, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), height), squeeze=False, layout="constrained")
     for ax, ((precision, threads), rows) in zip(axes[0], panels.items()):
         names, ratios = [r["workload"] for r in rows][::-1], [r["ratio"] for r in rows][::-1]
-        bars = ax.barh(names, ratios, color=["#2f7d5b" if ratio >= 1 else "#b5523b" for ratio in ratios], left=0)
-        ax.bar_label(bars, [f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}" for ratio in ratios], padding=3, fontsize=8)
+        colors = ["#2f7d5b" if ratio >= 1 else "#b5523b" for ratio in ratios]
+        ax.barh(names, [ratio - 1 for ratio in ratios], left=1, color=colors)
+        for place, ratio in enumerate(ratios):
+            ax.annotate(f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}", (max(ratio, 1), place), (4, 0),
+                        textcoords="offset points", va="center", fontsize=8)
         ax.set_xscale("log")
         ax.set_xlim(min(0.5, 0.8 * min(ratios)), 1.8 * max(ratios + [2]))
         ax.axvline(1, color="black", linewidth=0.8)
         ax.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        ax.grid(axis="x", alpha=0.3)
         ax.set_title(f"{precision}, {threads} thread{'s' if threads > 1 else ''}: PyTorch's step over Gradus's", fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
