@@ -68,8 +68,9 @@ def measure(point, sides, options):
     return {side: round(min(ms), 4) for side, ms in times.items()}
 
 
-def table(results):
-    lines = ["| step against | network | points | Gradus ms | PyTorch ms | exponent: Gradus | PyTorch |",
+def table(results, threads):
+    where = machine.describe()
+    lines = [f"{where['processor']}, {threads} threads but for the last, PyTorch {where['pytorch']} eager, {where['date']}.", "", "| step against | network | points | Gradus ms | PyTorch ms | exponent: Gradus | PyTorch |",
              "| --- | --- | --- | --- | --- | ---: | ---: |"]
     for name, r in results.items():
         series = lambda side: ", ".join(f"{ms:.3g}" for ms in r["ms"].get(side, [])) or "-"
@@ -142,9 +143,9 @@ def main():
         with open(f"{options.out}/scaling.json", "w") as file:
             json.dump(machine.describe() | {"threads": options.threads, "sweeps": results}, file, indent=1)
         with open(f"{options.out}/scaling.md", "w") as file:
-            file.write(table(results))
+            file.write(table(results, options.threads))
     plot(results, f"{options.out}/scaling.png")
-    print(f"\n{table(results)}\nwritten to {options.out}: scaling.json, scaling.md, scaling.png")
+    print(f"\n{table(results, options.threads)}\nwritten to {options.out}: scaling.json, scaling.md, scaling.png")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,19 @@ from workloads import lookup
 
 
 def training_step(workload, stem, precision, compiled):
-    """precision: float, double, or bf16, which is float weights under autocast."""
-    dtype = torch.float64 if precision == "double" else torch.float32
+    """precision: float, double, bf16, which is float weights under autocast, or bf16_model, whose weights are bf16, too, as
+    Gradus's, with their exact values in the optimizer."""
+    dtype = {"double": torch.float64, "bf16_model": torch.bfloat16}.get(precision, torch.float32)
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
 
-    def real(tensor):
+    wide = torch.float64 if precision == "double" else torch.float32  # of the loss
+
+    def real(tensor, dtype):
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     make, _, loss_of, _ = lookup(workload)
     batches = read_safetensors(stem + ".batches.safetensors")
-    pairs = [(real(batches[f"x{i}"]), real(batches[f"y{i}"])) for i in range(len(batches) // 2)]
+    pairs = [(real(batches[f"x{i}"], dtype), real(batches[f"y{i}"], wide)) for i in range(len(batches) // 2)]
     if loss_of is None:
         a, b = (t.requires_grad_() for t in pairs[0])
 
@@ -38,16 +41,28 @@ def training_step(workload, stem, precision, compiled):
         return decoding_step(model, pairs[0][0], autocast)
     if compiled:
         model = torch.compile(model)
-    adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-2)
+    weights = list(model.parameters())
+    exact = [weight.detach().float().requires_grad_() for weight in weights] if precision == "bf16_model" else weights
+    adam = torch.optim.AdamW(exact, lr=1e-4, weight_decay=1e-2)
+
+    @torch.no_grad()
+    def update():
+        if exact is not weights:
+            for weight, value in zip(weights, exact):
+                value.grad, weight.grad = weight.grad.float(), None
+        adam.step()
+        if exact is not weights:
+            for weight, value in zip(weights, exact):
+                weight.copy_(value)
+        adam.zero_grad()
 
     def step(number):
         x, y = pairs[number % len(pairs)]
         with autocast:
             output = model(x)
-        loss = loss_of(output.to(dtype), y)
+        loss = loss_of(output.to(wide), y)
         loss.backward()
-        adam.step()
-        adam.zero_grad()
+        update()
         return loss.item()
 
     return step
