@@ -83,14 +83,14 @@ def losses_of(everything, r):
 
 
 def table(everything, rows, compiled):
-    lines = ["| workload | Gradus ms | PyTorch ms | " + ("compiled ms | " if compiled else "") +
+    lines = ["| workload | Gradus ms | PyTorch ms | " + ("compiled ms (first step s) | " if compiled else "") +
              "ratio | first step s | MB | GFLOP | share | losses |", "| --- | " + "---: | " * (7 + compiled) + "--- |"]
     for r in rows:
         pair = lambda what: f"{number(r.get('gradus' + what))}, {number(r.get('pytorch' + what))}"
         memory = lambda side: f"{number(r[side + '_peak_mb'])} ({number(r[side + '_peak_above_start_mb'])})"
         shares = f"{share(r.get('gradus_share_of_peak'))}, {share(r.get('pytorch_share_of_peak'))}"
         lines.append(f"| {r['workload']} | {number(r['gradus_ms'])} | {number(r['pytorch_ms'])} | "
-                     + (f"{number(r.get('compiled_ms'))} | " if compiled else "")
+                     + (f"{number(r.get('compiled_ms'))} ({number(r.get('compiled_first_step_s'))}) | " if compiled else "")
                      + f"{r['ratio']:.2f} | {pair('_first_step_s')} | {memory('gradus')}, {memory('pytorch')} | "
                      f"{number(r.get('gflop'))} | {shares} | {losses_of(everything, r)} |")
     whole = [r["ratio"] for r in rows if whole_model(r["workload"])]
