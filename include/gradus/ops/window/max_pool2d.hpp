@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "gradus/device/cpu/compiled.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
 #include "gradus/tensor/creation.hpp"
@@ -129,8 +130,10 @@ Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& op
   } else
 #endif
     detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
-      auto* window = quads ? detail::max_of_quads<T> : detail::max_of_windows<T>;
-      window(s, x.data() + p * s.h * s.w, values + p * s.oh * s.ow, places + p * s.oh * s.ow);
+      auto* plane = x.data() + p * s.h * s.w;
+      auto pixels = s.oh * s.ow;
+      if (quads) detail::max_of_quads<T>(s, plane, values + p * pixels, places + p * pixels);
+      else detail::max_of_windows<T>(s, plane, values + p * pixels, places + p * pixels);
     });
   return differentiable("max_pool2d", y,
                         wrt(x, [from, s](const Tensor<T>& dy) { return detail::pool_put(dy, from, s); }));
