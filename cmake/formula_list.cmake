@@ -1,4 +1,4 @@
-# gradus_list_formulas(<file>): writes what tests/ops/formula/formulas.hpp includes, from the headers of the operators, so that
+# gradus_list_formulas(<file>): writes what tests/ops/formula/formulas.hpp and compiled/kernels.cpp include, from the headers of the operators, so that
 # an operator's formula is named nowhere but where it is defined.
 function(gradus_list_formulas file)
   file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
@@ -18,9 +18,9 @@ function(gradus_list_formulas file)
       string(REGEX REPLACE ".*@@" "" operands "${formula}")
       string(REGEX MATCHALL "auto" operands "${operands}")
       list(LENGTH operands count)
-      string(APPEND formulas "GRADUS_TEST_FORMULA(${name}, ${count})\n")
+      string(APPEND formulas "GRADUS_FORMULA(${name}, ${count})\n")
     endforeach()
   endforeach()
   file(CONFIGURE OUTPUT "${file}"
-       CONTENT "#if defined(GRADUS_TEST_FORMULA_HEADERS)\n${includes}#else\n${formulas}#endif\n" @ONLY)
+       CONTENT "#if defined(GRADUS_FORMULA_HEADERS)\n${includes}#else\n${formulas}#endif\n" @ONLY)
 endfunction()

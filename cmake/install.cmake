@@ -7,12 +7,19 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/gradus" DESTINATION "${CMAKE_IN
         FILES_MATCHING PATTERN "*.hpp")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/gradus")
 install(TARGETS gradus EXPORT gradus)
+if(GRADUS_BUILD_COMPILED)
+  install(TARGETS gradus_compiled EXPORT gradus ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
 install(EXPORT gradus NAMESPACE gradus:: FILE gradusTargets.cmake DESTINATION "${gradus_package}")
 
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/gradusConfig.cmake.in"
                               "${PROJECT_BINARY_DIR}/gradusConfig.cmake" INSTALL_DESTINATION "${gradus_package}")
-# Headers only: the same on every architecture. Before 1.0 a minor version may change what users wrote.
+# Headers only is the same on every architecture. Before 1.0 a minor version may change what users wrote.
+set(any_architecture ARCH_INDEPENDENT)
+if(GRADUS_BUILD_COMPILED)
+  set(any_architecture "")
+endif()
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/gradusConfigVersion.cmake"
-                                 COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+                                 COMPATIBILITY SameMinorVersion ${any_architecture})
 install(FILES "${PROJECT_BINARY_DIR}/gradusConfig.cmake" "${PROJECT_BINARY_DIR}/gradusConfigVersion.cmake"
         DESTINATION "${gradus_package}")

@@ -52,6 +52,7 @@ package() {
     pacman:benchmark) echo benchmark ;;  brew:benchmark) echo google-benchmark ;;
     apt-get:clang) echo clang-19 libclang-rt-19-dev ;;  dnf:clang | pacman:clang) echo clang compiler-rt ;;  brew:clang) echo llvm ;;
     apt-get:venv) echo python3-venv ;;
+    apt-get:qemu-x86_64) echo qemu-user ;;  dnf:qemu-x86_64) echo qemu-user ;;  pacman:qemu-x86_64) echo qemu-user ;;
     apt-get:clang_format) echo clang-format-14 ;;
     apt-get:clothing) echo dataset-fashion-mnist ;;
   esac

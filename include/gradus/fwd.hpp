@@ -6,11 +6,11 @@
 namespace gradus::inline GRADUS_STABLE {
 class Device;
 class Error;
+class Generator;
 }  // namespace gradus::inline GRADUS_STABLE
 
 namespace gradus::inline GRADUS_BUILD {
 class Shape;
-class Generator;
 
 template <Element T>
 class Tensor;

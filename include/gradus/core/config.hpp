@@ -45,9 +45,17 @@ or define GRADUS_ALLOW_FAST_MATH to accept that."
 #else
 #define GRADUS_DETAIL_MODE debug
 #endif
+// GRADUS_COMPILED: this unit takes kernels from the library gradus::compiled, whose own units have GRADUS_KERNEL_UNIT.
+#if defined(GRADUS_KERNEL_UNIT)
+#define GRADUS_DETAIL_KERNELS v0_kernels
+#elif defined(GRADUS_COMPILED)
+#define GRADUS_DETAIL_KERNELS v0_compiled
+#else
+#define GRADUS_DETAIL_KERNELS v0
+#endif
 #define GRADUS_DETAIL_JOIN2(a, b, c) a##_##b##_##c
 #define GRADUS_DETAIL_JOIN(a, b, c) GRADUS_DETAIL_JOIN2(a, b, c)
-#define GRADUS_BUILD GRADUS_DETAIL_JOIN(v0, GRADUS_DETAIL_ISA, GRADUS_DETAIL_MODE)
+#define GRADUS_BUILD GRADUS_DETAIL_JOIN(GRADUS_DETAIL_KERNELS, GRADUS_DETAIL_ISA, GRADUS_DETAIL_MODE)
 
 // What must be one object in a process, across shared libraries built with hidden visibility.
 #define GRADUS_SHARED __attribute__((visibility("default")))

@@ -25,6 +25,7 @@
 
 #include "gradus/core/error.hpp"
 #include "gradus/core/function_ref.hpp"
+#include "gradus/core/instructions.hpp"
 
 namespace gradus::inline GRADUS_STABLE {
 
@@ -293,8 +294,13 @@ class GRADUS_SHARED ThreadPool {
   std::atomic<int> runs_{0};
 };
 
+/// The pool's run() for the kernel units of gradus::compiled; defined in the library's own unit.
+void run_in_program(int64_t count, ThreadPool::Chunk chunk, void* context);
+
+#if !defined(GRADUS_KERNEL_UNIT)
 /// Made before main at the latest: a child that is forked while another thread makes it would wait for it for ever.
 GRADUS_SHARED inline const ThreadPool& pool_at_start = ThreadPool::instance();
+#endif
 
 }  // namespace gradus::detail::inline GRADUS_STABLE
 
@@ -314,8 +320,12 @@ namespace gradus::inline GRADUS_BUILD {
 /// Calls body(0) ... body(count - 1) on the pool, in any order; returns when all have ended.
 inline void parallel_chunks(int64_t count, detail::FunctionRef<void(int64_t)> body) {
   if (count == 1) return body(0);
-  detail::ThreadPool::instance().run(
-      count, [](void* context, int64_t index) { (*static_cast<decltype(body)*>(context))(index); }, &body);
+  auto chunk = [](void* context, int64_t index) { (*static_cast<decltype(body)*>(context))(index); };
+#if defined(GRADUS_KERNEL_UNIT)
+  detail::run_in_program(count, chunk, &body);
+#else
+  detail::ThreadPool::instance().run(count, chunk, &body);
+#endif
 }
 
 /// Calls body(first, last) over [0, n) in chunks of `grain`; the bounds depend on n and grain alone.

@@ -27,16 +27,31 @@ GRADUS_KERNEL dropout(int64 count, unsigned long long seed, unsigned long long o
 inline constexpr cuda::detail::KernelText cuda_dropout{"dropout", cuda_dropout_text};
 #endif
 
+/// to[i] = from[i] * scale for i in [first, last) where the upper bits of word i reach the bound, else 0; `first` is a
+/// multiple of 4.
+template <Floating T>
+void drop_elements(const T* from, int64_t first, int64_t last, const RandomStream& stream, uint32_t bound, double scale,
+                   T* to) {
+  using C = Compute<T>;
+  uint32_t words[philox_words];
+  for (auto i = first; i < last; i += philox_words) {
+    philox_fill(stream, i, words);
+    auto n = std::min(philox_words, last - i);
+    for (int64_t k = 0; k < n; ++k) {
+      to[i + k] = (words[k] >> 8) < bound ? T(0) : static_cast<T>(static_cast<C>(from[i + k]) * static_cast<C>(scale));
+    }
+  }
+}
+
 /// x / (1 - p) where word i of the stream lets element i pass, else 0. Linear, so its gradient is itself. `live`: the
 /// stream of each replay where the step is captured, else null.
 template <Floating T>
 Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream,
                const std::shared_ptr<const RandomStream>& live = nullptr) {
-  using C = Compute<T>;
   auto x = contiguous(x_in);
   auto y = Tensor<T>::empty(x.shape(), x.device(), "dropout");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
-  auto scale = static_cast<C>(1 / (1 - p));
+  auto scale = 1 / (1 - p);
   auto bound = static_cast<uint32_t>(p * 0x1p24);  // of the 24 upper bits of a word, as RandomStream::uniform
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
@@ -45,19 +60,12 @@ Tensor<T> drop(const Tensor<T>& x_in, double p, const RandomStream& stream,
       if (live != nullptr) std::tie(seed, offset) = std::tie(live->seed, live->offset);
     };
     cuda::detail::launch_refreshed("dropout", x.device(), cuda_dropout, {dtype_of<T>}, "dropout", {blocks}, refresh,
-                                   x.numel(), stream.seed, stream.offset, bound, scale, to, x.data());
+                                   x.numel(), stream.seed, stream.offset, bound, static_cast<Compute<T>>(scale), to,
+                                   x.data());
   } else
 #endif
     parallel_for(x.numel(), 16 * philox_words, [&](int64_t first, int64_t last) {
-      uint32_t words[philox_words];
-      for (auto i = first; i < last; i += philox_words) {
-        philox_fill(stream, i, words);
-        auto n = std::min(philox_words, last - i);
-        auto* from = x.data() + i;
-        for (int64_t k = 0; k < n; ++k) {
-          to[i + k] = (words[k] >> 8) < bound ? T(0) : static_cast<T>(static_cast<C>(from[k]) * scale);
-        }
-      }
+      drop_elements<T>(x.data(), first, last, stream, bound, scale, to);
     });
   return differentiable("dropout", y,
                         wrt(x, [p, stream, live](const Tensor<T>& dy) { return drop(dy, p, stream, live); }));

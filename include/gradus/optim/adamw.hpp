@@ -16,6 +16,32 @@ struct AdamWOptions {
   bool stochastic_rounding = false;
 };
 
+}  // namespace gradus::optim::inline GRADUS_BUILD
+
+namespace gradus::optim::detail::inline GRADUS_BUILD {
+
+/// The step of one register of parameters computed in C. Numbers: beta1, beta2, 1 - beta1, 1 - beta2, eps, the
+/// corrected learning rate, what corrects the root, and the share of the parameter that weight decay leaves.
+template <class C>
+struct AdamWRule {
+  static constexpr int number = 0;
+  using S = gradus::detail::Simd<C>;
+  S beta1, beta2, fresh1, fresh2, eps, minus_rate, root, keep;
+
+  explicit AdamWRule(const std::array<double, 8>& n)
+      : beta1(n[0]), beta2(n[1]), fresh1(n[2]), fresh2(n[3]), eps(n[4]), minus_rate(-n[5]), root(n[6]), keep(n[7]) {}
+
+  GRADUS_INLINE S operator()(const S& p, const S& g, std::array<S, 2>& state) const {
+    state[0] = fma(beta1, state[0], fresh1 * g);
+    state[1] = fma(beta2, state[1], fresh2 * (g * g));
+    return fma(minus_rate, state[0] / fma(sqrt(state[1]), root, eps), keep * p);
+  }
+};
+
+}  // namespace gradus::optim::detail::inline GRADUS_BUILD
+
+namespace gradus::optim::inline GRADUS_BUILD {
+
 /// Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019), as torch.optim.AdamW.
 /// zero_grad() clears the gradients, lr() and set_lr() read and set the learning rate.
 template <Floating T = float>
@@ -37,7 +63,6 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
 
   /// Changes every parameter that has a gradient. ValueError when the model is gone.
   void step() {
-    using S = gradus::detail::Simd<Compute<T>>;
     // Parameters may be at different steps; the corrections of the common one are computed once.
     auto common = this->slots_.front().steps + 1;
     rates_.clear();
@@ -51,19 +76,7 @@ class AdamW : public detail::Optimizer<T, 2, AdamWOptions> {
       return std::pair(at_common ? rates_[part.group] : rate(part.group, part.step),
                        at_common ? roots_[part.group] : root(part.group, part.step));
     };
-    auto rule = [&](const auto& part) {
-      const auto& options = this->group_options()[part.group];
-      auto [rate_now, root_now] = now(part);
-      return [beta1 = S(options.beta1), beta2 = S(options.beta2), fresh1 = S(1 - options.beta1),
-              fresh2 = S(1 - options.beta2), eps = S(options.eps), minus_rate = S(-rate_now), root = S(root_now),
-              keep = S(1 - this->group_lr(part.group) * options.weight_decay)](const S& p, const S& g, auto& state) {
-        state[0] = fma(beta1, state[0], fresh1 * g);
-        state[1] = fma(beta2, state[1], fresh2 * (g * g));
-        return fma(minus_rate, state[0] / fma(sqrt(state[1]), root, eps), keep * p);
-      };
-    };
-    this->sweep(
-        0, rule,
+    this->template sweep<detail::AdamWRule<Compute<T>>>(
         [&](const auto& part) {
           const auto& options = this->group_options()[part.group];
           auto [rate_now, root_now] = now(part);

@@ -61,6 +61,39 @@ struct SweepPart {
   int64_t words;  ///< number of its first random word among those of the sweep; -1: results are rounded to nearest
 };
 
+/// Elements [from, to) of one parameter. Rule(numbers) gives, for registers, update(p, g, states) -> new p, which
+/// changes the states.
+template <class Rule, Floating T, size_t N>
+void sweep_part(const SweepPart<T, N>& part, int64_t from, int64_t to, double gradient_factor,
+                const RandomStream& stream, const std::array<double, 8>& numbers) {
+  using gradus::detail::load_some, gradus::detail::store_some, gradus::detail::simd_lanes;
+  using C = Compute<T>;
+  using S = gradus::detail::Simd<C>;
+  [[maybe_unused]] WordsInOrder words(stream);
+  Rule update(numbers);
+  S factor(gradient_factor);
+  for (auto i = from; i < to; i += simd_lanes) {
+    auto count = std::min<int64_t>(simd_lanes, to - i);
+    std::array<S, N> state;
+    for (size_t k = 0; k < N; ++k) state[k] = load_some<C>(part.state[k] + i, count);
+    auto gradient = load_some<C>(part.gradient + i, count) * factor;
+    if constexpr (std::is_same_v<T, C>) {
+      store_some(update(load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
+    } else if (part.words >= 0) {
+      auto value = update(load_some<C>(part.parameter + i, count), gradient, state);
+      alignas(64) C lanes[simd_lanes];
+      value.store(lanes);
+      auto* word = words.at(part.words + i, count);
+      for (int64_t k = 0; k < count; ++k) part.parameter[i + k] = round_at_random(lanes[k], word[k], T());
+    } else {
+      auto value = update(load_some<C>(part.master + i, count), gradient, state);
+      store_some(value, part.master + i, count);
+      store_some(value, part.parameter + i, count);
+    }
+    for (size_t k = 0; k < N; ++k) store_some(state[k], part.state[k] + i, count);
+  }
+}
+
 /// Base of the optimizers. Group 0 holds the parameters that no other group picks.
 template <Floating T, size_t N, class Options>
 class Optimizer {
@@ -149,18 +182,18 @@ class Optimizer {
   /// Learning rate of a group now.
   double group_lr(size_t group) const { return group == 0 ? lr_ : lr_ * (options_[group].lr / options_[0].lr); }
 
-  /// Updates every parameter that has a gradient, in one sweep over all elements. rule(part) gives, for registers,
-  /// update(p, g, states) -> new p, which changes the states; on_card(part) the numbers from which a GPU's kernel
-  /// computes the same. again() is the step itself, for a captured one.
-  template <class Rule, class OnCard, class Again>
-  void sweep(int card_rule, Rule&& rule, OnCard&& on_card, Again&& again) {
+  /// Updates every parameter that has a gradient, in one sweep over all elements, by Rule<Simd>: as sweep_part has it.
+  /// numbers_of(part) gives its numbers, from which a GPU's kernel computes the same. again() is the step itself, for a
+  /// captured one.
+  template <class Rule, class Numbers, class Again>
+  void sweep(Numbers&& numbers_of, Again&& again) {
     NoGradGuard guard;
     require_living_model();
     parts_.clear();
     kept_.clear();
     int64_t total = 0, words = 0;
 #if defined(GRADUS_CUDA)
-    if (replay_.parts != nullptr) return go_on(on_card);
+    if (replay_.parts != nullptr) return go_on(numbers_of);
 #endif
     std::vector<size_t> moved;  // numbers of slots
     Undo undo{*this, moved};
@@ -179,8 +212,6 @@ class Optimizer {
       }
     }
     auto stream = words > 0 ? default_generator().reserve(words) : RandomStream{};
-    static_cast<void>(card_rule);
-    static_cast<void>(on_card);
     static_cast<void>(again);
 #if defined(GRADUS_CUDA)
     if (!parts_.empty() && !slots_.front().parameter.device().is_cpu()) {
@@ -188,7 +219,7 @@ class Optimizer {
       for (const auto& part : parts_) {
         CardPart one{part.parameter, part.master, part.gradient, {}, part.n, {}, part.words};
         std::copy(part.state.begin(), part.state.end(), one.states);
-        auto numbers = on_card(part);
+        auto numbers = numbers_of(part);
         std::copy(numbers.begin(), numbers.end(), one.numbers);
         parts.push_back(one);
       }
@@ -208,8 +239,8 @@ class Optimizer {
           again();
         });
       }
-      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(card_rule), parts, live, gradient_factor_, stream,
-                    live_stream);
+      sweep_on_card(name_, device, dtype_of<T>, static_cast<CardRule>(Rule::number), parts, live, gradient_factor_,
+                    stream, live_stream);
       undo.done = true;
       return;
     }
@@ -220,7 +251,7 @@ class Optimizer {
           1;
       for (; first < last; ++part) {
         auto end = std::min(last, part->first + part->n);
-        run(*part, first - part->first, end - part->first, gradient_factor_, stream, rule(*part));
+        sweep_part<Rule>(*part, first - part->first, end - part->first, gradient_factor_, stream, numbers_of(*part));
         first = end;
       }
     });
@@ -241,10 +272,10 @@ class Optimizer {
 
 #if defined(GRADUS_CUDA)
   /// Before a captured step is replayed: counts a step and gives its kernels their numbers.
-  template <class OnCard>
-  void go_on(OnCard&& on_card) {
+  template <class Numbers>
+  void go_on(Numbers&& numbers_of) {
     for (size_t i = 0; i < replay_.moved->size(); ++i) {
-      auto numbers = on_card(prepare(slots_[(*replay_.moved)[i]], nullptr, 0));
+      auto numbers = numbers_of(prepare(slots_[(*replay_.moved)[i]], nullptr, 0));
       std::copy(numbers.begin(), numbers.end(), (*replay_.parts)[i].numbers);
     }
   }
@@ -323,34 +354,6 @@ class Optimizer {
     part.group = slot.group;
     part.words = -1;
     return part;
-  }
-
-  template <class Update>
-  static void run(const SweepPart<T, N>& part, int64_t from, int64_t to, double gradient_factor,
-                  const RandomStream& stream, Update update) {
-    using gradus::detail::load_some, gradus::detail::store_some, gradus::detail::simd_lanes, gradus::detail::Simd;
-    [[maybe_unused]] WordsInOrder words(stream);
-    auto factor = Simd<C>(gradient_factor);
-    for (auto i = from; i < to; i += simd_lanes) {
-      auto count = std::min<int64_t>(simd_lanes, to - i);
-      std::array<Simd<C>, N> state;
-      for (size_t k = 0; k < N; ++k) state[k] = load_some<C>(part.state[k] + i, count);
-      auto gradient = load_some<C>(part.gradient + i, count) * factor;
-      if constexpr (std::is_same_v<T, C>) {
-        store_some(update(load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
-      } else if (part.words >= 0) {
-        auto value = update(load_some<C>(part.parameter + i, count), gradient, state);
-        alignas(64) C lanes[simd_lanes];
-        value.store(lanes);
-        auto* word = words.at(part.words + i, count);
-        for (int64_t k = 0; k < count; ++k) part.parameter[i + k] = round_at_random(lanes[k], word[k], T());
-      } else {
-        auto value = update(load_some<C>(part.master + i, count), gradient, state);
-        store_some(value, part.master + i, count);
-        store_some(value, part.parameter + i, count);
-      }
-      for (size_t k = 0; k < N; ++k) store_some(state[k], part.state[k] + i, count);
-    }
   }
 
   const char* name_;

@@ -15,6 +15,42 @@ struct SgdOptions {
   bool stochastic_rounding = false;
 };
 
+}  // namespace gradus::optim::inline GRADUS_BUILD
+
+namespace gradus::optim::detail::inline GRADUS_BUILD {
+
+/// The step of one register of parameters computed in C. Numbers: learning rate, momentum, weight decay, 1 - dampening,
+/// and as truth values: there is momentum, nesterov, this is the parameter's first step.
+template <class C>
+struct SgdRule {
+  static constexpr int number = 1;
+  using S = gradus::detail::Simd<C>;
+  S minus_lr, momentum, decay, fresh;
+  bool moving, nesterov, first;
+
+  explicit SgdRule(const std::array<double, 8>& n)
+      : minus_lr(-n[0]),
+        momentum(n[1]),
+        decay(n[2]),
+        fresh(n[3]),
+        moving(n[4] != 0),
+        nesterov(n[5] != 0),
+        first(n[6] != 0) {}
+
+  GRADUS_INLINE S operator()(const S& p, S g, std::array<S, 1>& state) const {
+    g = fma(decay, p, g);
+    if (moving) {
+      state[0] = first ? g : fma(momentum, state[0], fresh * g);
+      g = nesterov ? fma(momentum, state[0], g) : state[0];
+    }
+    return fma(minus_lr, g, p);
+  }
+};
+
+}  // namespace gradus::optim::detail::inline GRADUS_BUILD
+
+namespace gradus::optim::inline GRADUS_BUILD {
+
 /// Stochastic gradient descent, with momentum as in PyTorch: v = momentum v + (1 - dampening) g (v = g in the first
 /// step), p = p - lr v; nesterov steps by g + momentum v (Sutskever et al., 2013). zero_grad() clears the gradients,
 /// lr() and set_lr() read and set the learning rate.
@@ -34,22 +70,7 @@ class SGD : public detail::Optimizer<T, 1, SgdOptions> {
 
   /// Changes every parameter that has a gradient. ValueError when the model is gone.
   void step() {
-    using S = gradus::detail::Simd<Compute<T>>;
-    auto rule = [&](const auto& part) {
-      const auto& options = this->group_options()[part.group];
-      return [minus_lr = S(-this->group_lr(part.group)), momentum = S(options.momentum),
-              decay = S(options.weight_decay), fresh = S(1 - options.dampening), moving = options.momentum != 0,
-              nesterov = options.nesterov, first = part.step == 1](const S& p, S g, auto& state) {
-        g = fma(decay, p, g);
-        if (moving) {
-          state[0] = first ? g : fma(momentum, state[0], fresh * g);
-          g = nesterov ? fma(momentum, state[0], g) : state[0];
-        }
-        return fma(minus_lr, g, p);
-      };
-    };
-    this->sweep(
-        1, rule,
+    this->template sweep<detail::SgdRule<Compute<T>>>(
         [&](const auto& part) {
           const auto& options = this->group_options()[part.group];
           return std::array<double, 8>{this->group_lr(part.group),

@@ -1,12 +1,12 @@
 // Every pointwise formula of the library, for tests that hold for all of them. CMake finds them in the headers and
-// writes generated/formula_list.hpp: the headers, and a line GRADUS_TEST_FORMULA(name, operands) for each.
+// writes generated/formula_list.hpp: the headers, and a line GRADUS_FORMULA(name, operands) for each.
 #pragma once
 
 #include <string_view>
 
-#define GRADUS_TEST_FORMULA_HEADERS
+#define GRADUS_FORMULA_HEADERS
 #include "generated/formula_list.hpp"
-#undef GRADUS_TEST_FORMULA_HEADERS
+#undef GRADUS_FORMULA_HEADERS
 
 namespace gradus::test {
 
@@ -33,10 +33,10 @@ constexpr FormulaSignature signature_of(std::string_view name, int operands) {
 /// Calls visit.operator()<FormulaSignature>(formula) for each.
 template <class Visit>
 void for_each_formula(Visit&& visit) {
-#define GRADUS_TEST_FORMULA(name, operands) \
+#define GRADUS_FORMULA(name, operands) \
   visit.template operator()<signature_of(#name, operands)>(gradus::detail::name##_formula);
 #include "generated/formula_list.hpp"
-#undef GRADUS_TEST_FORMULA
+#undef GRADUS_FORMULA
 }
 
 }  // namespace gradus::test

@@ -293,17 +293,23 @@ class GRADUS_SHARED CachingAllocator {
   std::atomic<bool> poison_{false};
 };
 
+#if !defined(GRADUS_KERNEL_UNIT)
 /// Made before main at the latest: a child that is forked while another thread makes it would wait for it for ever.
 GRADUS_SHARED inline const CachingAllocator& allocator_at_start = CachingAllocator::instance();
+
+#endif
+
+/// What the kernel units of gradus::compiled take of the program's allocator; defined in the library's own unit.
+void* scratch_of_program(size_t bytes);
+void scratch_to_program(void* block, size_t bytes) noexcept;
 
 /// Uninitialised memory for a kernel's own use, given back at the end of the scope.
 template <class T>
 class Scratch {
  public:
   explicit Scratch(int64_t count)
-      : bytes_(static_cast<size_t>(count) * sizeof(T)),
-        data_(static_cast<T*>(CachingAllocator::instance().allocate_scratch(bytes_))) {}
-  ~Scratch() { CachingAllocator::instance().deallocate_scratch(data_, bytes_); }
+      : bytes_(static_cast<size_t>(count) * sizeof(T)), data_(static_cast<T*>(allocate(bytes_))) {}
+  ~Scratch() { deallocate(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
@@ -311,6 +317,16 @@ class Scratch {
   T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+#if defined(GRADUS_KERNEL_UNIT)
+  static void* allocate(size_t bytes) { return scratch_of_program(bytes); }
+  static void deallocate(void* block, size_t bytes) noexcept { scratch_to_program(block, bytes); }
+#else
+  static void* allocate(size_t bytes) { return CachingAllocator::instance().allocate_scratch(bytes); }
+  static void deallocate(void* block, size_t bytes) noexcept {
+    CachingAllocator::instance().deallocate_scratch(block, bytes);
+  }
+#endif
+
   size_t bytes_;
   T* data_;
 };

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "gradus/core/dtype.hpp"
+#include "gradus/device/cpu/compiled.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 

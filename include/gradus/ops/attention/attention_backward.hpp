@@ -133,15 +133,12 @@ struct AttentionGradient {
   }
 };
 
-/// Gradients of query, key and value.
+/// Fills the gradients of query, key and value.
 template <Floating T, class C = Compute<T>>
-std::array<Tensor<T>, 3> attention_backward(const AttentionProblem<T>& problem, const Tensor<T>& query,
-                                            const Tensor<T>& key, const Tensor<T>& value, const Tensor<T>& y,
-                                            const C* log_sums, const Tensor<T>& dy) {
+void attention_gradients(const AttentionProblem<T>& problem, const Tensor<T>& query, const Tensor<T>& key,
+                         const Tensor<T>& value, const Tensor<T>& y, const C* log_sums, const Tensor<T>& dy,
+                         Tensor<T>& dq, Tensor<T>& dk, Tensor<T>& dv) {
   const auto& p = problem;
-  auto dq = empty_by_rows<T>(p.n, p.heads, p.queries, p.depth),
-       dk = empty_by_rows<T>(p.n, key.size(1), p.keys, p.depth),
-       dv = empty_by_rows<T>(p.n, key.size(1), p.keys, p.width);
   auto rows = p.n * p.heads * p.queries;
   Scratch<C> means(rows);  // of the gradients of a query's weights: its dy times y
   for_rows(rows, p.width, [&](int64_t row) {
@@ -173,6 +170,17 @@ std::array<Tensor<T>, 3> attention_backward(const AttentionProblem<T>& problem, 
     auto n = chunk / blocks / p.heads, head = chunk / blocks % p.heads;
     gradient.write_queries(n, head, chunk % blocks, result_view(dq, n, head));
   });
+}
+
+/// Gradients of query, key and value.
+template <Floating T, class C = Compute<T>>
+std::array<Tensor<T>, 3> attention_backward(const AttentionProblem<T>& p, const Tensor<T>& query, const Tensor<T>& key,
+                                            const Tensor<T>& value, const Tensor<T>& y, const C* log_sums,
+                                            const Tensor<T>& dy) {
+  auto dq = empty_by_rows<T>(p.n, p.heads, p.queries, p.depth),
+       dk = empty_by_rows<T>(p.n, key.size(1), p.keys, p.depth),
+       dv = empty_by_rows<T>(p.n, key.size(1), p.keys, p.width);
+  attention_gradients(p, query, key, value, y, log_sums, dy, dq, dk, dv);
   return {dq, dk, dv};
 }
 

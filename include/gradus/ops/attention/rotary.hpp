@@ -57,21 +57,34 @@ RotaryTable<T> table_on(const RotaryTable<T>& table, Device device) {
   return {table.moved_cosines, table.moved_sines};
 }
 
+/// One head's numbers of one token, (size), whose first 2 half are turned.
+template <Floating T>
+void turn_row(const T* x, int64_t size, const T* cosines, const T* sines, int64_t half, int sign, T* y) {
+  using C = Compute<T>;
+  Simd<C> flip(sign);
+  for (int64_t i = 0; i < half; i += simd_lanes) {
+    auto count = std::min<int64_t>(simd_lanes, half - i);
+    auto a = load_some<C>(x + i, count), b = load_some<C>(x + half + i, count);
+    auto c = load_some<C>(cosines + i, count), s = load_some<C>(sines + i, count) * flip;
+    store_some(a * c - b * s, y + i, count);
+    store_some(b * c + a * s, y + half + i, count);
+  }
+  std::copy(x + 2 * half, x + size, y + 2 * half);
+}
+
 /// Turns by the angles, or back with sign -1: its own gradient.
 template <Floating T>
 Tensor<T> turn_heads(const Tensor<T>& x_in, const RotaryTable<T>& table, int64_t first, int sign) {
-  using C = Compute<T>;
   auto x = x_in.strides()[3] == 1 ? x_in : contiguous(x_in);
   auto n = x.size(0), heads = x.size(1), tokens = x.size(2), size = x.size(3), half = table.cosines.size(1);
   auto y = empty_by_rows<T>(n, heads, tokens, size, x.device());
-  auto flip = static_cast<C>(sign);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
     auto there = table_on(table, x.device());
     const auto& strides = x.strides();
     cuda::detail::launch_each("rotary", x.device(), cuda_attention, {dtype_of<T>}, "turn_heads", y.numel(), y.numel(),
-                              heads, tokens, size, half, first, flip, strides[0], strides[1], strides[2],
-                              y.impl()->data(), x.data(), there.cosines.data(), there.sines.data());
+                              heads, tokens, size, half, first, static_cast<Compute<T>>(sign), strides[0], strides[1],
+                              strides[2], y.impl()->data(), x.data(), there.cosines.data(), there.sines.data());
   } else
 #endif
     parallel_for(n * tokens, std::max<int64_t>(1, 4096 / std::max<int64_t>(heads * size, 1)),
@@ -82,16 +95,8 @@ Tensor<T> turn_heads(const Tensor<T>& x_in, const RotaryTable<T>& table, int64_t
                           *sines = table.sines.data() + (first + token) * half;
                      for (int64_t head = 0; head < heads; ++head) {
                        auto in = head_view(x, sample, head);
-                       auto* low = in.data + token * in.row;
-                       auto* result = reinterpret_cast<T*>(y.impl()->data()) + (row * heads + head) * size;
-                       for (int64_t i = 0; i < half; i += simd_lanes) {
-                         auto count = std::min<int64_t>(simd_lanes, half - i);
-                         auto a = load_some<C>(low + i, count), b = load_some<C>(low + half + i, count);
-                         auto c = load_some<C>(cosines + i, count), s = load_some<C>(sines + i, count) * flip;
-                         store_some(a * c - b * s, result + i, count);
-                         store_some(b * c + a * s, result + half + i, count);
-                       }
-                       std::copy(low + 2 * half, low + size, result + 2 * half);
+                       turn_row<T>(in.data + token * in.row, size, cosines, sines, half, sign,
+                                   reinterpret_cast<T*>(y.impl()->data()) + (row * heads + head) * size);
                      }
                    }
                  });

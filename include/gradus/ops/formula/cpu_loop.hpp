@@ -12,9 +12,8 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// out[i] = formula(in[0][i * steps[0]], ...) for i in [0, n): steps are 1, or 0 for an operand that is the same
-/// everywhere and comes repeated over one register. n is a multiple of simd_lanes.
-using PointwiseKernel = void (*)(char* out, const char* const* in, const int64_t* steps, int64_t n);
+// A PointwiseKernel computes out[i] = formula(in[0][i * steps[0]], ...) for i in [0, n): steps are 1, or 0 for an
+// operand that is the same everywhere and comes repeated over one register. n is a multiple of simd_lanes.
 
 /// One input of a pointwise loop: memory, and strides (in elements) for every axis of the output.
 struct PointwiseOperand {

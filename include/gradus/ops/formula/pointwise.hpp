@@ -125,13 +125,14 @@ GRADUS_COLD TensorRef gradient_by_operators(const KeptOperand* operands, const T
   else return zeros<T>(dy->shape, dy->storage->device()).impl();  // it only compares the operand
 }
 
-template <class F, class... A>
+/// Own: with the CPU kernels that this unit compiles.
+template <bool Own, class F, class... A>
 constexpr PointwiseTable make_pointwise_table() {
   using T = Common<A...>;
   using K = PointwiseKernels<F, A...>;
   PointwiseTable table{};
   table.result = dtype_of<typename K::Out>;
-  table.forward = &K::forward;
+  if constexpr (Own) table.forward = &K::forward;
 #if defined(GRADUS_CUDA)
   table.write = &write_value_kernel<F, sizeof...(A)>;
   table.element = dtype_of<T>;
@@ -146,7 +147,7 @@ constexpr PointwiseTable make_pointwise_table() {
         gradient.reads = trace.operands;
         gradient.is_seed = trace.is_seed;
         if constexpr (!trace.is_seed) {
-          gradient.kernel = &K::template gradient<I>;
+          if constexpr (Own) gradient.kernel = &K::template gradient<I>;
           gradient.by_operators = &gradient_by_operators<F, I, T, A...>;
 #if defined(GRADUS_CUDA)
           gradient.write = &write_gradient_kernel<F, I, sizeof...(A)>;
@@ -160,7 +161,7 @@ constexpr PointwiseTable make_pointwise_table() {
   return table;
 }
 template <class F, class... A>
-inline constexpr PointwiseTable pointwise_table = make_pointwise_table<F, A...>();
+inline constexpr PointwiseTable pointwise_table = make_pointwise_table<true, F, A...>();
 
 /// An operand in a call, its type forgotten.
 struct GivenOperand {
@@ -298,21 +299,83 @@ class Pointwise {
       -> Tensor<typename PointwiseKernels<F, A...>::Out> {
     static_assert(sizeof...(A) < max_operands,
                   "pointwise: a formula has at most 7 operands; its gradient reads dy too");
+    return apply(pointwise_table<F, A...>, operands...);
+  }
+
+  const char* name() const { return name_; }
+
+ protected:
+  template <class... A>
+  auto apply(const PointwiseTable& table, const A&... operands) const {
     using T = Common<A...>;
     using Out = typename PointwiseKernels<F, A...>::Out;
     const GivenOperand given[] = {given_operand<T>(operands)...};
-    const auto& table = pointwise_table<F, A...>;
     auto y = run_forward(name_, table, given, static_cast<int>(sizeof...(A)));
     if constexpr (Floating<T> && std::is_same_v<Out, T>) record_pointwise<T, sizeof...(A)>(name_, table, given, *y);
     watch_output(name_, y);
     return Tensor<Out>(std::move(y));
   }
 
-  const char* name() const { return name_; }
-
  private:
   const char* name_;
 };
+
+#if defined(GRADUS_COMPILED)
+/// Whether gradus::compiled has a library formula's kernels for operands E... when it works in T.
+template <class T, class... E>
+constexpr bool formula_is_compiled() {
+  if constexpr (Compiled<T>) {
+    constexpr bool plain[] = {(std::is_same_v<E, T> || std::is_same_v<E, Compute<T>>)...};
+    constexpr bool condition[] = {std::is_same_v<E, bool>...};
+    for (size_t k = 0; k < sizeof...(E); ++k) {
+      if (!plain[k] && !(k == 0 && sizeof...(E) == 3 && condition[k])) return false;
+    }
+    return true;
+  }
+  return false;
+}
+
+/// `table` with the library's kernels of that formula.
+GRADUS_COLD inline PointwiseTable with_compiled_kernels(const char* name, PointwiseTable table,
+                                                        const CompiledKernels& library, std::span<const DType> types) {
+  for (const auto& one : std::span(library.formulas, library.formula_count)) {
+    if (std::string_view(one.name) != name || one.operands != static_cast<int>(types.size()) ||
+        !std::equal(types.begin(), types.end(), one.types.begin()))
+      continue;
+    table.forward = one.forward;
+    for (size_t k = 0; k < types.size(); ++k) table.gradients[k].kernel = one.gradients[k];
+    return table;
+  }
+  fail<ValueError>({name, ": gradus::compiled has no such formula; it was built from other headers"});
+}
+
+/// A formula of the library's own: its kernels come from gradus::compiled where that has them.
+template <class F>
+class LibraryPointwise : public Pointwise<F> {
+ public:
+  using Pointwise<F>::Pointwise;
+
+  template <class... A>
+  requires(OperandTraits<A>::is_tensor || ...) auto operator()(const A&... operands) const
+      -> Tensor<typename PointwiseKernels<F, A...>::Out> {
+    using T = Common<A...>;
+    if constexpr (formula_is_compiled<T, typename KernelElement<T, A>::type...>()) {
+      static constexpr DType types[] = {dtype_of<typename KernelElement<T, A>::type>...};
+      static const PointwiseTable table = with_compiled_kernels(this->name(), make_pointwise_table<false, F, A...>(),
+                                                                compiled_kernels(std::type_identity<T>()), types);
+      return this->apply(table, operands...);
+    } else {
+      return Pointwise<F>::operator()(operands...);
+    }
+  }
+};
+
+/// What the library's headers find, in this namespace, as pointwise(name, lambda); users find the one below.
+template <class F>
+constexpr LibraryPointwise<F> pointwise(const char* name, F) {
+  return LibraryPointwise<F>(name);
+}
+#endif
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 

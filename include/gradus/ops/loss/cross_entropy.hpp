@@ -15,8 +15,49 @@ struct CrossEntropyOptions {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// scale[row] * (softmax(logits) - target): the gradient, in one pass, where possible into the logits' own memory.
-/// logits (n, c) dense.
+/// The loss of each row of logits (n, c), and what its gradient needs.
+template <Floating T>
+void cross_entropy_rows(const T* logits, const int64_t* labels, int64_t n, int64_t classes,
+                        const CrossEntropyOptions& options, RowTotal<Compute<T>>* totals, Compute<T>* losses) {
+  using C = Compute<T>;
+  for_rows(n, classes, [&](int64_t row) {
+    auto* x = logits + row * classes;
+    auto label = labels[row];
+    totals[row] = row_total(x, classes);
+    if (label == options.ignore_index) return static_cast<void>(losses[row] = 0);
+    auto value = -totals[row].log_softmax(static_cast<C>(x[label]));
+    if (options.label_smoothing > 0) {
+      C even = 0;
+      for (int64_t i = 0; i < classes; ++i) even -= totals[row].log_softmax(static_cast<C>(x[i]));
+      value = static_cast<C>(1 - options.label_smoothing) * value +
+              static_cast<C>(options.label_smoothing / static_cast<double>(classes)) * even;
+    }
+    losses[row] = value;
+  });
+}
+
+/// dy[row] * factor * (softmax(logits) - target) of each row; `to` may be the logits.
+template <Floating T>
+void cross_entropy_gradient_rows(const T* logits, const int64_t* labels, int64_t n, int64_t classes,
+                                 const CrossEntropyOptions& options, const RowTotal<Compute<T>>* totals, const T* dy,
+                                 bool dy_per_row, double factor, T* to) {
+  using C = Compute<T>;
+  auto spread = static_cast<C>(options.label_smoothing / static_cast<double>(classes));
+  for_rows(n, classes, [&](int64_t row) {
+    auto label = labels[row];
+    auto* out = to + row * classes;
+    if (label == options.ignore_index) return static_cast<void>(std::fill_n(out, classes, T(0)));
+    auto scale = static_cast<C>(static_cast<double>(dy[dy_per_row ? row : 0]) * factor);
+    auto total = totals[row];
+    Simd<C> even(spread), factors(scale);
+    for_each_register(logits + row * classes, classes, C(0), [&](int64_t i, const Simd<C>& x, int64_t count) {
+      store_some((exp(total.log_softmax(x)) - even) * factors, out + i, count);
+    });
+    out[label] = static_cast<T>(static_cast<C>(out[label]) - static_cast<C>(1 - options.label_smoothing) * scale);
+  });
+}
+
+/// The gradient in one pass, where possible into the logits' own memory. logits (n, c) dense.
 template <Floating T>
 Tensor<T> cross_entropy_gradient(const Saved<T>& saved_logits, const Tensor<int64_t>& labels,
                                  const Tensor<Compute<T>>& totals, const T* dy, bool dy_per_row, double factor,
@@ -27,19 +68,8 @@ Tensor<T> cross_entropy_gradient(const Saved<T>& saved_logits, const Tensor<int6
   auto result = saved_logits.spare();
   if (!result.defined()) result = Tensor<T>::empty(logits.shape(), logits.device(), "cross_entropy");
   auto* to = reinterpret_cast<T*>(result.impl()->data());
-  auto spread = static_cast<C>(options.label_smoothing / static_cast<double>(classes));
-  for_rows(n, classes, [&](int64_t row) {
-    auto label = labels.data()[row];
-    auto* out = to + row * classes;
-    if (label == options.ignore_index) return static_cast<void>(std::fill_n(out, classes, T(0)));
-    auto scale = static_cast<C>(static_cast<double>(dy[dy_per_row ? row : 0]) * factor);
-    auto total = reinterpret_cast<const RowTotal<C>*>(totals.data())[row];
-    Simd<C> even(spread), factors(scale);
-    for_each_register(logits.data() + row * classes, classes, C(0), [&](int64_t i, const Simd<C>& x, int64_t count) {
-      store_some((exp(total.log_softmax(x)) - even) * factors, out + i, count);
-    });
-    out[label] = static_cast<T>(static_cast<C>(out[label]) - static_cast<C>(1 - options.label_smoothing) * scale);
-  });
+  cross_entropy_gradient_rows<T>(logits.data(), labels.data(), n, classes, options,
+                                 reinterpret_cast<const RowTotal<C>*>(totals.data()), dy, dy_per_row, factor, to);
   return result;
 }
 
@@ -143,20 +173,7 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
   auto totals = Tensor<C>::empty({n, 2}), losses = Tensor<C>::empty({n});  // a RowTotal each
   auto* total = reinterpret_cast<detail::RowTotal<C>*>(totals.impl()->data());
   auto* loss = reinterpret_cast<C*>(losses.impl()->data());
-  detail::for_rows(n, classes, [&](int64_t row) {
-    auto* x = logits.data() + row * classes;
-    auto label = labels.data()[row];
-    total[row] = detail::row_total(x, classes);
-    if (label == options.ignore_index) return static_cast<void>(loss[row] = 0);
-    auto value = -total[row].log_softmax(static_cast<C>(x[label]));
-    if (options.label_smoothing > 0) {
-      C even = 0;
-      for (int64_t i = 0; i < classes; ++i) even -= total[row].log_softmax(static_cast<C>(x[i]));
-      value = static_cast<C>(1 - options.label_smoothing) * value +
-              static_cast<C>(options.label_smoothing / static_cast<double>(classes)) * even;
-    }
-    loss[row] = value;
-  });
+  detail::cross_entropy_rows<T>(logits.data(), labels.data(), n, classes, options, total, loss);
   auto factor = options.reduction == Reduce::mean ? 1.0 / static_cast<double>(counted) : 1.0;
   if (options.reduction != Reduce::none)
     losses = detail::reduce<detail::SumReducer<C>>("cross_entropy", losses, 0, false);

@@ -7,7 +7,6 @@ namespace gradus::detail::inline GRADUS_BUILD {
 /// x (..., n) dense -> log_softmax over the last axis.
 template <Floating T>
 Tensor<T> log_softmax_last(const Tensor<T>& x) {
-  using C = Compute<T>;
   auto n = x.shape().back(), rows = x.numel() / std::max<int64_t>(n, 1);
   auto y = Tensor<T>::empty(x.shape(), x.device(), "log_softmax");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
@@ -17,13 +16,7 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
     rows = 0;
   }
 #endif
-  for_rows(rows, n, [&](int64_t row) {
-    auto* from = x.data() + row * n;
-    auto total = row_total(from, n);
-    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
-      store_some(total.log_softmax(v), to + row * n + i, count);
-    });
-  });
+  softmax_rows<T>(x.data(), rows, n, true, to);
   return differentiable("log_softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
 #if defined(GRADUS_CUDA)
                           if (!grad_enabled() && !dy.device().is_cpu()) {

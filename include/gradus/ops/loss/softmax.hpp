@@ -11,7 +11,6 @@ namespace gradus::detail::inline GRADUS_BUILD {
 /// x (..., n) dense -> softmax over the last axis.
 template <Floating T>
 Tensor<T> softmax_last(const Tensor<T>& x) {
-  using C = Compute<T>;
   auto n = x.shape().back(), rows = x.numel() / std::max<int64_t>(n, 1);
   auto y = Tensor<T>::empty(x.shape(), x.device(), "softmax");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
@@ -21,13 +20,7 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
     rows = 0;
   }
 #endif
-  for_rows(rows, n, [&](int64_t row) {
-    auto* from = x.data() + row * n;
-    auto total = row_total(from, n);
-    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
-      store_some(exp(total.log_softmax(v)), to + row * n + i, count);
-    });
-  });
+  softmax_rows<T>(x.data(), rows, n, false, to);
   return differentiable("softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
 #if defined(GRADUS_CUDA)
                           if (!grad_enabled() && !dy.device().is_cpu()) {

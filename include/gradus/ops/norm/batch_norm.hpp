@@ -41,11 +41,9 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelBlocks& blocks,
   auto y = Tensor<T>::empty(x.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
-    Simd<C> m(statistics.mean[channel]), shift(channel_value(bias, channel, C(0)));
-    Simd<C> scale(channel_value(weight, channel, C(1)) * statistics.inverse[channel]);
-    for_each_register(x.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t some) {
-      store_some(fma(v - m, scale, shift), to + offset + i, some);
-    });
+    auto scale = channel_value(weight, channel, C(1)) * statistics.inverse[channel];
+    normalize_plane<T>(x.data() + offset, n, statistics.mean[channel], scale, channel_value(bias, channel, C(0)),
+                       to + offset);
   });
   return y;
 }
@@ -75,15 +73,9 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
        db = Tensor<T>::empty({blocks.channels});
   Scratch<C> sums(2 * blocks.channels);
   blocks.sum_pairs(sums.data(), [&](int64_t channel, int64_t offset, int64_t n, C* total) {
-    auto m = Simd<C>(statistics.mean[channel]), inverse = Simd<C>(statistics.inverse[channel]);
-    Simd<C> plain(C(0)), scaled(C(0));
-    for_each_register(dy.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
-      auto normal = (load_some<C>(x.data() + offset + i, count) - m) * inverse;
-      plain = plain + g;
-      scaled = fma(g, normal, scaled);
-    });
-    total[0] += fold_lanes(plain, [](C a, C b) { return a + b; });
-    total[1] += fold_lanes(scaled, [](C a, C b) { return a + b; });
+    auto of_plane = plane_gradient_sums<T>(dy.data() + offset, x.data() + offset, n, statistics.mean[channel],
+                                           statistics.inverse[channel]);
+    for (size_t i = 0; i < 2; ++i) total[i] += of_plane[i];
   });
   auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
   auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
@@ -99,10 +91,7 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
     // dx = scale (dy - mean(dy) - normal mean(dy normal)) = scale dy + slope x + rest
     auto slope = -scale * inverse * sums[2 * channel + 1] / count;
     auto rest = -scale * sums[2 * channel] / count - slope * m;
-    Simd<C> a(scale), b(slope), d(rest);
-    for_each_register(dy.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t some) {
-      store_some(fma(g, a, fma(load_some<C>(x.data() + offset + i, some), b, d)), to + offset + i, some);
-    });
+    plane_gradient<T>(dy.data() + offset, x.data() + offset, n, scale, slope, rest, to + offset);
   });
   return {dx, dw, db};
 }

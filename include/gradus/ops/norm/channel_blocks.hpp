@@ -28,6 +28,51 @@ class ChannelStatistics {
   C *mean, *variance, *inverse;
 };
 
+/// Sums and squares of one plane, a run of n numbers: its mean, and the sum of squares around it.
+template <Floating T>
+std::array<Compute<T>, 2> plane_moments(const T* x, int64_t n) {
+  using C = Compute<T>;
+  auto add = [](C a, C b) { return a + b; };
+  Simd<C> total(C(0)), squares(C(0));
+  for_each_register(x, n, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
+  auto mean = fold_lanes(total, add) / static_cast<C>(n);
+  Simd<C> center(mean);
+  for_each_register(x, n, mean,
+                    [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
+  return {mean, fold_lanes(squares, add)};
+}
+
+/// y = (x - mean) scale + shift.
+template <Floating T, class C = Compute<T>>
+void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y) {
+  Simd<C> m(mean), factor(scale), rest(shift);
+  for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+    store_some(fma(v - m, factor, rest), y + i, count);
+  });
+}
+
+/// The sums of dy, and of dy times the normalised x.
+template <Floating T, class C = Compute<T>>
+std::array<C, 2> plane_gradient_sums(const T* dy, const T* x, int64_t n, C mean, C inverse) {
+  auto add = [](C a, C b) { return a + b; };
+  Simd<C> m(mean), factor(inverse), plain(C(0)), scaled(C(0));
+  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
+    auto normal = (load_some<C>(x + i, count) - m) * factor;
+    plain = plain + g;
+    scaled = fma(g, normal, scaled);
+  });
+  return {fold_lanes(plain, add), fold_lanes(scaled, add)};
+}
+
+/// dx = scale dy + slope x + rest.
+template <Floating T, class C = Compute<T>>
+void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx) {
+  Simd<C> a(scale), b(slope), d(rest);
+  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
+    store_some(fma(g, a, fma(load_some<C>(x + i, count), b, d)), dx + i, count);
+  });
+}
+
 /// Cuts n images into at most 32 parts; (part, channel) is a task, and parts are combined in index order.
 class ChannelBlocks {
  public:
@@ -73,15 +118,8 @@ class ChannelBlocks {
     for_tasks([&](int64_t part, int64_t channel) {
       C mean = 0, spread = 0, count = 0;
       for_images(part, [&](int64_t image) {
-        auto* from = x + (image * channels + channel) * plane;
-        auto n = static_cast<C>(plane);
-        Simd<C> total(C(0)), squares(C(0));
-        for_each_register(from, plane, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
-        auto own_mean = fold_lanes(total, [](C a, C b) { return a + b; }) / n;
-        Simd<C> center(own_mean);
-        for_each_register(from, plane, own_mean,
-                          [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
-        merge(mean, spread, count, own_mean, fold_lanes(squares, [](C a, C b) { return a + b; }), n);
+        auto own = plane_moments<T>(x + (image * channels + channel) * plane, plane);
+        merge(mean, spread, count, own[0], own[1], static_cast<C>(plane));
       });
       partial[2 * (part * channels + channel)] = mean;
       partial[2 * (part * channels + channel) + 1] = spread;

@@ -15,6 +15,18 @@ Compute<T> row_inverse_rms(const T* row, int64_t n, double eps) {
   return C(1) / std::sqrt(sum / static_cast<C>(n) + static_cast<C>(eps));
 }
 
+/// y = x / rms * weight of one row; returns 1 / rms.
+template <Floating T>
+Compute<T> rms_normalize_row(const T* x, const T* weight, int64_t n, double eps, T* y) {
+  using C = Compute<T>;
+  auto result = row_inverse_rms(x, n, eps);
+  Simd<C> inverse(result);
+  for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
+    store_some(v * inverse * parameter_lanes(weight, i, count, C(1)), y + i, count);
+  });
+  return result;
+}
+
 /// dx of one row; adds dy times the normalised row to the sums for the weight, unless these are null.
 template <class T, class C = Compute<T>>
 void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw) {
@@ -93,13 +105,7 @@ Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double e
   }
 #endif
   detail::for_rows(rows, width, [&](int64_t row) {
-    auto* from = x.data() + row * width;
-    of_rows[row] = detail::row_inverse_rms(from, width, eps);
-    detail::Simd<C> inverse(of_rows[row]);
-    detail::for_each_register(
-        from, width, C(0), [&](int64_t i, const detail::Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
-          store_some(v * inverse * detail::parameter_lanes(weights, i, count, C(1)), to + row * width + i, count);
-        });
+    of_rows[row] = detail::rms_normalize_row<T>(x.data() + row * width, weights, width, eps, to + row * width);
   });
   return differentiable(
       "rms_norm", y, inputs(x, weight),

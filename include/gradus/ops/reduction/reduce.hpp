@@ -166,6 +166,13 @@ class Reduction {
   int64_t outputs_, count_, parts_ = 1;
 };
 
+/// Fills the dense `out` with what reducer R makes of x.
+template <class R, Element T>
+void reduce_elements(std::type_identity<R>, std::type_identity<T>, const TensorImpl& x, const ReduceShape& split,
+                     TensorImpl& out) {
+  Reduction<T, R>(x, split, out).run();
+}
+
 /// The dense result of reducing x over `axes` with reducer R, not recorded.
 template <class R, Element T>
 Tensor<T> reduce(const char* op, const Tensor<T>& x, const Axes& axes, bool keep_dims) {
@@ -177,7 +184,7 @@ Tensor<T> reduce(const char* op, const Tensor<T>& x, const Axes& axes, bool keep
     return out;
   }
 #endif
-  Reduction<T, R>(*x.impl(), split, *out.impl()).run();
+  reduce_elements(std::type_identity<R>(), std::type_identity<T>(), *x.impl(), split, *out.impl());
   return out;
 }
 

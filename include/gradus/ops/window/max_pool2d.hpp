@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "gradus/device/cpu/allocator.hpp"
+#include "gradus/device/cpu/compiled.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
@@ -186,8 +187,8 @@ Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& op
     detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p) {
       auto* plane = x.data() + p * s.h * s.w;
       auto pixels = p * s.oh * s.ow;
-      if (quads) detail::max_of_quads(s, plane, values + pixels, places + pixels);
-      else detail::max_of_windows(s, plane, values + pixels, places + pixels);
+      if (quads) detail::max_of_quads<T>(s, plane, values + pixels, places + pixels);
+      else detail::max_of_windows<T>(s, plane, values + pixels, places + pixels);
     });
   return differentiable("max_pool2d", y,
                         wrt(x, [from, s](const Tensor<T>& dy) { return detail::pool_put(dy, from, s); }));
