@@ -23,6 +23,9 @@ GRADUS_INLINE void load_transposed(const T* const* rows, int64_t used, int64_t a
   if (std::is_same_v<C, T> && used == lanes && count == lanes) {
     GRADUS_UNROLL
     for (int i = 0; i < lanes; ++i) block[i] = *reinterpret_cast<const V*>(rows[i] + at);
+  } else if (lanes == simd_lanes && used == lanes && count == lanes) {  // numbers of two bytes
+    GRADUS_UNROLL
+    for (int i = 0; i < lanes; ++i) block[i] = reinterpret_cast<const V&>(Simd<C>::load(rows[i] + at).p[0]);
   } else {
     alignas(64) C lines[lanes][lanes] = {};
     for (int64_t i = 0; i < used; ++i) {
@@ -99,6 +102,10 @@ void from_channels_last(const C* from, int64_t pixels, int64_t channels, const T
         alignas(64) C line[lanes];
         for (int64_t i = 0; i < used; ++i) {
           *reinterpret_cast<V*>(line) = block[i];
+          if (lanes == simd_lanes && count == lanes) {
+            Simd<C>::load(line).store(target + i * plane);
+            continue;
+          }
           for (int64_t j = 0; j < count; ++j) target[i * plane + j] = static_cast<T>(line[j]);
         }
       }

@@ -11,6 +11,9 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+/// Steps of the depth in a block: a panel of windows stays in the L1 cache.
+inline constexpr int64_t conv_depth = 384;
+
 /// Copies an image (channels, h, w) into a zeroed one (channels / 2, height, width) of pairs; a channel without a
 /// neighbour gets one of zeros. Places as in pad_image.
 inline void pad_channel_pairs(const bf16* from, int64_t channels, int64_t h, int64_t w, int32_t* to,
@@ -68,7 +71,7 @@ inline void correlate_pairs(const Windows& windows, int64_t images, int64_t rows
   if (images == 0) return;
   using Tile = GemmTile<bf16>;
   using Plan = GemmPlan<bf16>;
-  constexpr int64_t block = Tile::depth / 2;  // pairs
+  constexpr int64_t block = conv_depth / 2;  // pairs
   auto k = windows.depth(), pixels = windows.pixels(), padded_rows = Plan::round_up(rows, Tile::rows);
   Scratch<bf16> weights(2 * padded_rows * k);
   parallel_for(padded_rows / Tile::rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(k * Tile::rows, 1)),
@@ -122,8 +125,7 @@ inline void correlate_pairs(const Windows& windows, int64_t images, int64_t rows
 }
 
 /// conv2d_forward for bf16.
-template <std::same_as<bf16> T>
-void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+inline void conv2d_forward_pairs(const ConvShape& s, const bf16* x, const bf16* w, const bf16* bias, bf16* y) {
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow(), positions = s.kh * s.kw;
   Windows windows{(c + 1) / 2, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride,
                   s.dilation};
@@ -143,8 +145,7 @@ void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T
 }
 
 /// conv2d_backward_input for bf16: of flipped weights and windows over dy.
-template <std::same_as<bf16> T>
-void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
+inline void conv2d_backward_input_pairs(const ConvShape& s, const bf16* dy, const bf16* w, bf16* dx) {
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow(), positions = s.kh * s.kw;
   auto reach_h = s.dilation[0] * (s.kh - 1), reach_w = s.dilation[1] * (s.kw - 1);
   Windows windows{(co + 1) / 2, s.h + reach_h, s.w + reach_w, s.kh, s.kw, s.h, s.w, {1, 1}, s.dilation};
@@ -164,36 +165,69 @@ void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
   }
 }
 
+/// N pairs of each of 16 rows, transposed: N registers of one pair of every row. N is 16, 8 or 4; a register holds
+/// 16 / N rows side by side, so that all have only N rows to exchange.
+template <int N>
+GRADUS_INLINE void transpose_pairs(const bf16* const* rows, int64_t offset, bf16* to, int64_t to_stride,
+                                   int64_t count) {
+  typedef int32_t Lanes __attribute__((vector_size(64)));
+  Lanes block[N];
+  GRADUS_UNROLL
+  for (int i = 0; i < N; ++i) {
+    auto row = [&](int k) GRADUS_INLINE_LAMBDA { return rows[i + k * N] + offset; };
+    __m512i x;
+    if constexpr (N == 16) {
+      x = _mm512_loadu_si512(row(0));
+    } else if constexpr (N == 8) {
+      auto half = [&](int k)
+                      GRADUS_INLINE_LAMBDA { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row(k))); };
+      x = _mm512_maskz_broadcast_i64x4(0xff, half(0));
+      x = _mm512_mask_broadcast_i64x4(x, 0xf0, half(1));
+    } else {
+      auto quarter = [&](int k)
+                         GRADUS_INLINE_LAMBDA { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row(k))); };
+      x = _mm512_maskz_broadcast_i32x4(0xffff, quarter(0));
+      x = _mm512_mask_broadcast_i32x4(x, 0x00f0, quarter(1));
+      x = _mm512_mask_broadcast_i32x4(x, 0x0f00, quarter(2));
+      x = _mm512_mask_broadcast_i32x4(x, 0xf000, quarter(3));
+    }
+    block[i] = reinterpret_cast<Lanes>(x);
+  }
+  transpose_registers<N / 2>(block);
+  GRADUS_UNROLL
+  for (int i = 0; i < N; ++i) {
+    if (i < count) _mm512_storeu_si512(to + i * to_stride, reinterpret_cast<__m512i>(block[i]));
+  }
+}
+
 /// Packs columns [j0, j0 + width) of B, elements of windows, for the windows of `runs`, whose lengths are even: pairs
 /// of neighbouring windows, read across the image and transposed. Row p / 2 of the panel has `padded` pairs.
 inline void pack_window_pairs(const Windows& windows, const bf16* image, const WindowRun* runs, int used, int64_t j0,
                               int64_t width, bf16* to, int64_t padded) {
-  typedef int32_t Lanes __attribute__((vector_size(64)));
   auto step = windows.stride[1];
   for (int64_t j = 0; j < padded; j += 16) {
     const bf16* sources[16];  // beyond the width any readable place: those columns are not used
     for (int64_t i = 0; i < 16; ++i) sources[i] = image + windows.offset(j0 + std::min(j + i, width - 1));
-    for (int r = 0; r < used; ++r) {
-      auto& run = runs[r];
-      if (step == 1) {
-        for (int64_t q = 0; q < run.count; q += 32) {
-          Lanes block[16];
-          GRADUS_UNROLL
-          for (int i = 0; i < 16; ++i)
-            block[i] = reinterpret_cast<Lanes>(_mm512_loadu_si512(sources[i] + run.source + q));
-          transpose_registers<8>(block);
-          auto* rows = to + (run.at + q) * padded + 2 * j;
-          auto count = (run.count - q) / 2;
-          GRADUS_UNROLL
-          for (int i = 0; i < 16; ++i) {
-            if (i < count) _mm512_storeu_si512(rows + i * 2 * padded, reinterpret_cast<__m512i>(block[i]));
-          }
-        }
-        continue;
+    auto in_blocks = [&]<int N>(std::integral_constant<int, N>) GRADUS_INLINE_LAMBDA {
+      for (int r = 0; r < used; ++r) {
+        for (int64_t q = 0; q < runs[r].count; q += 2 * N)
+          transpose_pairs<N>(sources, runs[r].source + q, to + (runs[r].at + q) * padded + 2 * j, 2 * padded,
+                             (runs[r].count - q) / 2);
       }
-      for (int64_t q = 0; q < run.count; ++q) {
-        auto* row = to + (run.at + q) / 2 * 2 * padded + 2 * j + (run.at + q) % 2;
-        for (int64_t i = 0; i < 16; ++i) row[2 * i] = sources[i][run.source + q * step];
+    };
+    if (step == 1 && windows.ow <= 8) {
+      in_blocks(std::integral_constant<int, 4>());
+    } else if (step == 1 && windows.ow <= 16) {
+      in_blocks(std::integral_constant<int, 8>());
+    } else if (step == 1) {
+      in_blocks(std::integral_constant<int, 16>());
+    } else {
+      for (int r = 0; r < used; ++r) {
+        for (int64_t q = 0; q < runs[r].count; ++q) {
+          auto p = runs[r].at + q;
+          auto* row = to + p / 2 * 2 * padded + 2 * j + p % 2;
+          for (int64_t i = 0; i < 16; ++i) row[2 * i] = sources[i][runs[r].source + q * step];
+        }
       }
     }
   }
@@ -201,14 +235,13 @@ inline void pack_window_pairs(const Windows& windows, const bf16* image, const W
 
 /// conv2d_backward_weight for bf16: of pairs of neighbouring pixels. Rows of an odd length get one more, with gradients
 /// of 0; small images share a panel.
-template <std::same_as<bf16> T>
-void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+inline void conv2d_backward_weight_pairs(const ConvShape& s, const bf16* x, const bf16* dy, bf16* dw) {
   using Tile = GemmTile<bf16>;
   using Plan = GemmPlan<bf16>;
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow(), even = ow + ow % 2;
   Windows windows{c, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, oh, even, s.stride, s.dilation};
   auto columns = windows.depth(), pixels = windows.pixels();  // columns of dw, for each of its co rows
-  auto at_once = std::max<int64_t>(1, Tile::depth / std::max<int64_t>(pixels, 1));  // images a panel
+  auto at_once = std::max<int64_t>(1, conv_depth / std::max<int64_t>(pixels, 1));  // images a panel
   auto slack = Windows::slack * s.stride[1];
   for (int64_t g = 0; g < s.groups; ++g) {
     auto parts = std::clamp<int64_t>(Plan::ceil_div(s.n, at_once), 1, 32),
@@ -221,7 +254,7 @@ void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) 
       auto part = chunk % parts, j0 = chunk / parts * group_columns, width = std::min(group_columns, columns - j0);
       auto ld = Plan::round_up(width, Tile::lanes), image_size = windows.image_size();
       Scratch<float> sums(padded_rows * ld);
-      Scratch<bf16> padded(at_once * image_size + slack), a(Tile::depth * padded_rows), b(Tile::depth * Tile::columns),
+      Scratch<bf16> padded(at_once * image_size + slack), a(conv_depth * padded_rows), b(conv_depth * Tile::columns),
           wide(ow == even ? 0 : co * pixels);
       std::fill_n(sums.data(), padded_rows * ld, 0.0f);
       std::fill_n(padded.data() + at_once * image_size, slack, bf16());
@@ -231,8 +264,8 @@ void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) 
         for (int64_t i = 0; i < images; ++i)
           pad_image(x + ((image + i) * s.c_in + g * c) * s.h * s.w, s.h, s.w, padded.data() + i * image_size, windows,
                     s.padding[0], s.padding[1], {1, 1});
-        for (int64_t p0 = 0; p0 < images * pixels; p0 += Tile::depth) {
-          auto depth = std::min<int64_t>(Tile::depth, images * pixels - p0);
+        for (int64_t p0 = 0; p0 < images * pixels; p0 += conv_depth) {
+          auto depth = std::min<int64_t>(conv_depth, images * pixels - p0);
           for (int64_t p = p0; p < p0 + depth;) {  // an image's share of the panel
             auto of = p / pixels, pixel = p % pixels, count = std::min(pixels - pixel, p0 + depth - p);
             auto* gradients = dy + ((image + of) * s.c_out + g * co) * oh * ow;
@@ -247,7 +280,7 @@ void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) 
             }
             p += count;
           }
-          WindowRun runs[Tile::depth];
+          WindowRun runs[conv_depth];
           auto used = window_runs(windows, p0, depth, runs);
           for (int64_t j = 0; j < width; j += Tile::columns) {
             auto panel_width = std::min<int64_t>(Tile::columns, width - j);
@@ -276,3 +309,36 @@ void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 #endif
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Whether products of pairs are the fastest way. Winograd's method, in float, needs so many fewer products
+/// that it wins wherever there are tiles enough to pay for the transforms of the weights.
+inline bool takes_pairs(const ConvShape& s, int64_t height, int64_t width, int64_t fewest_tiles) {
+  return !takes_winograd(s) || s.n * ((height + 3) / 4) * ((width + 3) / 4) < fewest_tiles;
+}
+
+/// y = x * w + bias (which may be null).
+template <class T>
+void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+  if constexpr (std::is_same_v<Packed<T>, bf16>) {
+    if (takes_pairs(s, s.oh(), s.ow(), 128)) return conv2d_forward_pairs(s, x, w, bias, y);
+  }
+  conv2d_forward<T>(s, x, w, bias, y);
+}
+template <class T>
+void convolve_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
+  if constexpr (std::is_same_v<Packed<T>, bf16>) {
+    if (takes_pairs(s, s.h, s.w, 128)) return conv2d_backward_input_pairs(s, dy, w, dx);
+  }
+  conv2d_backward_input<T>(s, dy, w, dx);
+}
+template <class T>
+void convolve_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  if constexpr (std::is_same_v<Packed<T>, bf16>) {
+    if (takes_pairs(s, s.oh(), s.ow(), 0)) return conv2d_backward_weight_pairs(s, x, dy, dw);
+  }
+  conv2d_backward_weight<T>(s, x, dy, dw);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

@@ -33,8 +33,8 @@ struct GemmPlan {
   using Tile = GemmTile<C>;
   int64_t rows, columns, depth;
   int64_t row_groups = 1, column_groups = 1, parts = 1;
-  int64_t group_rows = Tile::rows, group_columns = Tile::lanes,
-          part_depth = 0;  ///< in elements; the last may be smaller
+  int64_t group_rows = Tile::rows, group_columns = Tile::lanes;  ///< in elements; the last ones may be smaller
+  int64_t part_depth = 0;
 
   /// Every element is summed in the same order whatever the groups: they may follow the number of threads, parts not.
   GemmPlan(int64_t m, int64_t n, int64_t k, int64_t threads) : rows(m), columns(n), depth(k) {

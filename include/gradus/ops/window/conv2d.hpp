@@ -70,8 +70,8 @@ Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tenso
 #endif
   if (!y.defined()) {
     y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device(), "conv2d");
-    conv2d_forward<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
-                      reinterpret_cast<T*>(y.impl()->data()));
+    convolve<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
+                reinterpret_cast<T*>(y.impl()->data()));
   }
   return differentiable("conv2d", y,
                         wrt(x, [w = saved(w), s](const Tensor<T>& dy) { return conv_input_gradient(dy, w(), s); }),
@@ -90,7 +90,7 @@ Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, con
 #endif
   if (!dx.defined()) {
     dx = Tensor<T>::empty({s.n, s.c_in, s.h, s.w}, dy.device());
-    conv2d_backward_input<T>(s, dy.data(), w.data(), reinterpret_cast<T*>(dx.impl()->data()));
+    convolve_backward_input<T>(s, dy.data(), w.data(), reinterpret_cast<T*>(dx.impl()->data()));
   }
   return differentiable(
       "conv2d_input_gradient", dx,
@@ -107,7 +107,7 @@ Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, co
 #endif
   if (!dw.defined()) {
     dw = Tensor<T>::empty({s.c_out, s.c_in / s.groups, s.kh, s.kw}, dy.device());
-    conv2d_backward_weight<T>(s, x.data(), dy.data(), reinterpret_cast<T*>(dw.impl()->data()));
+    convolve_backward_weight<T>(s, x.data(), dy.data(), reinterpret_cast<T*>(dw.impl()->data()));
   }
   return differentiable("conv2d_weight_gradient", dw,
                         wrt(x, [dy = saved(dy), s](const Tensor<T>& ddw) { return conv_input_gradient(dy(), ddw, s); }),

@@ -130,6 +130,19 @@ GRADUS_INLINE void max_of_16_quads(const T* above, const T* below, int32_t first
   places.store(from);
 }
 
+/// The same for fewer: what registers read and write beyond them stays in local memory.
+template <class T>
+void max_of_some_quads(const T* above, const T* below, int32_t first, int32_t width, int64_t count, T* y,
+                       int32_t* from) {
+  T rows[2][2 * simd_lanes] = {}, largest[simd_lanes];
+  int32_t places[simd_lanes];
+  std::copy_n(above, 2 * count, rows[0]);
+  std::copy_n(below, 2 * count, rows[1]);
+  max_of_16_quads(rows[0], rows[1], first, width, largest, places);
+  std::copy_n(largest, count, y);
+  std::copy_n(places, count, from);
+}
+
 /// The same for windows of 2 x 2 side by side, without branches.
 template <class T>
 void max_of_quads(const PoolShape& s, const T* x, T* y, int32_t* from) {
@@ -140,23 +153,26 @@ void max_of_quads(const PoolShape& s, const T* x, T* y, int32_t* from) {
     auto* below = above + s.w;
     auto first = static_cast<int32_t>(2 * i * s.w);
     auto at = i * s.ow;
-    int64_t j = 0;
     if constexpr (std::is_same_v<C, float>) {
       // Registers may read and write beyond the row, but not beyond the plane; what comes next overwrites it.
       auto end = std::min(s.oh * s.ow - at - simd_lanes, (s.h * s.w - (2 * i + 1) * s.w) / 2 - simd_lanes);
-      for (; j < s.ow && j <= end; j += simd_lanes) {
-        max_of_16_quads(above + 2 * j, below + 2 * j, first + static_cast<int32_t>(2 * j), width, y + at + j,
-                        from + at + j);
+      for (int64_t j = 0; j < s.ow; j += simd_lanes) {
+        auto place = first + static_cast<int32_t>(2 * j);
+        if (j <= end) max_of_16_quads(above + 2 * j, below + 2 * j, place, width, y + at + j, from + at + j);
+        else
+          max_of_some_quads(above + 2 * j, below + 2 * j, place, width, std::min<int64_t>(simd_lanes, s.ow - j),
+                            y + at + j, from + at + j);
       }
-    }
-    for (; j < s.ow; ++j) {
-      auto larger = [](C a, C b) { return b > a || b != b; };
-      C a = above[2 * j], b = above[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
-      auto right = larger(a, b), low_right = larger(c, d);
-      C top = right ? b : a, low = low_right ? d : c;
-      auto lower = larger(top, low);
-      y[at + j] = static_cast<T>(lower ? low : top);
-      from[at + j] = first + static_cast<int32_t>(2 * j) + (lower ? width + low_right : static_cast<int32_t>(right));
+    } else {
+      for (int64_t j = 0; j < s.ow; ++j) {
+        auto larger = [](C a, C b) { return b > a || b != b; };
+        C a = above[2 * j], b = above[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
+        auto right = larger(a, b), low_right = larger(c, d);
+        C top = right ? b : a, low = low_right ? d : c;
+        auto lower = larger(top, low);
+        y[at + j] = static_cast<T>(lower ? low : top);
+        from[at + j] = first + static_cast<int32_t>(2 * j) + (lower ? width + low_right : static_cast<int32_t>(right));
+      }
     }
   }
 }
