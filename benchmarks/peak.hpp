@@ -43,11 +43,18 @@ double peak_flops(int threads, double flop_each, Register zero, MultiplyAdd mult
   constexpr int64_t rounds = 4'000'000;  // some 20 ms
   auto seconds = best_seconds(threads, [&](int) {
     Register sums[chains];
-    for (auto& sum : sums) sum = zero;
+    GRADUS_UNROLL
+    for (auto& sum : sums) {
+      auto start = zero;
+      keep(start);  // or chains that begin alike would be one
+      sum = start;
+    }
     for (int64_t i = 0; i < rounds; ++i) {
+      GRADUS_UNROLL
       for (auto& sum : sums) sum = multiply_add(sum);
     }
     auto total = zero;  // what keep() sees would be stored in each round
+    GRADUS_UNROLL
     for (auto& sum : sums) total = total + sum;
     keep(total);
   });
@@ -62,7 +69,7 @@ double peak_multiply_adds(int threads) {
   auto a = Eigen::internal::pset1<Packet>(C(1e-3)), b = Eigen::internal::pset1<Packet>(C(2e-3));
   keep(a), keep(b);
   return peak_flops(threads, 2.0 * sizeof(Packet) / sizeof(C), Eigen::internal::pset1<Packet>(C(0)),
-                    [=](const Packet& sum) { return Eigen::internal::pmadd(a, b, sum); });
+                    [=](Packet sum) { return Eigen::internal::pmadd(a, b, sum); });
 }
 inline double peak_float_flops(int threads) { return peak_multiply_adds<float>(threads); }
 
@@ -92,6 +99,7 @@ inline double peak_read_bytes(int threads, const Arrays& memory) {
     Packet sums[8];
     for (auto& sum : sums) sum = Eigen::internal::pset1<Packet>(0.0f);
     for (size_t i = 0; i < beyond_caches; i += 8 * lanes) {
+      GRADUS_UNROLL
       for (size_t k = 0; k < 8; ++k)
         sums[k] = Eigen::internal::padd(sums[k], Eigen::internal::ploadu<Packet>(from + i + k * lanes));
     }
