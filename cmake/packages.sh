@@ -32,6 +32,7 @@ missing() {
       clang_format) has clang-format-14 || clang-format --version 2>/dev/null | grep -q 'version 14\.' ;;
       clothing)     [ -e /usr/share/datasets/fashion-mnist ] || ! has apt-get ;;
       clang)        [ -n "$(find_clang)" ] ;;
+      aarch64)      has aarch64-linux-gnu-g++ && { has qemu-aarch64 || has qemu-aarch64-static; } ;;
       venv)         python3 -c 'import venv, ensurepip' 2>/dev/null ;;
       *)            has "$need" ;;
     esac || echo "$need"
@@ -51,6 +52,7 @@ package() {
     apt-get:benchmark) echo libbenchmark-dev ;;  dnf:benchmark) echo google-benchmark-devel ;;
     pacman:benchmark) echo benchmark ;;  brew:benchmark) echo google-benchmark ;;
     apt-get:clang) echo clang-19 libclang-rt-19-dev ;;  dnf:clang | pacman:clang) echo clang compiler-rt ;;  brew:clang) echo llvm ;;
+    apt-get:aarch64) echo g++-aarch64-linux-gnu qemu-user ;;
     apt-get:venv) echo python3-venv ;;
     apt-get:qemu-x86_64) echo qemu-user ;;  dnf:qemu-x86_64) echo qemu-user ;;  pacman:qemu-x86_64) echo qemu-user ;;
     apt-get:clang_format) echo clang-format-14 ;;

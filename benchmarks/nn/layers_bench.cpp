@@ -45,10 +45,13 @@ const bench::AtStart layers_registered([] {
   layer("Conv2d", products(32.0 * 28 * 28 * 32 * 32 * 9), {32, 32, 28, 28},
         [] { return nn::Conv2d<float>(32, 32, {.kernel = 3, .padding = 1}); });
   Shape images{32, 64, 28, 28};
-  layer("BatchNorm2d", {.bytes = 8 * bytes_of(images)}, images, [] { return nn::BatchNorm2d<float>(64); });
-  layer("Dropout", {.bytes = 4 * bytes_of(images)}, images, [] { return nn::Dropout(0.5); });
-  layer("MaxPool2d", {.bytes = 2.5 * bytes_of(images)}, images, [] { return nn::MaxPool2d{2}; });
-  layer("Gelu", {.bytes = 5 * bytes_of(images)}, images, [] { return nn::Gelu{}; });
+  layer("BatchNorm2d", {.read = 6 * bytes_of(images), .written = 2 * bytes_of(images)}, images,
+        [] { return nn::BatchNorm2d<float>(64); });
+  layer("Dropout", {.read = 2 * bytes_of(images), .written = 2 * bytes_of(images)}, images,
+        [] { return nn::Dropout(0.5); });
+  layer("MaxPool2d", {.read = 1.25 * bytes_of(images), .written = 1.25 * bytes_of(images)}, images,
+        [] { return nn::MaxPool2d{2}; });
+  layer("Gelu", {.read = 3 * bytes_of(images), .written = 2 * bytes_of(images)}, images, [] { return nn::Gelu{}; });
   // 90 steps of 64 sequences; an LSTM multiplies with four matrices of each kind, a GRU with three.
   auto recurrent = [&](double gates) { return products(90 * 64 * gates * 128 * (16 + 128)); };
   layer("LSTM", recurrent(4), {90, 64, 16}, [] { return States<nn::LSTM<float>>{nn::LSTM<float>(16, 128)}; });

@@ -19,10 +19,11 @@ namespace {
 
 template <class F>
 void unary(const char* name, F f) {
-  for (Shape shape : {Shape{1 << 12}, Shape{1 << 20}}) {
+  for (Shape shape : {Shape{1 << 12}, Shape{1 << 24}}) {  // overhead, and beyond all caches
     // Forward reads x and writes y; backward reads x and dy and writes dx.
-    time_operator(join("pointwise/", name, '/', sizes(shape)), {.bytes = 2 * bytes_of(shape)},
-                  {.bytes = 3 * bytes_of(shape)}, {shape}, [=](const Tensors& x) { return f(x[0]); });
+    time_operator(join("pointwise/", name, '/', sizes(shape)), {.read = bytes_of(shape), .written = bytes_of(shape)},
+                  {.read = 2 * bytes_of(shape), .written = bytes_of(shape)}, {shape},
+                  [=](const Tensors& x) { return f(x[0]); });
   }
 }
 
@@ -30,7 +31,7 @@ template <class F>
 void binary(const char* name, Shape a, Shape b, bench::Work backward, F f) {
   auto y = broadcast_shapes(name, a, b);
   time_operator(join("pointwise/", name, '/', sizes(a), '_', sizes(b)),
-                {.bytes = bytes_of(a) + bytes_of(b) + bytes_of(y)}, backward, {a, b},
+                {.read = bytes_of(a) + bytes_of(b), .written = bytes_of(y)}, backward, {a, b},
                 [=](const Tensors& x) { return f(x[0], x[1]); });
 }
 
@@ -48,13 +49,13 @@ const bench::AtStart pointwise_registered([] {
 
   auto multiply = [](const auto& a, const auto& b) { return a * b; };
   auto add = [](const auto& a, const auto& b) { return a + b; };
-  Shape small{4, 4}, large{1024, 1024}, row{1024}, column{1024, 1};
+  Shape small{4, 4}, large{4096, 4096}, row{4096}, column{4096, 1};
   binary("add", small, small, {}, add);  // nothing but overhead
   // Each gradient reads dy and the other operand; a sum hands dy on.
-  binary("multiply", large, large, {.bytes = 6 * bytes_of(large)}, multiply);
-  binary("multiply", large, row, {.bytes = 5 * bytes_of(large)}, multiply);
-  binary("multiply", large, column, {.bytes = 5 * bytes_of(large)}, multiply);
-  binary("add", large, row, {.bytes = bytes_of(large)}, add);
+  binary("multiply", large, large, {.read = 4 * bytes_of(large), .written = 2 * bytes_of(large)}, multiply);
+  binary("multiply", large, row, {.read = 3 * bytes_of(large), .written = bytes_of(large)}, multiply);
+  binary("multiply", large, column, {.read = 3 * bytes_of(large), .written = bytes_of(large)}, multiply);
+  binary("add", large, row, {.read = bytes_of(large)}, add);
 });
 
 }  // namespace

@@ -2,20 +2,28 @@
 #include "gradus/ops/product/linear.hpp"
 
 using namespace gradus;
-using bench::Tensors, bench::time_operator;
+using bench::Tensors, bench::TensorsOf, bench::time_operator;
 
 namespace {
 
+template <Floating T>
+constexpr const char* element = std::is_same_v<T, bf16> ? "bf16/" : "";
+template <Floating T>
+bench::Work arithmetic(double flop) {
+  return {.flop = flop, .flop_peak = std::is_same_v<T, bf16> ? &bench::Peak::bf16_flop : &bench::Peak::float_flop};
+}
+
 /// (m, k) times (k, n), with each operand as it lies or transposed: "nt" reads b (n, k) along its rows.
+template <Floating T = float>
 void product(int64_t m, int64_t n, int64_t k) {
   auto flop = 2.0 * static_cast<double>(m * n * k);
-  auto name = [&](const char* kind) { return join("matmul/", kind, '/', m, 'x', n, 'x', k); };
-  time_operator(name("nn"), {.flop = flop}, {.flop = 2 * flop}, {{m, k}, {k, n}},
-                [](const Tensors& x) { return matmul(x[0], x[1]); });
-  time_operator(name("nt"), {.flop = flop}, {.flop = 2 * flop}, {{m, k}, {n, k}},
-                [](const Tensors& x) { return matmul(x[0], transpose(x[1])); });
-  time_operator(name("tn"), {.flop = flop}, {.flop = 2 * flop}, {{k, m}, {k, n}},
-                [](const Tensors& x) { return matmul(transpose(x[0]), x[1]); });
+  auto name = [&](const char* kind) { return join("matmul/", element<T>, kind, '/', m, 'x', n, 'x', k); };
+  time_operator<T>(name("nn"), arithmetic<T>(flop), arithmetic<T>(2 * flop), {{m, k}, {k, n}},
+                   [](const TensorsOf<T>& x) { return matmul(x[0], x[1]); });
+  time_operator<T>(name("nt"), arithmetic<T>(flop), arithmetic<T>(2 * flop), {{m, k}, {n, k}},
+                   [](const TensorsOf<T>& x) { return matmul(x[0], transpose(x[1])); });
+  time_operator<T>(name("tn"), arithmetic<T>(flop), arithmetic<T>(2 * flop), {{k, m}, {k, n}},
+                   [](const TensorsOf<T>& x) { return matmul(transpose(x[0]), x[1]); });
 }
 
 void stack(int64_t count, int64_t size) {
@@ -31,7 +39,8 @@ void dense(int64_t n, int64_t in, int64_t out) {
 }
 
 const bench::AtStart product_registered([] {
-  for (int64_t size : {64, 256, 1024}) product(size, size, size);
+  for (int64_t size : {64, 256, 1024, 2048}) product(size, size, size);
+  for (int64_t size : {256, 1024}) product<bf16>(size, size, size);
   product(128, 512, 784);
   product(128, 10, 512);
   product(1, 1024, 1024);

@@ -13,22 +13,23 @@ namespace {
 
 /// The backward pass of sums only makes a view; those of the others read x, or what they kept of it, and write dx.
 template <class F>
-void reduction(const char* name, const char* over, Shape x, double moved_backward, F f) {
-  time_operator(join(name, '/', over, '/', sizes(x)), {.bytes = bytes_of(x)}, {.bytes = moved_backward * bytes_of(x)},
-                {x}, [=](const Tensors& in) { return f(in[0]); });
+void reduction(const char* name, const char* over, Shape x, bench::Work backward, F f) {
+  time_operator(join(name, '/', over, '/', sizes(x)), {.read = bytes_of(x)}, backward, {x},
+                [=](const Tensors& in) { return f(in[0]); });
 }
 
 const bench::AtStart reduction_registered([] {
-  Shape x{1024, 1024}, images{32, 64, 28, 28};
-  reduction("sum", "all", x, 0, [](const auto& in) { return sum(in); });
-  reduction("sum", "rows", x, 0, [](const auto& in) { return sum(in, 1); });
-  reduction("sum", "columns", x, 0, [](const auto& in) { return sum(in, 0); });
-  reduction("sum", "channels", images, 0, [](const auto& in) { return sum(in, {0, 2, 3}); });
-  reduction("mean", "rows", x, 0, [](const auto& in) { return mean(in, 1); });
-  reduction("var", "rows", x, 2, [](const auto& in) { return var(in, 1); });
-  reduction("max", "rows", x, 2, [](const auto& in) { return max(in, 1); });
-  reduction("logsumexp", "rows", x, 2, [](const auto& in) { return logsumexp(in, 1); });
-  bench::time(join("argmax/rows/", sizes(x), "/forward"), {.bytes = bytes_of(x)},
+  Shape x{4096, 4096}, images{256, 64, 32, 32};
+  bench::Work view{}, moved{.read = bytes_of(x), .written = bytes_of(x)};
+  reduction("sum", "all", x, view, [](const auto& in) { return sum(in); });
+  reduction("sum", "rows", x, view, [](const auto& in) { return sum(in, 1); });
+  reduction("sum", "columns", x, view, [](const auto& in) { return sum(in, 0); });
+  reduction("sum", "channels", images, view, [](const auto& in) { return sum(in, {0, 2, 3}); });
+  reduction("mean", "rows", x, view, [](const auto& in) { return mean(in, 1); });
+  reduction("var", "rows", x, moved, [](const auto& in) { return var(in, 1); });
+  reduction("max", "rows", x, moved, [](const auto& in) { return max(in, 1); });
+  reduction("logsumexp", "rows", x, moved, [](const auto& in) { return logsumexp(in, 1); });
+  bench::time(join("argmax/rows/", sizes(x), "/forward"), {.read = bytes_of(x)},
               [=] { return [in = rand<float>(x)] { benchmark::DoNotOptimize(argmax(in, 1).data()); }; });
 });
 

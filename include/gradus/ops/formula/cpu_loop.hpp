@@ -6,6 +6,7 @@
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
+#include "gradus/device/cpu/stream.hpp"
 #include "gradus/tensor/copy.hpp"
 #include "gradus/tensor/loop.hpp"
 #include "gradus/tensor/storage.hpp"
@@ -35,9 +36,12 @@ inline PointwiseOperand tensor_operand(const TensorImpl& x, const Shape& shape) 
 /// The loop over [first, last) of a dense output; a thread's share of the work.
 class PointwiseRun {
  public:
-  PointwiseRun(PointwiseKernel kernel, char* out, int out_bytes, const PointwiseOperand* operands, int count)
-      : kernel_(kernel), out_(out), out_bytes_(out_bytes), operands_(operands), count_(count) {
+  PointwiseRun(PointwiseKernel kernel, const TensorImpl& out, char* out_data, const PointwiseOperand* operands,
+               int count)
+      : kernel_(kernel), out_(out_data), out_bytes_(size_of(out.dtype)), operands_(operands), count_(count) {
+    streamed_ = is_streamed(out.numel * out_bytes_);
     for (int k = 0; k < count_; ++k) {
+      streamed_ &= operands_[k].data != out_;  // in place, its lines are in the cache already
       if (!operands_[k].single) continue;
       for (int lane = 0; lane < simd_lanes; ++lane) {
         std::memcpy(splat_[k] + lane * operands_[k].bytes, operands_[k].data, static_cast<size_t>(operands_[k].bytes));
@@ -47,13 +51,17 @@ class PointwiseRun {
 
   /// Operands that are dense or single only.
   void dense(int64_t first, int64_t last) {
-    const char* in[max_operands];
-    int64_t steps[max_operands];
-    for (int k = 0; k < count_; ++k) {
-      steps[k] = operands_[k].single ? 0 : 1;
-      in[k] = operands_[k].single ? splat_[k] : operands_[k].data + first * operands_[k].bytes;
+    auto block = streamed_ ? stream_block / out_bytes_ : last - first;
+    for (; first < last; first += block) {
+      const char* in[max_operands];
+      int64_t steps[max_operands];
+      for (int k = 0; k < count_; ++k) {
+        steps[k] = operands_[k].single ? 0 : 1;
+        in[k] = operands_[k].single ? splat_[k] : operands_[k].data + first * operands_[k].bytes;
+      }
+      write(first, in, steps, std::min(block, last - first));
     }
-    run(out_ + first * out_bytes_, in, steps, last - first);
+    if (streamed_) stream_fence();
   }
 
   /// Any layout: what is not dense is first gathered into a buffer, block by block.
@@ -80,11 +88,21 @@ class PointwiseRun {
         }
         filled += run;
       });
-      run(out_ + first * out_bytes_, in, steps, n);
+      write(first, in, steps, n);
     }
+    if (streamed_) stream_fence();
   }
 
  private:
+  /// Elements [first, first + n) of the output; at most stream_block bytes of what is streamed.
+  void write(int64_t first, const char* const* in, const int64_t* steps, int64_t n) {
+    auto* out = out_ + first * out_bytes_;
+    if (!streamed_) return run(out, in, steps, n);
+    alignas(64) char results[stream_block];
+    run(results, in, steps, n);
+    stream_out(out, results, n * out_bytes_);
+  }
+
   /// Any n: the last few elements go through padded copies, with the same arithmetic as all others.
   void run(char* out, const char* const* in, const int64_t* steps, int64_t n) {
     auto whole = n / simd_lanes * simd_lanes;
@@ -112,6 +130,7 @@ class PointwiseRun {
   int out_bytes_;
   const PointwiseOperand* operands_;
   int count_;
+  bool streamed_ = false;
   alignas(64) char splat_[max_operands][simd_lanes * 8];
 };
 
@@ -120,11 +139,12 @@ inline void run_pointwise(PointwiseKernel kernel, TensorImpl& out, const Pointwi
   constexpr int64_t grain = 16384;
   auto n = out.numel;
   if (n == 0) return;
+  auto* data = out.data();
   bool all_dense = true;
   for (int k = 0; k < count; ++k) all_dense &= operands[k].dense || operands[k].single;
   if (all_dense) {
     parallel_for(n, grain, [&](int64_t first, int64_t last) {
-      PointwiseRun(kernel, out.data(), size_of(out.dtype), operands, count).dense(first, last);
+      PointwiseRun(kernel, out, data, operands, count).dense(first, last);
     });
     return;
   }
@@ -136,7 +156,7 @@ inline void run_pointwise(PointwiseKernel kernel, TensorImpl& out, const Pointwi
   }
   auto plan = plan_loop(out.shape, strides, count);
   parallel_for(n, grain, [&](int64_t first, int64_t last) {
-    PointwiseRun(kernel, out.data(), size_of(out.dtype), operands, count).strided(plan, first, last);
+    PointwiseRun(kernel, out, data, operands, count).strided(plan, first, last);
   });
 }
 
