@@ -7,20 +7,12 @@
 
 #include <array>
 
+#include "gradus/device/cpu/conv_shape.hpp"
+#include "gradus/device/cpu/depthwise.hpp"
 #include "gradus/device/cpu/gemm.hpp"
 #include "gradus/device/cpu/winograd.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-
-/// Sizes of a convolution: x (n, c_in, h, w), weights (c_out, c_in / groups, kh, kw), y (n, c_out, oh, ow).
-struct ConvShape {
-  int64_t n, c_in, h, w, c_out, kh, kw;
-  std::array<int64_t, 2> stride{1, 1}, padding{0, 0}, dilation{1, 1};
-  int64_t groups = 1;
-
-  int64_t oh() const { return (h + 2 * padding[0] - dilation[0] * (kh - 1) - 1) / stride[0] + 1; }
-  int64_t ow() const { return (w + 2 * padding[1] - dilation[1] * (kw - 1) - 1) / stride[1] + 1; }
-};
 
 /// Windows of `kh` x `kw` over a padded image of `channels` channels; `oh` x `ow` of them.
 struct Windows {
@@ -213,6 +205,7 @@ inline bool takes_winograd(const ConvShape& s) {
 template <class T>
 void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   using C = Compute<T>;
+  if (is_depthwise(s)) return depthwise_forward<C, T>(s, x, w, bias, y);
   if (takes_winograd(s)) {
     return winograd_correlate<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
                                     {.data = w, .out_stride = s.c_in * 9, .in_stride = 9, .flipped = false}, x, bias,
@@ -240,6 +233,7 @@ void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T
 template <class T>
 void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
   using C = Compute<T>;
+  if (is_depthwise(s)) return depthwise_backward_input<C, T>(s, dy, w, dx);
   if (takes_winograd(s)) {
     return winograd_correlate<C, T>(
         {s.n, s.c_out, s.oh(), s.ow(), s.c_in, s.h, s.w, 2 - s.padding[0], 2 - s.padding[1]},
@@ -273,6 +267,7 @@ void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
 template <class T>
 void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
   using C = Compute<T>;
+  if (is_depthwise(s)) return depthwise_backward_weight<C, T>(s, x, dy, dw);
   if (takes_winograd(s)) {
     return winograd_weight_gradient<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
                                           x, dy, dw);
