@@ -161,6 +161,12 @@ TEST_CASE("conv by packed windows has the errors of plain sums") {
       {.n = 2, .c_in = 3, .h = 21, .w = 20, .c_out = 24, .kh = 7, .kw = 7, .stride = {2, 2}, .padding = {3, 3}},
       {.n = 3, .c_in = 40, .h = 2, .w = 2, .c_out = 20, .kh = 3, .kw = 3, .padding = {1, 1}},
       {.n = 0, .c_in = 16, .h = 8, .w = 8, .c_out = 16, .kh = 3, .kw = 3, .padding = {1, 1}},
+      {.n = 3, .c_in = 40, .h = 6, .w = 7, .c_out = 33, .kh = 1, .kw = 1},  // from the images themselves
+      {.n = 5, .c_in = 40, .h = 2, .w = 2, .c_out = 70, .kh = 1, .kw = 1},  // windows packed once
+      {.n = 3, .c_in = 40, .h = 6, .w = 7, .c_out = 33, .kh = 1, .kw = 1, .stride = {2, 2}},  // pixels without weights
+      {.n = 2, .c_in = 24, .h = 30, .w = 26, .c_out = 16, .kh = 1, .kw = 1, .stride = {1, 3}, .padding = {1, 2}},
+      {.n = 4, .c_in = 64, .h = 9, .w = 8, .c_out = 72, .kh = 3, .kw = 3, .stride = {2, 2}, .padding = {1, 1}},
+      {.n = 1, .c_in = 12, .h = 60, .w = 52, .c_out = 9, .kh = 5, .kw = 4, .stride = {2, 1}, .padding = {4, 0}},
   };
   for (const auto& s : shapes) {
     REQUIRE(!takes_winograd(s));
