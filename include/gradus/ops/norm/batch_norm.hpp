@@ -40,10 +40,11 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelBlocks& blocks,
   using C = Compute<T>;
   auto y = Tensor<T>::empty(x.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
+  auto* from = x.data();
   blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
     Simd<C> m(statistics.mean[channel]), shift(channel_value(bias, channel, C(0)));
     Simd<C> scale(channel_value(weight, channel, C(1)) * statistics.inverse[channel]);
-    for_each_register(x.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t some) {
+    for_each_register(from + offset, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t some) {
       store_some(fma(v - m, scale, shift), to + offset + i, some);
     });
   });
@@ -74,17 +75,16 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
   auto dx = Tensor<T>::empty(x.shape()), dw = Tensor<T>::empty({blocks.channels}),
        db = Tensor<T>::empty({blocks.channels});
   Scratch<C> sums(2 * blocks.channels);
-  blocks.sum_pairs(sums.data(), [&](int64_t channel, int64_t offset, int64_t n, C* total) {
+  auto *of_dy = dy.data(), *of_x = x.data();
+  auto add_plane = [&](int64_t channel, int64_t offset, int64_t n, Simd<C>& plain, Simd<C>& scaled) {
     auto m = Simd<C>(statistics.mean[channel]), inverse = Simd<C>(statistics.inverse[channel]);
-    Simd<C> plain(C(0)), scaled(C(0));
-    for_each_register(dy.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
-      auto normal = (load_some<C>(x.data() + offset + i, count) - m) * inverse;
+    for_each_register(of_dy + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
+      auto normal = (load_some<C>(of_x + offset + i, count) - m) * inverse;
       plain = plain + g;
       scaled = fma(g, normal, scaled);
     });
-    total[0] += fold_lanes(plain, [](C a, C b) { return a + b; });
-    total[1] += fold_lanes(scaled, [](C a, C b) { return a + b; });
-  });
+  };
+  blocks.sum_pairs(sums.data(), add_plane);
   auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
   auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
@@ -100,8 +100,8 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
     auto slope = -scale * inverse * sums[2 * channel + 1] / count;
     auto rest = -scale * sums[2 * channel] / count - slope * m;
     Simd<C> a(scale), b(slope), d(rest);
-    for_each_register(dy.data() + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t some) {
-      store_some(fma(g, a, fma(load_some<C>(x.data() + offset + i, some), b, d)), to + offset + i, some);
+    for_each_register(of_dy + offset, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t some) {
+      store_some(fma(g, a, fma(load_some<C>(of_x + offset + i, some), b, d)), to + offset + i, some);
     });
   });
   return {dx, dw, db};

@@ -51,14 +51,17 @@ class ChannelBlocks {
                  });
   }
 
-  /// totals[2 channel], totals[2 channel + 1] = sums of what body(channel, offset, n, total) adds for each plane.
+  /// totals[2 channel], totals[2 channel + 1] = sums of what body(channel, offset, n, first, second) adds to two
+  /// registers for each plane.
   template <class C, class Body>
   void sum_pairs(C* totals, Body&& body) const {
     Scratch<C> partial(2 * parts * channels);
     for_tasks([&](int64_t part, int64_t channel) {
-      C sums[2] = {0, 0};
-      for_images(part, [&](int64_t image) { body(channel, (image * channels + channel) * plane, plane, sums); });
-      std::copy_n(sums, 2, partial.data() + 2 * (part * channels + channel));
+      Simd<C> first(C(0)), second(C(0));
+      for_images(part,
+                 [&](int64_t image) { body(channel, (image * channels + channel) * plane, plane, first, second); });
+      partial[2 * (part * channels + channel)] = fold_lanes(first, [](C a, C b) { return a + b; });
+      partial[2 * (part * channels + channel) + 1] = fold_lanes(second, [](C a, C b) { return a + b; });
     });
     for (int64_t i = 0; i < 2 * channels; ++i) {
       totals[i] = partial[i];
@@ -66,32 +69,34 @@ class ChannelBlocks {
     }
   }
 
-  /// Mean and variance of each channel: around each part's own mean, then merged (Chan et al., 1979).
+  /// Mean and variance of each channel: around each part's own mean, then merged (Chan et al., 1979). A part's planes
+  /// of a channel are few enough to be in the cache still when they are read again.
   template <class C, class T>
   void moments(const T* x, ChannelStatistics<C>& statistics, double eps) const {
     Scratch<C> partial(2 * parts * channels);
     for_tasks([&](int64_t part, int64_t channel) {
-      C mean = 0, spread = 0, count = 0;
-      for_images(part, [&](int64_t image) {
-        auto* from = x + (image * channels + channel) * plane;
-        auto n = static_cast<C>(plane);
-        Simd<C> total(C(0)), squares(C(0));
+      auto add = [](C a, C b) { return a + b; };
+      auto planes = [&](auto&& body) {
+        for_images(part, [&](int64_t image) { body(x + (image * channels + channel) * plane); });
+      };
+      Simd<C> total(C(0)), squares(C(0));
+      planes([&](const T* from) {
         for_each_register(from, plane, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
-        auto own_mean = fold_lanes(total, [](C a, C b) { return a + b; }) / n;
-        Simd<C> center(own_mean);
-        for_each_register(from, plane, own_mean,
+      });
+      auto mean = fold_lanes(total, add) / static_cast<C>(part_size(part));
+      Simd<C> center(mean);
+      planes([&](const T* from) {
+        for_each_register(from, plane, mean,
                           [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
-        merge(mean, spread, count, own_mean, fold_lanes(squares, [](C a, C b) { return a + b; }), n);
       });
       partial[2 * (part * channels + channel)] = mean;
-      partial[2 * (part * channels + channel) + 1] = spread;
+      partial[2 * (part * channels + channel) + 1] = fold_lanes(squares, add);
     });
     for (int64_t channel = 0; channel < channels; ++channel) {
       C mean = 0, spread = 0, count = 0;
       for (int64_t part = 0; part < parts; ++part) {
         auto* of_part = partial.data() + 2 * (part * channels + channel);
-        merge(mean, spread, count, of_part[0], of_part[1],
-              static_cast<C>(plane * (image_end(part) - image_begin(part))));
+        merge(mean, spread, count, of_part[0], of_part[1], static_cast<C>(part_size(part)));
       }
       statistics.mean[channel] = mean;
       statistics.variance[channel] = spread / count;
@@ -102,6 +107,7 @@ class ChannelBlocks {
  private:
   int64_t image_begin(int64_t part) const { return images * part / parts; }
   int64_t image_end(int64_t part) const { return images * (part + 1) / parts; }
+  int64_t part_size(int64_t part) const { return plane * (image_end(part) - image_begin(part)); }  ///< of a channel
 
   template <class Body>
   void for_images(int64_t part, Body&& body) const {
