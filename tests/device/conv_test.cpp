@@ -6,7 +6,6 @@
 #include <limits>
 #include <vector>
 
-#include "gradus/core/rng.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace gradus;
@@ -162,9 +161,45 @@ TEST_CASE("conv by packed windows has the errors of plain sums") {
       {.n = 2, .c_in = 3, .h = 21, .w = 20, .c_out = 24, .kh = 7, .kw = 7, .stride = {2, 2}, .padding = {3, 3}},
       {.n = 3, .c_in = 40, .h = 2, .w = 2, .c_out = 20, .kh = 3, .kw = 3, .padding = {1, 1}},
       {.n = 0, .c_in = 16, .h = 8, .w = 8, .c_out = 16, .kh = 3, .kw = 3, .padding = {1, 1}},
+      {.n = 3, .c_in = 40, .h = 6, .w = 7, .c_out = 33, .kh = 1, .kw = 1},  // from the images themselves
+      {.n = 5, .c_in = 40, .h = 2, .w = 2, .c_out = 70, .kh = 1, .kw = 1},  // windows packed once
+      {.n = 3, .c_in = 40, .h = 6, .w = 7, .c_out = 33, .kh = 1, .kw = 1, .stride = {2, 2}},  // pixels without weights
+      {.n = 2, .c_in = 24, .h = 30, .w = 26, .c_out = 16, .kh = 1, .kw = 1, .stride = {1, 3}, .padding = {1, 2}},
+      {.n = 4, .c_in = 64, .h = 9, .w = 8, .c_out = 72, .kh = 3, .kw = 3, .stride = {2, 2}, .padding = {1, 1}},
+      {.n = 1, .c_in = 12, .h = 60, .w = 52, .c_out = 9, .kh = 5, .kw = 4, .stride = {2, 1}, .padding = {4, 0}},
   };
   for (const auto& s : shapes) {
     REQUIRE(!takes_winograd(s));
+    check_conv(s, 10, 60);
+  }
+}
+
+TEST_CASE("conv of single channels has the errors of plain sums at any stride and dilation") {
+  ConvShape shapes[] = {
+      {.n = 2, .c_in = 19, .h = 20, .w = 20, .c_out = 19, .kh = 3, .kw = 3, .padding = {1, 1}},
+      {.n = 3, .c_in = 19, .h = 20, .w = 21, .c_out = 19, .kh = 3, .kw = 3, .stride = {2, 2}, .padding = {1, 1}},
+      {.n = 3, .c_in = 35, .h = 4, .w = 4, .c_out = 35, .kh = 3, .kw = 3, .padding = {1, 1}},
+      {.n = 17, .c_in = 33, .h = 2, .w = 2, .c_out = 33, .kh = 3, .kw = 3, .padding = {1, 1}},
+      {.n = 2, .c_in = 16, .h = 9, .w = 8, .c_out = 16, .kh = 5, .kw = 5, .padding = {2, 2}},
+      {.n = 2,
+       .c_in = 5,
+       .h = 14,
+       .w = 17,
+       .c_out = 5,
+       .kh = 3,
+       .kw = 3,
+       .stride = {1, 2},
+       .padding = {2, 2},
+       .dilation = {2, 2}},
+      {.n = 1, .c_in = 16, .h = 12, .w = 40, .c_out = 16, .kh = 5, .kw = 7, .padding = {2, 3}},
+      {.n = 2, .c_in = 3, .h = 11, .w = 10, .c_out = 3, .kh = 2, .kw = 3, .stride = {3, 5}, .padding = {0, 4}},
+      {.n = 2, .c_in = 2, .h = 3, .w = 4, .c_out = 2, .kh = 1, .kw = 2, .stride = {5, 6}, .padding = {7, 9}},
+      {.n = 1, .c_in = 2, .h = 1, .w = 1, .c_out = 2, .kh = 1, .kw = 1},
+      {.n = 0, .c_in = 16, .h = 8, .w = 8, .c_out = 16, .kh = 3, .kw = 3, .padding = {1, 1}},
+  };
+  for (auto s : shapes) {
+    s.groups = s.c_in;
+    REQUIRE(is_depthwise(s));
     check_conv(s, 10, 60);
   }
 }

@@ -117,7 +117,7 @@ class GRADUS_SHARED CachingAllocator {
     auto& list = scratch_[static_cast<size_t>(index)];
     auto wanted = ++cache().scratch[static_cast<size_t>(index)];
     if (ThreadPool::in_chunk()) wanted *= ThreadPool::instance().threads();
-    std::unique_lock lock(mutex_);
+    auto lock = lock_soon();
     while (list.head == nullptr || list.made < wanted) {
       ++list.made;
       lock.unlock();
@@ -137,7 +137,7 @@ class GRADUS_SHARED CachingAllocator {
     auto index = size_class(bytes);
     in_use_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
     --cache().scratch[static_cast<size_t>(index)];
-    std::lock_guard lock(mutex_);
+    auto lock = lock_soon();
     push(scratch_[static_cast<size_t>(index)], block);
 #endif
   }
@@ -190,6 +190,20 @@ class GRADUS_SHARED CachingAllocator {
   CachingAllocator() {  // a child that forks while another thread is in here must find the lists whole
     pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
                    [] { instance().mutex_.unlock(); });
+  }
+
+  /// The mutex is held for nanoseconds, but to sleep until it is free and be woken takes many microseconds, more than
+  /// a chunk of a loop may take: so tries for a while.
+  std::unique_lock<std::mutex> lock_soon() {
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    for (int i = 0; i < 200 && !lock.owns_lock(); ++i) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+      if (lock.try_lock()) return lock;
+    }
+    if (!lock.owns_lock()) lock.lock();
+    return lock;
   }
 
   static Cache& cache() {

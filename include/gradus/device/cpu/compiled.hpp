@@ -133,9 +133,9 @@ struct KernelTable {
   void (*layer_norm_row_gradient)(const T*, const T*, const T*, RowMoments<C>, int64_t, T*, C*, C*);
   C (*rms_normalize_row)(const T*, const T*, int64_t, double, T*);
   void (*rms_norm_row_gradient)(const T*, const T*, const T*, C, int64_t, T*, C*);
-  std::array<C, 2> (*plane_moments)(const T*, int64_t);
+  std::array<C, 2> (*channel_moments)(const T*, int64_t, int64_t, int64_t);
   void (*normalize_plane)(const T*, int64_t, C, C, C, T*);
-  std::array<C, 2> (*plane_gradient_sums)(const T*, const T*, int64_t, C, C);
+  std::array<C, 2> (*channel_gradient_sums)(const T*, const T*, int64_t, int64_t, int64_t, C, C);
   void (*plane_gradient)(const T*, const T*, int64_t, C, C, C, T*);
   // ops/reduction
   void (*sum)(const TensorImpl&, const ReduceShape&, TensorImpl&);
@@ -284,16 +284,17 @@ void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_r
   kernels<T>().rms_norm_row_gradient(dy, x, weight, inverse_rms, n, dx, dw);
 }
 template <Compiled T>
-std::array<Compute<T>, 2> plane_moments(const T* x, int64_t n) {
-  return kernels<T>().plane_moments(x, n);
+std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
+  return kernels<T>().channel_moments(x, count, size, stride);
 }
 template <Compiled T, class C = Compute<T>>
 void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y) {
   kernels<T>().normalize_plane(x, n, mean, scale, shift, y);
 }
 template <Compiled T, class C = Compute<T>>
-std::array<C, 2> plane_gradient_sums(const T* dy, const T* x, int64_t n, C mean, C inverse) {
-  return kernels<T>().plane_gradient_sums(dy, x, n, mean, inverse);
+std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride, C mean,
+                                       C inverse) {
+  return kernels<T>().channel_gradient_sums(dy, x, count, size, stride, mean, inverse);
 }
 template <Compiled T, class C = Compute<T>>
 void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx) {

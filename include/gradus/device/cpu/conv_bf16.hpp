@@ -103,7 +103,7 @@ inline void correlate_pairs(const Windows& windows, int64_t images, int64_t rows
         for (int64_t j = 0; j < columns; j += Tile::columns) {
           auto width = std::min<int64_t>(Tile::columns, columns - j);
           auto* panel = b.data() + j * depth;
-          pack_windows(windows, padded.data(), j0 + j, width, kb, depth, panel);
+          pack_windows(windows, padded.data(), j0 + j, width, kb, depth, true, panel);
           for (int64_t i = 0; i < rows; i += Tile::rows) {
             gemm_tile<bf16>(column_registers<bf16>(width), 2 * depth, weights.data() + 2 * (i * k + kb * Tile::rows),
                             reinterpret_cast<const bf16*>(panel), sums.data() + i * ld + j, ld, kb > 0);

@@ -129,15 +129,20 @@ void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernel
   auto u_stride = position_stride<C>(s.c_in * out);
   Scratch<C> u(36 * u_stride);
   winograd_kernels<C>(kernels, s.c_in, s.c_out, u.data(), u_stride);
+  constexpr int64_t most_depth = 192 * 4 / sizeof(C);  // of channels: a panel stays in the L1 cache
   constexpr int64_t cache = 640 * 1024 / sizeof(C);
   WinogradBlocks blocks(s, std::clamp<int64_t>(cache / (36 * (in + out)), 32, 128));
   auto most = (blocks.tiles() + Tile::rows - 1) / Tile::rows * Tile::rows;
   ColumnPanels panels(out / lanes);
-  parallel_chunks(blocks.count(), [&](int64_t index) {
-    WinogradBlock block(blocks, index);
+  auto splits = std::clamp<int64_t>(4 / blocks.count(), 1, panels.count);  // of the results' channels
+  parallel_chunks(blocks.count() * splits, [&](int64_t chunk) {
+    WinogradBlock block(blocks, chunk / splits);
+    auto first_panel = panels.count * (chunk % splits) / splits,
+         last_panel = panels.count * (chunk % splits + 1) / splits;
+    auto first_out = panels.first(first_panel) * lanes, own = panels.first(last_panel) * lanes - first_out;
     ImagePart part{4 * block.row - s.top, 4 * block.rows + 2, -s.left, 4 * block.columns + 2};
-    auto v_stride = position_stride<C>(most * in), m_stride = position_stride<C>(most * out);
-    auto z_size = std::max(part.rows * part.columns * in, 4 * block.rows * s.ow * out);  // of an image
+    auto v_stride = position_stride<C>(most * in), m_stride = position_stride<C>(most * own);
+    auto z_size = std::max(part.rows * part.columns * in, 4 * block.rows * s.ow * own);  // of an image
     Scratch<C> z(block.images * z_size), v(36 * v_stride), m(36 * m_stride);
     for (int64_t i = 0; i < block.images; ++i) {
       to_channels_last(x + (block.image + i) * s.c_in * s.h * s.w, s.c_in, s.h, s.w, part,
@@ -154,15 +159,15 @@ void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernel
       }
     });
     for (int64_t p = 0; p < 36; ++p) {
-      for (int64_t panel = 0; panel < panels.count; ++panel) {
+      for (auto panel = first_panel; panel < last_panel; ++panel) {
         auto first = panels.first(panel) * lanes;
         auto width = panels.width(panel);
-        for (int64_t k = 0; k < s.c_in; k += Tile::depth) {
-          auto depth = std::min<int64_t>(Tile::depth, s.c_in - k);
+        for (int64_t k = 0; k < s.c_in; k += most_depth) {
+          auto depth = std::min<int64_t>(most_depth, s.c_in - k);
           auto* b = u.data() + p * u_stride + first * s.c_in + k * width * lanes;
           for (int64_t t = 0; t < block.tiles(); t += Tile::rows) {
             strided_tile<C>(width, depth, {v.data() + p * v_stride + t * in + k, in, 1}, b, width * lanes,
-                            m.data() + p * m_stride + t * out + first, out, k > 0);
+                            m.data() + p * m_stride + t * own + first - first_out, own, k > 0);
           }
         }
       }
@@ -170,13 +175,13 @@ void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernel
     auto rows = std::min(4 * block.rows, s.oh - 4 * block.row);  // of results
     block.for_each(0, [&](int64_t tile, int64_t row, int64_t column) {
       auto image = row / (4 * block.rows), top = row % (4 * block.rows);
-      auto* to = z.data() + ((image * rows + top) * s.ow + column) * out;
+      auto* to = z.data() + ((image * rows + top) * s.ow + column) * own;
       auto whole = top + 4 <= rows && column + 4 <= s.ow;
-      for (int64_t c = 0; c < out; c += lanes) {
+      for (int64_t c = 0; c < own; c += lanes) {
         alignas(64) C rest[16 * lanes];
         auto* target = whole ? to + c : rest;
-        auto to_row = whole ? s.ow * out : 4 * lanes, to_column = whole ? out : lanes;
-        auto* sums = m.data() + tile * out + c;
+        auto to_row = whole ? s.ow * own : 4 * lanes, to_column = whole ? own : lanes;
+        auto* sums = m.data() + tile * own + c;
         winograd_square<C, 6, 4>(
             [&](int i, int j) GRADUS_INLINE_LAMBDA { return ploadu<P>(sums + (6 * i + j) * m_stride); },
             [](const P(&d)[6], P(&t)[4]) GRADUS_INLINE_LAMBDA { winograd_result_line<C>(d, t); },
@@ -184,13 +189,15 @@ void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernel
         if (whole) continue;
         for (int64_t i = 0; i < std::min<int64_t>(4, rows - top); ++i) {
           for (int64_t j = 0; j < std::min<int64_t>(4, s.ow - column); ++j)
-            std::copy_n(rest + (4 * i + j) * lanes, lanes, to + (i * s.ow + j) * out + c);
+            std::copy_n(rest + (4 * i + j) * lanes, lanes, to + (i * s.ow + j) * own + c);
         }
       }
     });
     for (int64_t i = 0; i < block.images; ++i) {
-      from_channels_last(z.data() + i * rows * s.ow * out, rows * s.ow, s.c_out, bias,
-                         y + (block.image + i) * s.c_out * s.oh * s.ow + 4 * block.row * s.ow, s.oh * s.ow);
+      from_channels_last(z.data() + i * rows * s.ow * own, rows * s.ow, std::min(own, s.c_out - first_out),
+                         bias != nullptr ? bias + first_out : nullptr,
+                         y + ((block.image + i) * s.c_out + first_out) * s.oh * s.ow + 4 * block.row * s.ow,
+                         s.oh * s.ow);
     }
   });
 }

@@ -40,9 +40,10 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelBlocks& blocks,
   using C = Compute<T>;
   auto y = Tensor<T>::empty(x.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
+  auto* from = x.data();
   blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
     auto scale = channel_value(weight, channel, C(1)) * statistics.inverse[channel];
-    normalize_plane<T>(x.data() + offset, n, statistics.mean[channel], scale, channel_value(bias, channel, C(0)),
+    normalize_plane<T>(from + offset, n, statistics.mean[channel], scale, channel_value(bias, channel, C(0)),
                        to + offset);
   });
   return y;
@@ -72,10 +73,10 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
   auto dx = Tensor<T>::empty(x.shape()), dw = Tensor<T>::empty({blocks.channels}),
        db = Tensor<T>::empty({blocks.channels});
   Scratch<C> sums(2 * blocks.channels);
-  blocks.sum_pairs(sums.data(), [&](int64_t channel, int64_t offset, int64_t n, C* total) {
-    auto of_plane = plane_gradient_sums<T>(dy.data() + offset, x.data() + offset, n, statistics.mean[channel],
-                                           statistics.inverse[channel]);
-    for (size_t i = 0; i < 2; ++i) total[i] += of_plane[i];
+  auto *of_dy = dy.data(), *of_x = x.data();
+  blocks.sum_pairs(sums.data(), [&](int64_t channel, int64_t offset, int64_t n, int64_t stride) {
+    return channel_gradient_sums<T>(of_dy + offset, of_x + offset, n, blocks.plane, stride, statistics.mean[channel],
+                                    statistics.inverse[channel]);
   });
   auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
   auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
@@ -91,7 +92,7 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
     // dx = scale (dy - mean(dy) - normal mean(dy normal)) = scale dy + slope x + rest
     auto slope = -scale * inverse * sums[2 * channel + 1] / count;
     auto rest = -scale * sums[2 * channel] / count - slope * m;
-    plane_gradient<T>(dy.data() + offset, x.data() + offset, n, scale, slope, rest, to + offset);
+    plane_gradient<T>(of_dy + offset, of_x + offset, n, scale, slope, rest, to + offset);
   });
   return {dx, dw, db};
 }

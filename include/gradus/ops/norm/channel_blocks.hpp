@@ -28,17 +28,20 @@ class ChannelStatistics {
   C *mean, *variance, *inverse;
 };
 
-/// Sums and squares of one plane, a run of n numbers: its mean, and the sum of squares around it.
+/// Mean of a channel's planes, and the sum of squares around it: `count` runs of `size` numbers, `stride` apart. They
+/// are few enough to be in the cache still when they are read again.
 template <Floating T>
-std::array<Compute<T>, 2> plane_moments(const T* x, int64_t n) {
+std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
   using C = Compute<T>;
   auto add = [](C a, C b) { return a + b; };
   Simd<C> total(C(0)), squares(C(0));
-  for_each_register(x, n, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
-  auto mean = fold_lanes(total, add) / static_cast<C>(n);
+  for (int64_t i = 0; i < count; ++i)
+    for_each_register(x + i * stride, size, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
+  auto mean = fold_lanes(total, add) / static_cast<C>(count * size);
   Simd<C> center(mean);
-  for_each_register(x, n, mean,
-                    [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
+  for (int64_t i = 0; i < count; ++i)
+    for_each_register(x + i * stride, size, mean,
+                      [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
   return {mean, fold_lanes(squares, add)};
 }
 
@@ -51,16 +54,19 @@ void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y) {
   });
 }
 
-/// The sums of dy, and of dy times the normalised x.
+/// The sums of dy, and of dy times the normalised x, over a channel's planes.
 template <Floating T, class C = Compute<T>>
-std::array<C, 2> plane_gradient_sums(const T* dy, const T* x, int64_t n, C mean, C inverse) {
+std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride, C mean,
+                                       C inverse) {
   auto add = [](C a, C b) { return a + b; };
   Simd<C> m(mean), factor(inverse), plain(C(0)), scaled(C(0));
-  for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
-    auto normal = (load_some<C>(x + i, count) - m) * factor;
-    plain = plain + g;
-    scaled = fma(g, normal, scaled);
-  });
+  for (int64_t i = 0; i < count; ++i, dy += stride, x += stride) {
+    for_each_register(dy, size, C(0), [&](int64_t k, const Simd<C>& g, int64_t some) {
+      auto normal = (load_some<C>(x + k, some) - m) * factor;
+      plain = plain + g;
+      scaled = fma(g, normal, scaled);
+    });
+  }
   return {fold_lanes(plain, add), fold_lanes(scaled, add)};
 }
 
@@ -96,14 +102,14 @@ class ChannelBlocks {
                  });
   }
 
-  /// totals[2 channel], totals[2 channel + 1] = sums of what body(channel, offset, n, total) adds for each plane.
+  /// totals[2 channel], totals[2 channel + 1] = the sums of what body(channel, offset, count, stride) gives for parts
+  /// of the channel's planes.
   template <class C, class Body>
   void sum_pairs(C* totals, Body&& body) const {
     Scratch<C> partial(2 * parts * channels);
     for_tasks([&](int64_t part, int64_t channel) {
-      C sums[2] = {0, 0};
-      for_images(part, [&](int64_t image) { body(channel, (image * channels + channel) * plane, plane, sums); });
-      std::copy_n(sums, 2, partial.data() + 2 * (part * channels + channel));
+      auto pair = of_part(part, channel, body);
+      std::copy_n(pair.data(), 2, partial.data() + 2 * (part * channels + channel));
     });
     for (int64_t i = 0; i < 2 * channels; ++i) {
       totals[i] = partial[i];
@@ -116,20 +122,16 @@ class ChannelBlocks {
   void moments(const T* x, ChannelStatistics<C>& statistics, double eps) const {
     Scratch<C> partial(2 * parts * channels);
     for_tasks([&](int64_t part, int64_t channel) {
-      C mean = 0, spread = 0, count = 0;
-      for_images(part, [&](int64_t image) {
-        auto own = plane_moments<T>(x + (image * channels + channel) * plane, plane);
-        merge(mean, spread, count, own[0], own[1], static_cast<C>(plane));
+      auto pair = of_part(part, channel, [&](int64_t, int64_t offset, int64_t count, int64_t stride) {
+        return channel_moments<T>(x + offset, count, plane, stride);
       });
-      partial[2 * (part * channels + channel)] = mean;
-      partial[2 * (part * channels + channel) + 1] = spread;
+      std::copy_n(pair.data(), 2, partial.data() + 2 * (part * channels + channel));
     });
     for (int64_t channel = 0; channel < channels; ++channel) {
       C mean = 0, spread = 0, count = 0;
       for (int64_t part = 0; part < parts; ++part) {
-        auto* of_part = partial.data() + 2 * (part * channels + channel);
-        merge(mean, spread, count, of_part[0], of_part[1],
-              static_cast<C>(plane * (image_end(part) - image_begin(part))));
+        auto* pair = partial.data() + 2 * (part * channels + channel);
+        merge(mean, spread, count, pair[0], pair[1], static_cast<C>(part_size(part)));
       }
       statistics.mean[channel] = mean;
       statistics.variance[channel] = spread / count;
@@ -140,10 +142,12 @@ class ChannelBlocks {
  private:
   int64_t image_begin(int64_t part) const { return images * part / parts; }
   int64_t image_end(int64_t part) const { return images * (part + 1) / parts; }
+  int64_t part_size(int64_t part) const { return plane * (image_end(part) - image_begin(part)); }  ///< of a channel
 
   template <class Body>
-  void for_images(int64_t part, Body&& body) const {
-    for (auto image = image_begin(part); image < image_end(part); ++image) body(image);
+  auto of_part(int64_t part, int64_t channel, Body&& body) const {
+    auto first = image_begin(part);
+    return body(channel, (first * channels + channel) * plane, image_end(part) - first, channels * plane);
   }
   template <class Body>
   void for_tasks(Body&& body) const {

@@ -6,7 +6,7 @@
 #include "gradus/device/cpu/compiled.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/view/reshape.hpp"
-#include "gradus/ops/window/pool_shape.hpp"
+#include "gradus/ops/window/pool_quads.hpp"
 #include "gradus/tensor/creation.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/ops/window/window_cuda.hpp"
@@ -53,7 +53,10 @@ Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const Poo
       Scratch<C> wide(std::is_same_v<T, C> ? 0 : plane);  // sums of two bytes would be rounded at every step
       for (auto p = first; p < last; ++p) {
         C* sums = wide.data();
-        if constexpr (std::is_same_v<T, C>) sums = to + p * plane;
+        if constexpr (std::is_same_v<T, C>) {
+          sums = to + p * plane;
+          if (put_quads(s, y.data() + p * pixels, from.data() + p * pixels, sums)) continue;
+        }
         std::fill_n(sums, plane, C(0));
         for (int64_t i = p * pixels; i < (p + 1) * pixels; ++i) sums[from.data()[i]] += static_cast<C>(y.data()[i]);
         if constexpr (!std::is_same_v<T, C>) convert_run(sums, plane, to + p * plane);
@@ -192,8 +195,7 @@ Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& op
   auto from = Tensor<int32_t>::empty(y.shape(), x.device(), "max_pool2d");
   auto* values = reinterpret_cast<T*>(y.impl()->data());
   auto* places = reinterpret_cast<int32_t*>(from.impl()->data());
-  auto quads = kernel == Size2d(2) && s.stride == Size2d(2).array() && s.padding == Size2d(0).array() &&
-               s.dilation == Size2d(1).array() && 2 * s.oh <= s.h && 2 * s.ow <= s.w;
+  auto quads = detail::are_quads(s);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
     detail::launch_window("max_pool2d", *y.impl(), "max_pool", y.numel(), detail::card_windows(s), values, places,
