@@ -196,6 +196,20 @@ inline void pack_panel(const T* from, int64_t j_stride, int64_t k_stride, int64_
       if constexpr (rows < lanes) strips(std::integral_constant<int, rows>());  // a panel of A is narrower
     }
   }
+  if constexpr (!std::is_same_v<C, T>) {
+    constexpr int64_t lanes = GemmTile<C>::lanes, block = 64;
+    if (k_stride == 1 && j_stride != 1) {  // whole registers are converted, and then packed
+      alignas(64) C lines[lanes * block];
+      for (; j < width; j += lanes) {
+        auto count = std::min(lanes, width - j), filled = std::min(lanes, padded - j);
+        for (int64_t k = 0; k < depth; k += block) {
+          auto part = std::min(block, depth - k);
+          for (int64_t i = 0; i < count; ++i) copy_row<C>(from + (j + i) * j_stride + k, part, lines + i * block);
+          pack_panel(lines, block, int64_t{1}, count, part, to + k * to_ld + j, to_ld, filled);
+        }
+      }
+    }
+  }
   for (; j < width; ++j) {
     for (int64_t k = 0; k < depth; ++k) to[k * to_ld + j] = static_cast<C>(from[j * j_stride + k * k_stride]);
   }
