@@ -100,7 +100,7 @@ inline void correlate_pairs(const Windows& windows, int64_t images, int64_t rows
         for (int64_t j = 0; j < columns; j += Tile::columns) {
           auto width = std::min<int64_t>(Tile::columns, columns - j);
           auto* panel = b.data() + j * depth;
-          pack_windows(windows, padded.data(), j0 + j, width, kb, depth, panel);
+          pack_windows(windows, padded.data(), j0 + j, width, kb, depth, true, panel);
           for (int64_t i = 0; i < rows; i += Tile::rows) {
             gemm_tile<bf16>(column_registers<bf16>(width), 2 * depth, weights.data() + 2 * (i * k + kb * Tile::rows),
                             reinterpret_cast<const bf16*>(panel), sums.data() + i * ld + j, ld, kb > 0);
@@ -124,6 +124,9 @@ inline void correlate_pairs(const Windows& windows, int64_t images, int64_t rows
 /// conv2d_forward for bf16.
 template <std::same_as<bf16> T>
 void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+  // In float: fewer multiplications, or none worth pairing.
+  if (is_depthwise(s)) return depthwise_forward<float, T>(s, x, w, bias, y);
+  if (takes_winograd(s)) return winograd_forward<float, T>(s, x, w, bias, y);
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow(), positions = s.kh * s.kw;
   Windows windows{(c + 1) / 2, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride,
                   s.dilation};
@@ -145,6 +148,8 @@ void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T
 /// conv2d_backward_input for bf16: of flipped weights and windows over dy.
 template <std::same_as<bf16> T>
 void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
+  if (is_depthwise(s)) return depthwise_backward_input<float, T>(s, dy, w, dx);
+  if (takes_winograd(s)) return winograd_backward_input<float, T>(s, dy, w, dx);
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow(), positions = s.kh * s.kw;
   auto reach_h = s.dilation[0] * (s.kh - 1), reach_w = s.dilation[1] * (s.kw - 1);
   Windows windows{(co + 1) / 2, s.h + reach_h, s.w + reach_w, s.kh, s.kw, s.h, s.w, {1, 1}, s.dilation};
@@ -203,6 +208,8 @@ inline void pack_window_pairs(const Windows& windows, const bf16* image, const W
 /// of 0; small images share a panel.
 template <std::same_as<bf16> T>
 void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  if (is_depthwise(s)) return depthwise_backward_weight<float, T>(s, x, dy, dw);
+  if (takes_winograd(s)) return winograd_backward_weight<float, T>(s, x, dy, dw);
   using Tile = GemmTile<bf16>;
   using Plan = GemmPlan<bf16>;
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow(), even = ow + ow % 2;

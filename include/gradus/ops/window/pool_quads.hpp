@@ -1,5 +1,5 @@
-// The gradient of largest elements of windows of 2 x 2 side by side, the commonest pooling: registers of windows, without
-// branches.
+// The gradient of largest elements of windows of 2 x 2 side by side, the commonest pooling: registers of windows,
+// without branches.
 #pragma once
 
 #include <utility>
