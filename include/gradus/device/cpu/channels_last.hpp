@@ -5,6 +5,7 @@
 #include <array>
 
 #include "gradus/device/cpu/gemm_kernel.hpp"
+#include "gradus/device/cpu/simd.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -27,9 +28,13 @@ GRADUS_INLINE void load_transposed(const T* const* rows, int64_t used, int64_t a
     GRADUS_UNROLL
     for (int i = 0; i < lanes; ++i) block[i] = reinterpret_cast<const V&>(Simd<C>::load(rows[i] + at).p[0]);
   } else {
-    alignas(64) C lines[lanes][lanes] = {};
+    alignas(64) C lines[lanes][std::max<int>(lanes, simd_lanes)] = {};
     for (int64_t i = 0; i < used; ++i) {
-      for (int64_t j = 0; j < count; ++j) lines[i][j] = static_cast<C>(rows[i][at + j]);
+      if (lanes == simd_lanes && count == lanes) {
+        Simd<C>::load(rows[i] + at).store(lines[i]);
+      } else {
+        for (int64_t j = 0; j < count; ++j) lines[i][j] = static_cast<C>(rows[i][at + j]);
+      }
     }
     for (int i = 0; i < lanes; ++i) block[i] = *reinterpret_cast<const V*>(lines[i]);
   }
@@ -99,7 +104,7 @@ void from_channels_last(const C* from, int64_t pixels, int64_t channels, const T
         GRADUS_UNROLL
         for (int i = 0; i < lanes; ++i) *reinterpret_cast<V*>(target + i * plane) = block[i];
       } else {
-        alignas(64) C line[lanes];
+        alignas(64) C line[std::max<int>(lanes, simd_lanes)];
         for (int64_t i = 0; i < used; ++i) {
           *reinterpret_cast<V*>(line) = block[i];
           if (lanes == simd_lanes && count == lanes) {

@@ -23,16 +23,28 @@ inline bool takes_winograd(const ConvShape& s) {
          winograd_pays(s.c_out, s.c_in, s.h, s.w);
 }
 
+template <class C, class T>
+void winograd_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+  winograd_correlate<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
+                           {.data = w, .out_stride = s.c_in * 9, .in_stride = 9, .flipped = false}, x, bias, y);
+}
+template <class C, class T>
+void winograd_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
+  winograd_correlate<C, T>({s.n, s.c_out, s.oh(), s.ow(), s.c_in, s.h, s.w, 2 - s.padding[0], 2 - s.padding[1]},
+                           {.data = w, .out_stride = 9, .in_stride = s.c_in * 9, .flipped = true}, dy, nullptr, dx);
+}
+template <class C, class T>
+void winograd_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  winograd_weight_gradient<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]}, x, dy,
+                                 dw);
+}
+
 /// y = x * w + bias (which may be null).
 template <class T>
 void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   using C = Compute<T>;
   if (is_depthwise(s)) return depthwise_forward<C, T>(s, x, w, bias, y);
-  if (takes_winograd(s)) {
-    return winograd_correlate<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
-                                    {.data = w, .out_stride = s.c_in * 9, .in_stride = 9, .flipped = false}, x, bias,
-                                    y);
-  }
+  if (takes_winograd(s)) return winograd_forward<C, T>(s, x, w, bias, y);
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow();
   Windows windows{c, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride, s.dilation};
   auto plain = windows.kh * windows.kw == 1 && windows.height == s.h && windows.width == s.w && s.groups == 1;
@@ -109,11 +121,7 @@ template <class T>
 void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
   using C = Compute<T>;
   if (is_depthwise(s)) return depthwise_backward_input<C, T>(s, dy, w, dx);
-  if (takes_winograd(s)) {
-    return winograd_correlate<C, T>(
-        {s.n, s.c_out, s.oh(), s.ow(), s.c_in, s.h, s.w, 2 - s.padding[0], 2 - s.padding[1]},
-        {.data = w, .out_stride = 9, .in_stride = s.c_in * 9, .flipped = true}, dy, nullptr, dx);
-  }
+  if (takes_winograd(s)) return winograd_backward_input<C, T>(s, dy, w, dx);
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow(), kernel = s.kh * s.kw;
   auto by_phases = s.dilation == std::array<int64_t, 2>{1, 1};
   std::array<int64_t, 2> phases{by_phases ? std::min(s.stride[0], s.h) : 1, by_phases ? std::min(s.stride[1], s.w) : 1};
@@ -164,10 +172,7 @@ template <class T>
 void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
   using C = Compute<T>;
   if (is_depthwise(s)) return depthwise_backward_weight<C, T>(s, x, dy, dw);
-  if (takes_winograd(s)) {
-    return winograd_weight_gradient<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
-                                          x, dy, dw);
-  }
+  if (takes_winograd(s)) return winograd_backward_weight<C, T>(s, x, dy, dw);
   using Tile = GemmTile<C>;
   using Plan = GemmPlan<C>;
   constexpr int lanes = Tile::lanes;

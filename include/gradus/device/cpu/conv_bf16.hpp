@@ -312,10 +312,11 @@ inline void conv2d_backward_weight_pairs(const ConvShape& s, const bf16* x, cons
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// Whether products of pairs are the fastest way. Winograd's method, in float, needs so many fewer products
-/// that it wins wherever there are tiles enough to pay for the transforms of the weights.
+/// Whether products of pairs are the fastest way. Channels of their own have nothing to pair. Winograd's method, in
+/// float, needs so many fewer products that it wins wherever there are tiles enough to pay for the transforms of the
+/// weights.
 inline bool takes_pairs(const ConvShape& s, int64_t height, int64_t width, int64_t fewest_tiles) {
-  return !takes_winograd(s) || s.n * ((height + 3) / 4) * ((width + 3) / 4) < fewest_tiles;
+  return !is_depthwise(s) && (!takes_winograd(s) || s.n * ((height + 3) / 4) * ((width + 3) / 4) < fewest_tiles);
 }
 
 /// y = x * w + bias (which may be null).
