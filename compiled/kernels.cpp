@@ -40,9 +40,9 @@ void sweep_by(const void* part, int64_t from, int64_t to, double factor, const R
 template <class T>
 constexpr KernelTable<T> kernel_table{
     .gemm = gemm<T>,
-    .conv2d_forward = conv2d_forward<T>,
-    .conv2d_backward_input = conv2d_backward_input<T>,
-    .conv2d_backward_weight = conv2d_backward_weight<T>,
+    .convolve = convolve<T>,
+    .convolve_backward_input = convolve_backward_input<T>,
+    .convolve_backward_weight = convolve_backward_weight<T>,
     .max_of_windows = max_of_windows<T>,
     .max_of_quads = max_of_quads<T>,
     .lstm_forward = lstm_forward<T>,

@@ -101,9 +101,9 @@ template <class T, class C = Compute<T>>
 struct KernelTable {
   // device/cpu
   void (*gemm)(const MatrixView<T>&, const MatrixView<T>&, T*, int64_t, const GemmTail<T>&);
-  void (*conv2d_forward)(const ConvShape&, const T*, const T*, const T*, T*);
-  void (*conv2d_backward_input)(const ConvShape&, const T*, const T*, T*);
-  void (*conv2d_backward_weight)(const ConvShape&, const T*, const T*, T*);
+  void (*convolve)(const ConvShape&, const T*, const T*, const T*, T*);
+  void (*convolve_backward_input)(const ConvShape&, const T*, const T*, T*);
+  void (*convolve_backward_weight)(const ConvShape&, const T*, const T*, T*);
   // ops/window
   void (*max_of_windows)(const PoolShape&, const T*, T*, int32_t*);
   void (*max_of_quads)(const PoolShape&, const T*, T*, int32_t*);
@@ -184,16 +184,16 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
   kernels<T>().gemm(a, b, c, c_stride, tail);
 }
 template <Compiled T>
-void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
-  kernels<T>().conv2d_forward(s, x, w, bias, y);
+void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+  kernels<T>().convolve(s, x, w, bias, y);
 }
 template <Compiled T>
-void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
-  kernels<T>().conv2d_backward_input(s, dy, w, dx);
+void convolve_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
+  kernels<T>().convolve_backward_input(s, dy, w, dx);
 }
 template <Compiled T>
-void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
-  kernels<T>().conv2d_backward_weight(s, x, dy, dw);
+void convolve_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  kernels<T>().convolve_backward_weight(s, x, dy, dw);
 }
 
 template <Compiled T>
