@@ -9,6 +9,7 @@ Writes results.json, results.md and ratios.png into the output folder. Needs PyT
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
@@ -29,6 +30,8 @@ WIDER = {"float": "double", "bf16": "float"}
 
 
 def distance(losses, reference):
+    if not all(map(math.isfinite, losses)):
+        return math.inf
     return max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(losses, reference))
 
 

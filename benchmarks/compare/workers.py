@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             sys.exit(f"compare: {self.process.args} ended with {self.process.wait()}")
-        return json.loads(line)
+        return json.loads(re.sub(r"-?\bnan\b", "NaN", line).replace("inf", "Infinity"))  # as C++ writes them
 
     def first_losses(self, count):
         """Right after the start."""
