@@ -5,6 +5,8 @@
     compile_time.py --only tensor.hpp        units whose name contains this
     compile_time.py --torch .../site-packages/torch
                                              also the demo's trainer written against LibTorch's headers
+    compile_time.py --headers                every public header, each alone
+    compile_time.py --programs               also what is deployed: size when stripped, and the shared libraries that it needs
 
 Seconds are user time of the compiler and what it starts, peak memory that of its largest process. Other busy processes
 on the machine change both little, but not nothing.
@@ -23,7 +25,13 @@ import tempfile
 here = pathlib.Path(__file__).resolve().parent
 root = here.parent.parent
 operators, operands = 10, 3
-budgets = {"fashion_mnist.cpp": (15, 1229), "an operand": (0.1, None)}  # seconds, MiB
+budgets = {"smallest.cpp": (5, 800), "fashion_mnist.cpp": (10, 1229), "an operand": (0.1, None)}  # seconds, MiB
+# What one includes first, and what costs most.
+headers = ["gradus.hpp", "tensor.hpp", "core/thread_pool.hpp", "autograd/autograd.hpp", "ops/pointwise/arithmetic.hpp",
+           "ops/product/matmul.hpp", "ops/window/conv2d.hpp", "ops/attention/attention.hpp", "nn/linear.hpp", "nn/lstm.hpp",
+           "optim/adamw.hpp", "data/loader.hpp", "io/safetensors.hpp", "train/fit.hpp", "models/gpt.hpp"]
+deployed = {"smallest": "smallest.cpp", "fashion_mnist": "fashion_mnist.cpp"}
+deployed_budget = 3.0  # MB
 
 
 def ternary_operators(count):
@@ -60,7 +68,7 @@ def eigen_folder():
     sys.exit("compile_time: no Eigen found; set GRADUS_EIGEN_INCLUDE_DIR")
 
 
-def units(folder, torch):
+def units(folder, torch, all_headers):
     """{name: (source file, further options)}"""
     def written(name, text):
         path = pathlib.Path(folder) / name
@@ -70,8 +78,12 @@ def units(folder, torch):
     found = {}
     for example in sorted((root / "examples").glob("*.cpp")):
         found[f"examples/{example.name}"] = (example, [])
-    for header in ("gradus.hpp", "tensor.hpp"):
-        found[f'#include "gradus/{header}"'] = (written(f"{header}.cpp", f'#include "gradus/{header}"\n'), [])
+    include = root / "include" / "gradus"
+    public = [line.split('"')[1][len("gradus/"):] for line in (include / "gradus.hpp").read_text().splitlines()
+              if line.startswith('#include "gradus/')]
+    for header in (public if all_headers else headers):
+        name = header.replace("/", "_")
+        found[f'#include "gradus/{header}"'] = (written(f"{name}.cpp", f'#include "gradus/{header}"\n'), [])
     for count in (0, operators):
         found[f"{count} ternary operators"] = (written(f"ternary{count}.cpp", ternary_operators(count)), [])
     if torch:
@@ -97,7 +109,7 @@ def compile_once(command):
 def measure(options, folder):
     compiler = shlex.split(options.compiler) + shlex.split(options.flags)
     results = []
-    for name, (source, further) in units(folder, options.torch).items():
+    for name, (source, further) in units(folder, options.torch, options.headers).items():
         if options.only and not any(word in name for word in options.only):
             continue
         command = compiler + ["-I", str(root / "include"), "-isystem", eigen_folder(), *further, "-c", str(source),
@@ -115,6 +127,27 @@ def measure(options, folder):
     return results
 
 
+def programs(options, folder):
+    """What a user hands on: linked for release, stripped, with the shared libraries that the loader must find."""
+    results = []
+    for name, source in deployed.items():
+        path = pathlib.Path(folder) / name
+        compiler = shlex.split(options.compiler) + shlex.split(options.flags)
+        subprocess.run([*compiler, "-I", str(root / "include"), "-isystem", eigen_folder(), str(root / "examples" / source),
+                        "-o", str(path), "-s", "-pthread", "-ldl"], check=True)
+        listed = subprocess.run(["ldd", str(path)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        libraries = [line.split()[0] for line in listed.splitlines() if "=>" in line]
+        results.append({"program": name, "stripped_mb": round(path.stat().st_size / 1e6, 2), "libraries": libraries})
+    return results
+
+
+def program_table(results):
+    lines = ["", "| Program | Stripped MB | Budget | Shared libraries |", "| --- | ---: | ---: | --- |"]
+    for result in results:
+        lines.append(f"| {result['program']} | {result['stripped_mb']} | {deployed_budget} | {', '.join(result['libraries'])} |")
+    return "\n".join(lines)
+
+
 def table(results):
     lines = ["| Unit | Seconds | Peak MiB | Budget |", "| --- | ---: | ---: | --- |"]
     for result in results:
@@ -128,18 +161,23 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compiler", default=os.environ.get("CXX", "g++"))
-    parser.add_argument("--flags", default="-std=c++20 -O2 -DNDEBUG -march=native")
+    parser.add_argument("--flags", default="-std=c++20 -O2 -DNDEBUG -march=native -mmove-max=128 -mstore-max=128 -DGRADUS_SMALL_MOVES")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", action="append", help="units whose name contains this; may be given several times")
     parser.add_argument("--torch", help="folder of the Python package torch, whose headers come with it")
+    parser.add_argument("--headers", action="store_true", help="every public header, not a few")
+    parser.add_argument("--programs", action="store_true", help="also size and libraries of deployed programs")
     parser.add_argument("--out", default=str(root / "build" / "compile_time.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, folder)
+        made = programs(options, folder) if options.programs else []
     print(table(results))
+    if made:
+        print(program_table(made))
     out = pathlib.Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"compiler": options.compiler, "flags": options.flags, "units": results}, indent=1) + "\n")
+    out.write_text(json.dumps({"compiler": options.compiler, "flags": options.flags, "units": results, "programs": made}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
