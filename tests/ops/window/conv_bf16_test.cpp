@@ -37,8 +37,9 @@ void check_bf16_convolution(const Shape& images, const Shape& kernel, const Conv
 }  // namespace
 
 TEST_CASE("convolutions of bf16: sizes") {
-  for (const auto& images : {Shape{3, 4, 8, 8}, Shape{2, 3, 7, 5}, Shape{1, 1, 1, 1}, Shape{9, 5, 4, 4},
-                             Shape{1, 2, 40, 41}, Shape{17, 6, 3, 3}, Shape{0, 2, 5, 5}}) {
+  for (const auto& images :
+       {Shape{3, 4, 8, 8}, Shape{2, 3, 7, 5}, Shape{1, 1, 1, 1}, Shape{9, 5, 4, 4}, Shape{1, 2, 40, 41},
+        Shape{17, 6, 3, 3}, Shape{33, 6, 2, 2}, Shape{40, 3, 1, 1}, Shape{0, 2, 5, 5}}) {
     for (int64_t out : {1, 7, 16, 33}) {
       check_bf16_convolution(images, {out, images[1], 3, 3}, {.padding = 1});
       check_bf16_convolution(images, {out, images[1], 1, 1}, {});
@@ -52,6 +53,7 @@ TEST_CASE("convolutions of bf16: options") {
   check_bf16_convolution({2, 4, 12, 12}, {8, 4, 3, 3}, {.padding = 2, .dilation = 2});
   check_bf16_convolution({2, 6, 9, 10}, {12, 2, 3, 3}, {.padding = 1, .groups = 3});
   check_bf16_convolution({2, 6, 9, 10}, {6, 1, 3, 3}, {.stride = 2, .padding = 1, .groups = 6});
+  check_bf16_convolution({16, 16, 4, 4}, {24, 16, 1, 1}, {.stride = 2});
   check_bf16_convolution({1, 3, 30, 30}, {20, 3, 7, 7}, {.stride = 4, .padding = 3});
 }
 

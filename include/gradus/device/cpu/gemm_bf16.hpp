@@ -40,6 +40,10 @@ struct GemmTile<bf16> {
   static constexpr int64_t steps = 2;     ///< of the depth that lie together
 };
 
+/// A pair of bf16 moved as one number.
+template <>
+struct GemmTile<int32_t> : GemmTile<bf16> {};
+
 /// Two bf16 for each of 16 lanes; the first in the lower half.
 using Pairs = __m512i;
 
