@@ -69,6 +69,7 @@ Instructions compiled_instructions() {
 void run_in_program(int64_t count, ThreadPool::Chunk chunk, void* context) {
   ThreadPool::instance().run(count, chunk, context);
 }
+int threads_of_program() { return ThreadPool::instance().threads(); }
 void* scratch_of_program(size_t bytes) { return CachingAllocator::instance().allocate_scratch(bytes); }
 void scratch_to_program(void* block, size_t bytes) noexcept {
   CachingAllocator::instance().deallocate_scratch(block, bytes);

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 NM, READELF, ARCHIVE = sys.argv[1:]
-SERVICES = ("run_in_program", "scratch_of_program", "scratch_to_program")
+SERVICES = ("run_in_program", "threads_of_program", "scratch_of_program", "scratch_to_program")
 problems = []
 
 

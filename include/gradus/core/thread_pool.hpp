@@ -294,8 +294,9 @@ class GRADUS_SHARED ThreadPool {
   std::atomic<int> runs_{0};
 };
 
-/// The pool's run() for the kernel units of gradus::compiled; defined in the library's own unit.
+/// The pool's run() and threads() for the kernel units of gradus::compiled; defined in the library's own unit.
 void run_in_program(int64_t count, ThreadPool::Chunk chunk, void* context);
+int threads_of_program();
 
 #if !defined(GRADUS_KERNEL_UNIT)
 /// Made before main at the latest: a child that is forked while another thread makes it would wait for it for ever.
@@ -308,7 +309,13 @@ namespace gradus::inline GRADUS_STABLE {
 
 /// How many threads the library's loops use. The default is the number of physical cores.
 inline void set_num_threads(int count) { detail::ThreadPool::instance().set_threads(count); }
-inline int num_threads() { return detail::ThreadPool::instance().threads(); }
+inline int num_threads() {
+#if defined(GRADUS_KERNEL_UNIT)
+  return detail::threads_of_program();
+#else
+  return detail::ThreadPool::instance().threads();
+#endif
+}
 
 /// Runs the library's loops on the host application's threads instead; an empty function restores the pool.
 inline void set_executor(Executor executor) { detail::ThreadPool::instance().set_executor(std::move(executor)); }

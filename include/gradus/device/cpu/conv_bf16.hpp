@@ -7,7 +7,7 @@
 
 #include "gradus/device/cpu/conv.hpp"
 
-#if GRADUS_BF16_PRODUCTS
+#if GRADUS_BF16_PRODUCTS && !defined(GRADUS_COMPILED)  // gradus::compiled has them for all
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
