@@ -1,5 +1,5 @@
-# gradus_list_formulas(<file>): writes what tests/ops/formula/formulas.hpp and compiled/kernels.cpp include, from the headers of the operators, so that
-# an operator's formula is named nowhere but where it is defined.
+# gradus_list_formulas(<file>): writes what tests/ops/formula/formulas.hpp and compiled/kernels.cpp include, from the
+# headers of the operators, so that an operator's formula is named nowhere but where it is defined.
 function(gradus_list_formulas file)
   file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
        "${PROJECT_SOURCE_DIR}/include/gradus/ops/*.hpp")
