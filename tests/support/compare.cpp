@@ -42,12 +42,14 @@ std::string bit_mismatch(const AnyTensor& got, const AnyTensor& want) {
   if (got.dtype() != want.dtype()) return join("got ", got.dtype(), ", want ", want.dtype());
   auto a = got.clone(), b = want.clone();
   auto bytes = static_cast<size_t>(size_of(a.dtype()));
+  if (std::memcmp(a.impl()->data(), b.impl()->data(), static_cast<size_t>(a.numel()) * bytes) == 0) return text;
+  auto x = got.values(), y = want.values();
   for (int64_t i = 0; i < a.numel(); ++i) {
     auto at = static_cast<size_t>(i) * bytes;
     if (std::memcmp(a.impl()->data() + at, b.impl()->data() + at, bytes) == 0) continue;
     auto where = static_cast<size_t>(i);
-    return join("element ", detail::unravel(i, want.shape()), ": got ", got.values()[where], ", want the bits of ",
-                want.values()[where]);
+    if (std::isnan(x[where]) && std::isnan(y[where])) continue;  // of two, a compiler may pass on the one or the other
+    return join("element ", detail::unravel(i, want.shape()), ": got ", x[where], ", want the bits of ", y[where]);
   }
   return "";
 }
