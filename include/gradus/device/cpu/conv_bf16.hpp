@@ -257,10 +257,10 @@ inline void conv2d_backward_weight_pairs(const ConvShape& s, const bf16* x, cons
       Scratch<bf16> padded(at_once * image_size + slack), a(conv_depth * padded_rows), b(conv_depth * Tile::columns),
           wide(ow == even ? 0 : co * pixels);
       std::fill_n(sums.data(), padded_rows * ld, 0.0f);
-      std::fill_n(padded.data() + at_once * image_size, slack, bf16());
       auto last = s.n * (part + 1) / parts;
       for (auto image = s.n * part / parts; image < last; image += at_once) {
         auto images = std::min(at_once, last - image);
+        std::fill_n(padded.data() + images * image_size, slack, bf16());  // what a row's added window may see
         for (int64_t i = 0; i < images; ++i)
           pad_image(x + ((image + i) * s.c_in + g * c) * s.h * s.w, s.h, s.w, padded.data() + i * image_size, windows,
                     s.padding[0], s.padding[1], {1, 1});

@@ -3,7 +3,7 @@
 // transform, 36 small products, transform back. Blocks depend on the sizes alone, as do the bits.
 //
 // Error in float, as a share of the results' root mean square, 64 channels of normal numbers: 8e-7 root mean square and
-// 5e-6 at most, where plain sums have 4e-7 and 3e-6; tests/device/winograd_test.cpp holds the bounds.
+// 5e-6 at most, where plain sums have 4e-7 and 3e-6; tests/device/conv_test.cpp holds the bounds.
 #pragma once
 
 #include "gradus/core/function_ref.hpp"

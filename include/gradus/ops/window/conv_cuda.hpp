@@ -3,6 +3,7 @@
 
 #include "gradus/device/cpu/conv.hpp"
 #include "gradus/device/cuda/cudnn_conv.hpp"
+#include "gradus/ops/pointwise/arithmetic.hpp"
 #include "gradus/ops/product/matmul.hpp"
 #include "gradus/ops/view/cast.hpp"
 #include "gradus/ops/view/slice.hpp"
