@@ -76,6 +76,31 @@ TEMPLATE_TEST_CASE("copy: a large strided copy is the same as element by element
   CHECK(wrong == 0);
 }
 
+TEMPLATE_TEST_CASE("copy: stacks of transposed matrices are turned tile by tile", "", bool, bf16, float, int64_t) {
+  using T = TestType;
+  for (auto [rows, columns] : {std::pair<int64_t, int64_t>{16, 64}, {50, 150}, {17, 65}, {130, 20}}) {
+    auto x = zeros<T>({2, columns, 3, rows});
+    for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data()[i] = static_cast<T>(static_cast<float>(i * i % 11 % 5));
+    auto y = permute(x, {2, 0, 3, 1});  // (3, 2, rows, columns)
+    auto dense = y.clone();
+    auto strided = zeros<T>({3, 2, rows, 2 * columns});
+    auto every_other = slice(strided, 3, 0, 2 * columns, 2);  // (3, 2, rows, columns)
+    every_other.copy_(y);
+    int wrong = 0;
+    for (int64_t i = 0; i < 3; ++i) {
+      for (int64_t j = 0; j < 2; ++j) {
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t c = 0; c < columns; ++c) {
+            wrong += dense(i, j, r, c) != x(j, c, i, r);
+            wrong += strided(i, j, r, 2 * c) != x(j, c, i, r);
+          }
+        }
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("copy: eight axes, some of size one, some repeated") {
   auto x = reshape(arange<int32_t>(16), {2, 1, 2, 1, 2, 1, 2, 1});
   auto y = permute(x, {6, 7, 4, 5, 2, 3, 0, 1}).clone();  // the order of the four real axes reversed

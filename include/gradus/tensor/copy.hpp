@@ -8,6 +8,7 @@
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/tensor/loop.hpp"
 #include "gradus/tensor/storage.hpp"
+#include "gradus/tensor/transposed_copy.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/tensor/copy_cuda.hpp"
 #endif
@@ -94,6 +95,7 @@ inline void copy_elements(TensorImpl& to, const TensorImpl& from) {
   auto bytes = size_of(to.dtype);
   const Strides strides[] = {to.strides, from.strides};
   auto plan = plan_loop(to.shape, strides, 2);
+  if (auto axis = turned_axis(plan); axis >= 0) return copy_turned(plan, axis, bytes, to.data(), from.data());
   auto to_stride = plan.inner_stride(0), from_stride = plan.inner_stride(1);
   parallel_for(to.numel, elements_per_chunk, [&](int64_t first, int64_t last) {
     for_each_row(plan, first, last, [&](const int64_t* offsets, int64_t n) {
