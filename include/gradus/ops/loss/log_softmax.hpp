@@ -24,6 +24,14 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
                                                                       *contiguous(dy).impl(), dy.size(-1), true));
                           }
 #endif
+                          if (!grad_enabled() && y().device().is_cpu()) {
+                            auto given = contiguous(dy);
+                            auto dx = Tensor<T>::empty(given.shape(), given.device(), "log_softmax");
+                            auto width = given.size(-1), count = given.numel() / std::max<int64_t>(width, 1);
+                            softmax_gradient_rows<T>(y().data(), given.data(), count, width, true,
+                                                     reinterpret_cast<T*>(dx.impl()->data()));
+                            return dx;
+                          }
                           auto p = grad_enabled() ? softmax_last(x()) : exp(y());
                           return dy - p * sum(dy, -1, true);
                         }));

@@ -28,6 +28,14 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
                                                                       dy.size(-1), false));
                           }
 #endif
+                          if (!grad_enabled() && y().device().is_cpu()) {
+                            auto given = contiguous(dy);
+                            auto dx = Tensor<T>::empty(given.shape(), given.device(), "softmax");
+                            auto width = given.size(-1), count = given.numel() / std::max<int64_t>(width, 1);
+                            softmax_gradient_rows<T>(y().data(), given.data(), count, width, false,
+                                                     reinterpret_cast<T*>(dx.impl()->data()));
+                            return dx;
+                          }
                           auto p = grad_enabled() ? softmax_last(x()) : y();
                           return p * (dy - sum(dy * p, -1, true));
                         }));

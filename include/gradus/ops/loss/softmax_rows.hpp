@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 
 #include "gradus/device/cpu/simd_math.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
@@ -19,17 +20,69 @@ struct RowTotal {
   GRADUS_INLINE C log_softmax(C x) const { return (x - top) - log_sum; }
 };
 
+/// The largest element of a row, and the sum of exp(x - largest), whose terms go to `kept` unless that is null.
 template <class T>
-RowTotal<Compute<T>> row_total(const T* row, int64_t n) {
+GRADUS_INLINE std::pair<Compute<T>, Compute<T>> exponential_row(const T* row, int64_t n, Compute<T>* kept) {
   using C = Compute<T>;
   Simd<C> largest(-std::numeric_limits<C>::infinity());
   for_each_register(row, n, -std::numeric_limits<C>::infinity(),
                     [&](int64_t, const Simd<C>& x, int64_t) { largest = maximum(largest, x); });
   auto top = fold_lanes(largest, [](C a, C b) { return a > b || a != a ? a : b; });
   Simd<C> total(C(0));
-  for_each_register(row, n, -std::numeric_limits<C>::infinity(),
-                    [&](int64_t, const Simd<C>& x, int64_t) { total = total + exp(x - Simd<C>(top)); });
-  return {top, std::log(fold_lanes(total, [](C a, C b) { return a + b; }))};
+  for_each_register(row, n, -std::numeric_limits<C>::infinity(), [&](int64_t i, const Simd<C>& x, int64_t count) {
+    auto term = exp(x - Simd<C>(top));
+    total = total + term;
+    if (kept != nullptr) store_some(term, kept + i, count);
+  });
+  return {top, fold_lanes(total, [](C a, C b) { return a + b; })};
+}
+
+template <class T>
+RowTotal<Compute<T>> row_total(const T* row, int64_t n) {
+  auto [top, total] = exponential_row(row, n, static_cast<Compute<T>*>(nullptr));
+  return {top, std::log(total)};
+}
+
+/// softmax of each row of x (rows, n), dense, or its logarithm.
+template <Floating T>
+void softmax_rows(const T* x, int64_t rows, int64_t n, bool logarithm, T* y) {
+  using C = Compute<T>;
+  for_rows(rows, n, [&](int64_t row) {
+    auto* from = x + row * n;
+    auto* to = y + row * n;
+    if constexpr (std::is_same_v<T, C>) {
+      if (!logarithm) {  // exponentials are made once, and divided by their sum where they lie
+        auto [top, total] = exponential_row(from, n, to);
+        for_each_register(to, n, C(0), [&, factor = Simd<C>(1 / total)](int64_t i, const Simd<C>& v, int64_t count) {
+          store_some(v * factor, to + i, count);
+        });
+        return;
+      }
+    }
+    auto total = row_total(from, n);
+    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+      auto value = total.log_softmax(v);
+      store_some(logarithm ? value : exp(value), to + i, count);
+    });
+  });
+}
+
+/// The gradient by x of each row of y = softmax(x) or its logarithm, (rows, n) dense.
+template <Floating T>
+void softmax_gradient_rows(const T* y, const T* dy, int64_t rows, int64_t n, bool logarithm, T* dx) {
+  using C = Compute<T>;
+  for_rows(rows, n, [&](int64_t row) {
+    auto *p = y + row * n, *d = dy + row * n;
+    Simd<C> sums(C(0));
+    for_each_register(d, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+      sums = logarithm ? sums + v : fma(v, load_some<C>(p + i, count), sums);
+    });
+    Simd<C> sum(fold_lanes(sums, [](C a, C b) { return a + b; }));
+    for_each_register(d, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+      auto value = load_some<C>(p + i, count);
+      store_some(logarithm ? v - exp(value) * sum : value * (v - sum), dx + row * n + i, count);
+    });
+  });
 }
 
 /// softmax of each row of x (rows, n), dense, or its logarithm.
