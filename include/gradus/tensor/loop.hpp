@@ -6,6 +6,7 @@
 #include <array>
 #include <initializer_list>
 
+#include "gradus/core/function_ref.hpp"
 #include "gradus/core/shape.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -59,8 +60,8 @@ inline LoopPlan plan_loop(const Shape& shape, const Strides* strides, int operan
 
 /// Calls row(offsets, n) for the runs of the innermost axis that make up elements [first, last) of the plan
 /// in row-major order; offsets[i] is where operand i's run begins, in elements.
-template <class Row>
-void for_each_row(const LoopPlan& plan, int64_t first, int64_t last, Row&& row) {
+inline void for_each_row(const LoopPlan& plan, int64_t first, int64_t last,
+                         FunctionRef<void(const int64_t*, int64_t)> row) {
   if (first >= last) return;  // sizes may be 0 then
   std::array<int64_t, Shape::max_rank> index{};
   std::array<int64_t, max_operands> offsets{};
