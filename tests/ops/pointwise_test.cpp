@@ -69,3 +69,17 @@ TEST_CASE("a gradient reads only what it must: the other operand may change") {
                                    "backward: a tensor that 'product' needs for its gradient was changed in place by "
                                    "'fill_' after it was used; clone() it before the change");
 }
+
+TEST_CASE("pointwise: results too large for a cache hold the same numbers") {
+  int64_t rows = 1031, n = 8209;  // over 32 MiB, of a width that fills no register
+  auto x = rand<float>({rows, n}), row = rand<float>({n});
+  auto dense = x * 3.0f, broadcast = x * row;
+  auto flags = x > 0.5f;  // small again
+  int wrong = 0;
+  for (int64_t i = 0; i < rows * n; ++i) {
+    auto value = x.data()[i];
+    wrong += dense.data()[i] != value * 3.0f || broadcast.data()[i] != value * row.data()[i % n];
+    wrong += flags.data()[i] != (value > 0.5f);
+  }
+  CHECK(wrong == 0);
+}
