@@ -85,20 +85,6 @@ void softmax_gradient_rows(const T* y, const T* dy, int64_t rows, int64_t n, boo
   });
 }
 
-/// softmax of each row of x (rows, n), dense, or its logarithm.
-template <Floating T>
-void softmax_rows(const T* x, int64_t rows, int64_t n, bool logarithm, T* y) {
-  using C = Compute<T>;
-  for_rows(rows, n, [&](int64_t row) {
-    auto* from = x + row * n;
-    auto total = row_total(from, n);
-    for_each_register(from, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
-      auto value = total.log_softmax(v);
-      store_some(logarithm ? value : exp(value), y + row * n + i, count);
-    });
-  });
-}
-
 /// Applies `f` to x with `axis` moved to the end, and moves it back.
 template <Floating T, class F>
 Tensor<T> along_last_axis(const char* op, const Tensor<T>& x, int64_t axis, F&& f) {
