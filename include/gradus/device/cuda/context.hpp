@@ -48,6 +48,7 @@ struct KernelFault {
 struct KernelText {
   const char* name;
   std::string_view text;
+  bool crowded = false;  ///< needs so many registers that one block on a multiprocessor will do
 };
 
 /// What a step leaves behind that is captured: cuda::capture() explains.
@@ -388,7 +389,7 @@ class GRADUS_SHARED Context {
     const char* names[] = {"T", "U", "V"};
     const char* computed[] = {"C", "CU", "CV"};
     int i = 0;
-    auto crowded = false;  // in registers
+    auto crowded = family.crowded;
     for (auto type : types) {
       crowded |= size_of(type) == 8 || type == DType::f16;
       text += join("typedef ", type_name(type), ' ', names[i], ";\n");

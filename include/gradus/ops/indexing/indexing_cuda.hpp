@@ -107,7 +107,7 @@ GRADUS_KERNEL scatter_add(const __grid_constant__ Layout lines, int64 length, in
 
 inline const cuda::detail::KernelText& cuda_indexing() {
   static const std::string text = cuda_with_loop(cuda_indexing_text);
-  static const cuda::detail::KernelText family{"indexing", text};
+  static const cuda::detail::KernelText family{"indexing", text, true};
   return family;
 }
 
