@@ -18,21 +18,8 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
 #endif
   softmax_rows<T>(x.data(), rows, n, true, to);
   return differentiable("log_softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
-#if defined(GRADUS_CUDA)
-                          if (!grad_enabled() && !dy.device().is_cpu()) {
-                            return Tensor<T>(softmax_gradient_on_card("log_softmax", *y().impl(),
-                                                                      *contiguous(dy).impl(), dy.size(-1), true));
-                          }
-#endif
-                          if (!grad_enabled() && y().device().is_cpu()) {
-                            auto given = contiguous(dy);
-                            auto dx = Tensor<T>::empty(given.shape(), given.device(), "log_softmax");
-                            auto width = given.size(-1), count = given.numel() / std::max<int64_t>(width, 1);
-                            softmax_gradient_rows<T>(y().data(), given.data(), count, width, true,
-                                                     reinterpret_cast<T*>(dx.impl()->data()));
-                            return dx;
-                          }
-                          auto p = grad_enabled() ? softmax_last(x()) : exp(y());
+                          if (!grad_enabled()) return softmax_gradient("log_softmax", y(), dy, true);
+                          auto p = softmax_last(x());
                           return dy - p * sum(dy, -1, true);
                         }));
 }

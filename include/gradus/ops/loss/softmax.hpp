@@ -8,6 +8,20 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+/// The gradient by x of y = softmax(x) over the last axis, or of its logarithm, which is not differentiated again.
+template <Floating T>
+Tensor<T> softmax_gradient(const char* op, const Tensor<T>& y, const Tensor<T>& dy_in, bool logarithm) {
+  auto dy = contiguous(dy_in);
+  auto n = dy.size(-1);
+#if defined(GRADUS_CUDA)
+  if (!dy.device().is_cpu()) return Tensor<T>(softmax_gradient_on_card(op, *y.impl(), *dy.impl(), n, logarithm));
+#endif
+  auto dx = Tensor<T>::empty(dy.shape(), dy.device(), op);
+  softmax_gradient_rows<T>(y.data(), dy.data(), dy.numel() / std::max<int64_t>(n, 1), n, logarithm,
+                           reinterpret_cast<T*>(dx.impl()->data()));
+  return dx;
+}
+
 /// x (..., n) dense -> softmax over the last axis.
 template <Floating T>
 Tensor<T> softmax_last(const Tensor<T>& x) {
@@ -22,21 +36,8 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
 #endif
   softmax_rows<T>(x.data(), rows, n, false, to);
   return differentiable("softmax", y, wrt(x, [x = saved(x), y = saved(y.detach())](const Tensor<T>& dy) {
-#if defined(GRADUS_CUDA)
-                          if (!grad_enabled() && !dy.device().is_cpu()) {
-                            return Tensor<T>(softmax_gradient_on_card("softmax", *y().impl(), *contiguous(dy).impl(),
-                                                                      dy.size(-1), false));
-                          }
-#endif
-                          if (!grad_enabled() && y().device().is_cpu()) {
-                            auto given = contiguous(dy);
-                            auto dx = Tensor<T>::empty(given.shape(), given.device(), "softmax");
-                            auto width = given.size(-1), count = given.numel() / std::max<int64_t>(width, 1);
-                            softmax_gradient_rows<T>(y().data(), given.data(), count, width, false,
-                                                     reinterpret_cast<T*>(dx.impl()->data()));
-                            return dx;
-                          }
-                          auto p = grad_enabled() ? softmax_last(x()) : y();
+                          if (!grad_enabled()) return softmax_gradient("softmax", y(), dy, false);
+                          auto p = softmax_last(x());
                           return p * (dy - sum(dy * p, -1, true));
                         }));
 }
