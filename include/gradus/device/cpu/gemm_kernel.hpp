@@ -28,10 +28,12 @@ struct GemmTile {
   static constexpr int64_t steps = 1;  ///< of the depth that lie together, and are filled up with 0
 };
 
-/// c (rows, width) of a scratch tile with leading dimension ld, (+)= a panel (depth, tile rows) b panel (depth, width
-/// rounded up to whole registers), whose rows lie b_stride apart. `Registers` columns registers are in use.
-template <class C, int Registers>
-inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld, bool accumulate) {
+/// c (rows, width) of a scratch tile with leading dimension ld, (+)= a (tile rows, depth) b panel (depth, width rounded
+/// up to whole registers), whose rows lie b_stride apart. `Registers` columns registers are in use. `a` gives
+/// element(i) of the step of the depth at which it stands, and goes on by next().
+template <class C, int Registers, class Rows>
+GRADUS_INLINE void tile_product(int64_t depth, Rows a, const C* b, int64_t b_stride, C* c, int64_t ld,
+                                bool accumulate) {
   using namespace Eigen::internal;
   using Tile = GemmTile<C>;
   using P = typename Tile::P;
@@ -43,19 +45,17 @@ inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C
       sums[i][j] = accumulate ? ploadu<P>(c + i * ld + j * Tile::lanes) : pset1<P>(C(0));
     }
   }
-  auto ahead = depth * Tile::rows;  // the next panel of A, which comes from memory
   for (int64_t k = 0; k < depth; ++k) {
     P columns[Registers];
     GRADUS_UNROLL
     for (int j = 0; j < Registers; ++j) columns[j] = ploadu<P>(b + j * Tile::lanes);
     GRADUS_UNROLL
     for (int i = 0; i < Tile::rows; ++i) {
-      auto row = pset1<P>(a[i]);
+      auto row = pset1<P>(a.element(i));
       GRADUS_UNROLL
       for (int j = 0; j < Registers; ++j) sums[i][j] = pmadd<P>(row, columns[j], sums[i][j]);
     }
-    __builtin_prefetch(a + ahead);
-    a += Tile::rows;
+    a.next();
     b += b_stride;
   }
   GRADUS_UNROLL
@@ -63,6 +63,25 @@ inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C
     GRADUS_UNROLL
     for (int j = 0; j < Registers; ++j) pstoreu(c + i * ld + j * Tile::lanes, sums[i][j]);
   }
+}
+
+/// A panel of A (depth, tile rows). The next panel, which comes from memory, is asked for ahead.
+template <class C>
+struct PackedRows {
+  const C* data;
+  int64_t panel;  ///< elements of one
+
+  GRADUS_INLINE C element(int i) const { return data[i]; }
+  GRADUS_INLINE void next() {
+    __builtin_prefetch(data + panel);
+    data += GemmTile<C>::rows;
+  }
+};
+
+/// tile_product of packed rows.
+template <class C, int Registers>
+inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld, bool accumulate) {
+  tile_product<C, Registers>(depth, PackedRows<C>{a, depth * GemmTile<C>::rows}, b, b_stride, c, ld, accumulate);
 }
 
 /// A depth filled up to what lies together in packed panels.
