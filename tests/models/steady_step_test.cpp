@@ -7,6 +7,7 @@
 #include "gradus/optim/sgd.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"
+#include "tests/support/threads.hpp"
 
 using namespace gradus;
 
@@ -21,16 +22,10 @@ float train_step(Model& model, Optimizer& optimizer, const Tensor<float>& x, con
   return loss.item();
 }
 
-struct Threads {
-  explicit Threads(int count) : before(num_threads()) { set_num_threads(count); }
-  ~Threads() { set_num_threads(before); }
-  int before;
-};
-
 /// Takes steps until twenty in a row got nothing from the system, and tells how many there were before.
 template <class Model, class Optimizer>
 int steps_until_steady(int threads, Model& model, Optimizer optimizer, const Shape& batch) {
-  Threads guard(threads);
+  test::Threads guard(threads);
   auto x = test::hashed<float>(1, batch, -1, 1);
   auto labels = test::hashed_labels(2, batch[0], 10);
   int steps = 0;
@@ -52,7 +47,7 @@ void check_steady(Model model, const Shape& batch) {
 /// Bits of all parameters and of the losses after three steps.
 template <class Model>
 std::vector<uint32_t> trained_bits(int threads, const Shape& batch) {
-  Threads guard(threads);
+  test::Threads guard(threads);
   Model model;
   test::fill_hashed<float>(model);
   optim::AdamW adam(model, {.lr = 1e-3});

@@ -7,6 +7,7 @@
 #include "gradus/io/safetensors.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/threads.hpp"
 
 namespace gradus::test {
 namespace {
@@ -23,12 +24,6 @@ struct Poison {
     if (auto device = Device::best(); !device.is_cpu()) cuda::detail::Context::of(device).set_poison(on);
 #endif
   }
-};
-
-struct Threads {
-  explicit Threads(int count) : before(num_threads()) { set_num_threads(count); }
-  ~Threads() { set_num_threads(before); }
-  int before;
 };
 
 template <class F>
