@@ -18,10 +18,7 @@ Tensor<T> fan_in_uniform(const Shape& shape, int64_t fan_in) {
 /// Normal with mean 0 and this standard deviation.
 template <Floating T>
 Tensor<T> normal(const Shape& shape, double deviation) {
-  auto x = randn<T>(shape);
-  for (auto& value : x.mutable_span())
-    value = static_cast<T>(static_cast<Compute<T>>(value) * static_cast<Compute<T>>(deviation));
-  return x;
+  return gradus::detail::normal_numbers<T>(shape, deviation);
 }
 
 /// Normal with variance 2 / fan: for layers followed by relu (He et al., 2015). fan is the number of inputs that one
