@@ -263,6 +263,35 @@ TEST_CASE("safetensors: files that cannot be read or written") {
   check_error<IoError>([&] { file.get<float>("x"); }, "cannot read " + path + ": it became shorter while it was read");
 }
 
+TEST_CASE("safetensors: large tensors are read by several threads, in parts") {
+  test::TemporaryFolder folder;
+  auto path = folder / "large.safetensors";
+  constexpr int64_t n = 300'001;
+  std::vector<float> numbers;
+  for (int64_t i = 0; i < n; ++i) numbers.push_back(static_cast<float>(i) * 0.37f - 50'000);
+  numbers[70'000] = std::numeric_limits<float>::quiet_NaN();
+  auto wide = from_vector(numbers, {n});
+  auto narrow = Tensor<bf16>::empty({n});
+  for (int64_t i = 0; i < n; ++i) narrow.mutable_data()[i] = bf16(numbers[static_cast<size_t>(i)]);
+  io::write_safetensors(path, {{"narrow", narrow}, {"wide", wide}});
+  auto file = io::SafeTensors::read(path);
+  auto same = file.get<float>("wide"), widened = file.get_as<float>("narrow");
+  auto rounded = file.get_as<bf16>("wide");
+  auto doubled = file.get_as<double>("wide");
+  int different = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    auto x = numbers[static_cast<size_t>(i)];
+    auto equal = [](auto a, auto b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+    different += !equal(same(i), x) + !equal(float(rounded(i)), float(bf16(x))) + !equal(widened(i), float(bf16(x))) +
+                 !equal(doubled(i), static_cast<double>(x));
+  }
+  CHECK(different == 0);
+  std::filesystem::resize_file(path, 1'000'000);
+  auto text = "cannot read " + path + ": it became shorter while it was read";
+  check_error<IoError>([&] { file.get<float>("wide"); }, text);
+  check_error<IoError>([&] { file.get_as<double>("wide"); }, text);
+}
+
 TEST_CASE("safetensors: random damage is refused or read, never worse") {
   auto whole = test::read_bytes(fixtures + "gradus_types.safetensors");
   test::TemporaryFolder folder;

@@ -1,5 +1,6 @@
 // How layers start, what they refuse, and that an error says where in its model it happened.
 #include <cmath>
+#include <optional>
 
 #include "gradus/models/lenet.hpp"
 #include "gradus/models/resnet9.hpp"
@@ -43,6 +44,25 @@ void check_uniform(const Tensor<T>& x, double bound) {
 }
 
 }  // namespace
+
+TEST_CASE("layers made under NoDraws start with zeros, and what is drawn later is the same") {
+  auto later = [](bool skip) {
+    manual_seed(8);
+    {
+      std::optional<nn::init::NoDraws> guard;
+      if (skip) guard.emplace();
+      nn::Linear<float> dense(7, 5);
+      nn::Embedding<float> table(6, 3);
+      dense.weight = Parameter<float>(nn::init::he_normal<float>({5, 7}, 7));
+      for (const auto& tensor : {dense.weight.tensor(), dense.bias.tensor(), table.weight.tensor()}) {
+        auto values = tensor.to_vector();
+        CHECK((std::count(values.begin(), values.end(), 0.0f) == std::ssize(values)) == skip);
+      }
+    }
+    return nn::Linear<float>(3, 2).weight.tensor().to_vector();
+  };
+  CHECK(later(true) == later(false));
+}
 
 TEST_CASE("dense and convolution layers start uniformly within 1 / sqrt(inputs of one output)") {
   manual_seed(5);

@@ -142,6 +142,29 @@ TEST_CASE("creation: normal numbers") {
   CHECK(std::abs(squares / 40000 - 1) < 0.03);
 }
 
+TEMPLATE_TEST_CASE("creation: each random number is the stream's of its place", "", float, double, bf16, f16) {
+  using T = TestType;
+  for (int64_t count : {1, 15, 127, 128, 129, 8191, 8193, 40001}) {
+    manual_seed(5);
+    auto uniform = rand<T>({count}, -0.5, 1.5).to_vector(), normal = randn<T>({count}).to_vector();
+    manual_seed(5);
+    auto of_uniform = default_generator().reserve(count), of_normal = default_generator().reserve(2 * count);
+    int unequal = 0;
+    double furthest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      auto at = static_cast<size_t>(i);
+      auto wanted = static_cast<T>(-0.5 + 2.0 * static_cast<double>(of_uniform.uniform(i)));
+      wanted = std::min(wanted, gradus::detail::largest_below<T>(1.5));
+      unequal += static_cast<double>(uniform[at]) != static_cast<double>(wanted);
+      auto exact = of_normal.normal(i), scale = std::max(std::abs(exact), 1e-3);
+      furthest = std::max(furthest, std::abs(static_cast<double>(normal[at]) - exact) / scale);
+    }
+    INFO(count);
+    CHECK(unequal == 0);
+    CHECK(furthest <= (std::is_same_v<T, double> ? 2e-15 : std::is_same_v<T, float> ? 6e-8 : 4e-3));
+  }
+}
+
 TEST_CASE("creation: random whole numbers") {
   manual_seed(4);
   std::set<int32_t> seen;

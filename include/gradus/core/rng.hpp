@@ -40,17 +40,27 @@ struct RandomStream {
   float uniform(int64_t i) const { return static_cast<float>(word(i) >> 8) * 0x1p-24f; }
   /// Standard normal; uses words 2i and 2i + 1.
   double normal(int64_t i) const {
-    auto radius = std::sqrt(-2.0 * std::log((word(2 * i) + 1.0) * 0x1p-32));
-    return radius * std::cos(2.0 * std::numbers::pi * (word(2 * i + 1) * 0x1p-32));
+    auto [chance, turn] = words(i);
+    auto radius = std::sqrt(-2.0 * std::log((chance + 1.0) * 0x1p-32));
+    return radius * std::cos(2.0 * std::numbers::pi * (turn * 0x1p-32));
   }
   /// A whole number below `bound`, without noticeable bias; uses words 2i and 2i + 1.
   uint64_t below(int64_t i, uint64_t bound) const {
-    auto wide = static_cast<uint64_t>(word(2 * i)) << 32 | word(2 * i + 1);
+    auto [upper, lower] = words(i);
+    auto wide = static_cast<uint64_t>(upper) << 32 | lower;
     return static_cast<uint64_t>((static_cast<unsigned __int128>(wide) * bound) >> 64);
   }
   /// Puts `count` values into random order (Fisher and Yates); uses words 2 to 2 count - 1.
   void shuffle(int64_t* values, int64_t count) const {
     for (auto i = count - 1; i > 0; --i) std::swap(values[i], values[below(i, static_cast<uint64_t>(i + 1))]);
+  }
+
+ private:
+  /// Words 2i and 2i + 1, which are of one block.
+  std::array<uint32_t, 2> words(int64_t i) const {
+    auto index = static_cast<uint64_t>(i);
+    auto block = philox(seed, offset + index / 2, 0);
+    return index % 2 == 0 ? std::array{block[0], block[1]} : std::array{block[2], block[3]};
   }
 };
 

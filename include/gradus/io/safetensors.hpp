@@ -97,21 +97,28 @@ class SafeTensors {
     require<TypeError>(detail::converts(*tensor.dtype, wanted), "safetensors: ", path_, ": tensor '", name,
                        "' has elements of type ", tensor.dtype->name, ", which do not convert to ", dtype);
     if (tensor.dtype == &wanted) return read_raw(name);
-    std::string raw(static_cast<size_t>(tensor.end - tensor.begin), '\0');
-    read_into(name, raw.data());
     auto result = gradus::detail::allocate_impl(dtype, tensor.shape, Device::cpu());
-    detail::convert_elements(*tensor.dtype, raw.data(), dtype, result->data(), result->numel);
+    auto stored = int64_t{tensor.dtype->bytes};
+    parallel_for(result->numel, part_bytes / stored, [&](int64_t first, int64_t last) {
+      gradus::detail::Scratch<char> raw((last - first) * stored);
+      file_.read(path_, raw.data(), (last - first) * stored, data_start_ + tensor.begin + first * stored);
+      detail::convert_elements(*tensor.dtype, raw.data(), dtype, result->data() + first * wanted.bytes, last - first);
+    });
     return result;
   }
 
  private:
   SafeTensors(std::string path, detail::File file) : path_(std::move(path)), file_(std::move(file)) {}
 
-  void read_into(const std::string& name, void* to) const {
+  static constexpr int64_t part_bytes = int64_t{1} << 18;  // what one thread reads at a time
+
+  void read_into(const std::string& name, char* to) const {
     const auto& tensor = info(name);
-    file_.read(path_, to, tensor.end - tensor.begin, data_start_ + tensor.begin);
+    parallel_for(tensor.end - tensor.begin, part_bytes, [&](int64_t first, int64_t last) {
+      file_.read(path_, to + first, last - first, data_start_ + tensor.begin + first);
+    });
     if (tensor.dtype->name != "BOOL") return;
-    const auto* bytes = static_cast<const unsigned char*>(to);
+    const auto* bytes = reinterpret_cast<const unsigned char*>(to);
     for (int64_t i = 0; i < tensor.end - tensor.begin; ++i) {
       require<FormatError>(bytes[i] <= 1, "safetensors: ", path_, ": tensor '", name, "' is BOOL, but element ", i,
                            " is ", static_cast<int>(bytes[i]));

@@ -135,6 +135,7 @@ Gpt<T> gpt2_from(const std::string& folder) {
   weights.rename("transformer.*", "*").drop("h.*.attn.bias").drop("h.*.attn.masked_bias").drop("lm_head.weight");
   for (const char* name : {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"})
     weights.transpose(join("h.*.", name, ".weight"));
+  nn::init::NoDraws all_are_read;
   Gpt<T> model(o);
   io::load(weights, model);
   eval(model);
@@ -186,6 +187,7 @@ Llama<T> llama_from(const std::string& folder, std::string_view type = "llama") 
   io::Weights weights(folder);
   weights.drop("model.layers.*.self_attn.rotary_emb.inv_freq");
   if (o.tie_word_embeddings) weights.drop("lm_head.weight");
+  nn::init::NoDraws all_are_read;
   Llama<T> model(o);
   io::load(weights, model);
   eval(model);
@@ -236,6 +238,7 @@ Bert<T> bert_from(const std::string& folder) {
                 .dropout = config.number("hidden_dropout_prob", 0.1),
                 .eps = config.number("layer_norm_eps", 1e-12),
                 .pooler = weights.contains("pooler.dense.weight")};
+  nn::init::NoDraws all_are_read;
   Bert<T> model(o);
   io::load(weights, model);
   eval(model);
@@ -260,6 +263,7 @@ Vit<T> vit_from(const std::string& folder) {
                .feed_forward = config.size("intermediate_size"),
                .dropout = config.number("hidden_dropout_prob", 0),
                .eps = config.number("layer_norm_eps", 1e-12)};
+  nn::init::NoDraws all_are_read;
   Vit<T> model(o);
   io::load(weights, model);
   eval(model);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "gradus/nn/init.hpp"
 #include "gradus/nn/layer_path.hpp"
 #include "gradus/ops/indexing/embedding.hpp"
 
@@ -16,7 +17,7 @@ struct Embedding {
   Embedding(int64_t count, int64_t size, EmbeddingOptions chosen = {}) : options(chosen) {
     require<ValueError>(count >= 0 && size >= 0, "Embedding: ", count, " vectors of ", size, " numbers");
     auto padding = gradus::detail::padding_row("Embedding", options, count);
-    auto table = randn<T>({count, size});
+    auto table = init::normal<T>({count, size}, 1);
     if (padding >= 0) std::fill_n(table.mutable_data() + padding * size, size, T(0));
     weight = Parameter<T>(std::move(table));
   }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "gradus/core/rng.hpp"
+#include "gradus/device/cpu/random_fill.hpp"
 #include "gradus/tensor/tensor.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
@@ -128,6 +129,17 @@ T largest_below(double bound) {
   }
 }
 
+/// Normal with mean 0 and this standard deviation, from the thread's generator.
+template <Floating T>
+Tensor<T> normal_numbers(const Shape& shape, double deviation) {
+  auto result = Tensor<T>::empty(shape);
+  auto* to = result.mutable_data();
+  auto stream = default_generator().reserve(2 * result.numel());
+  parallel_for(result.numel(), elements_per_chunk / 4,
+               [&](int64_t first, int64_t last) { fill_normal(stream, first, last, deviation, to); });
+  return result;
+}
+
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -183,22 +195,14 @@ Tensor<T> rand(const Shape& shape, double low = 0, double high = 1) {
   auto* to = result.mutable_data();
   auto stream = default_generator().reserve(result.numel());
   parallel_for(result.numel(), detail::elements_per_chunk, [&](int64_t first, int64_t last) {
-    for (auto i = first; i < last; ++i) {
-      to[i] = std::min(static_cast<T>(low + (high - low) * static_cast<double>(stream.uniform(i))), last_value);
-    }
+    detail::fill_uniform(stream, first, last, low, high, last_value, to);
   });
   return result;
 }
 /// Normal with mean 0 and variance 1 (Box and Muller, 1958).
 template <Floating T>
 Tensor<T> randn(const Shape& shape) {
-  auto result = Tensor<T>::empty(shape);
-  auto* to = result.mutable_data();
-  auto stream = default_generator().reserve(2 * result.numel());
-  parallel_for(result.numel(), detail::elements_per_chunk / 4, [&](int64_t first, int64_t last) {
-    for (auto i = first; i < last; ++i) to[i] = static_cast<T>(stream.normal(i));
-  });
-  return result;
+  return detail::normal_numbers<T>(shape, 1);
 }
 /// Whole numbers in [low, high), each as likely. Throws ValueError when T does not hold them all.
 template <Integer T>
@@ -211,9 +215,9 @@ Tensor<T> randint(int64_t low, int64_t high, const Shape& shape) {
   auto result = Tensor<T>::empty(shape);
   auto* to = result.mutable_data();
   auto stream = default_generator().reserve(2 * result.numel());
-  for (int64_t i = 0; i < result.numel(); ++i) {
-    to[i] = static_cast<T>(static_cast<uint64_t>(low) + stream.below(i, count));
-  }
+  parallel_for(result.numel(), detail::elements_per_chunk / 4, [&](int64_t first, int64_t last) {
+    for (auto i = first; i < last; ++i) to[i] = static_cast<T>(static_cast<uint64_t>(low) + stream.below(i, count));
+  });
   return result;
 }
 /// 0 ... n - 1 in random order.
