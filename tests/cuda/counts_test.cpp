@@ -31,7 +31,8 @@ struct StepCounts {
   int64_t allocations() const { return of({"cuMemAlloc", "cuMemFree", "cuMemHostAlloc", "cuMemFreeHost"}); }
 
   std::string line(const std::string& name) const {
-    return join(name, " | ", of({"cuLaunchKernel"}), " | ", of({"cublasLtMatmul"}), " | ", of({"cudnnBackendExecute"}),
+    return join(name, " | ", of({"cuLaunchKernel"}), " | ", of({"cublasLtMatmul"}), " | ",
+                of({"cudnnBackendExecute", "cudnnRNNForward", "cudnnRNNBackwardData_v8", "cudnnRNNBackwardWeights_v8"}),
                 " | ", of({"cuMemsetD8Async"}), " | ", of({"cuMemcpyDtoDAsync"}), " | ", bytes[2], " | ",
                 of({"cuMemcpyHtoDAsync"}), " | ", bytes[0], " | ", of({"cuMemcpyDtoHAsync"}), " | ", bytes[1], " | ",
                 waits(), " | ", allocations(), " | ", peak);
@@ -62,6 +63,7 @@ std::string kept_line(const std::string& name) {
 struct CountedStep {
   bool clips = false;  ///< gradients
   int64_t waits = 0;   ///< how often the host may wait; why, must stand beside
+  bool cudnn_recurrent = false;
 };
 
 /// Counts the fourth and the fifth step of AdamW; both must be as the table says.
@@ -70,6 +72,10 @@ void check_counts(const std::string& name, Model model, Loss&& loss_of, const Co
   auto device = Device::best();
   const auto* card = test::SimulatedFaults::find();
   if (device.is_cpu() || card == nullptr) SKIP_LOUDLY("no simulated card");
+  struct Recurrent {
+    explicit Recurrent(bool on) { cuda::use_cudnn_recurrent(on); }
+    ~Recurrent() { cuda::use_cudnn_recurrent(false); }
+  } recurrent(counted.cudnn_recurrent);
   to(model, device);
   optim::AdamW<T> adam(model, {.lr = 1e-3});
   auto loss_now = loss_of(device);  // its batch is on the card
@@ -183,6 +189,10 @@ TEST_CASE("counts of a step: BERT") {
 }
 TEST_CASE("counts of a step: LSTM forecaster") {
   check_counts<float>("LSTM forecaster", models::LstmForecaster<float>(5, 4, {.hidden = 12}), forecasts_loss());
+}
+TEST_CASE("counts of a step: LSTM forecaster by cuDNN") {
+  check_counts<float>("LSTM forecaster by cuDNN", models::LstmForecaster<float>(5, 4, {.hidden = 12}), forecasts_loss(),
+                      {.cudnn_recurrent = true});
 }
 TEST_CASE("counts of a step: GRU forecaster") {
   check_counts<float>("GRU forecaster", models::GruForecaster<float>(5, 4, {.hidden = 12}), forecasts_loss());

@@ -1,4 +1,5 @@
-// Attention and convolution by cuDNN, where it is there: the same results as the CPU's, and own kernels for the rest.
+// Attention, convolution and recurrent layers by cuDNN, where it is there: the same results as the CPU's, and own
+// kernels for the rest.
 #include "gradus/gradus.hpp"
 
 #include "tests/ops/formula/skip.hpp"
@@ -48,6 +49,55 @@ int64_t library_calls(const std::vector<cuda::KernelTime>& times, const std::str
   for (const auto& time : times)
     if (time.op == op && time.kernel == "library") count += time.count;
   return count;
+}
+
+/// While it lives LSTM and GRU go by cuDNN.
+struct RecurrentByCudnnGuard {
+  RecurrentByCudnnGuard() { cuda::use_cudnn_recurrent(); }
+  ~RecurrentByCudnnGuard() { cuda::use_cudnn_recurrent(false); }
+};
+
+struct RecurrentCase {
+  int64_t steps, n, in, hidden;
+  bool lstm, biases, last_only;
+};
+/// Results and gradients of all that a recurrent layer reads, on the CPU.
+template <Floating T>
+std::vector<Tensor<double>> recur(const RecurrentCase& c, Device device) {
+  uint32_t seed = 0;
+  std::vector<Tensor<T>> leaves;
+  auto leaf = [&](const Shape& shape) {
+    auto x = test::hashed<T>(++seed, shape, -0.7, 0.7).to(device);
+    x.set_requires_grad(true);
+    leaves.push_back(x);
+    return x;
+  };
+  auto gates = c.lstm ? 4 : 3;
+  auto x = leaf({c.steps, c.n, c.in}), h0 = leaf({c.n, c.hidden}), w_ih = leaf({gates * c.hidden, c.in}),
+       w_hh = leaf({gates * c.hidden, c.hidden});
+  Tensor<T> b_ih, b_hh;
+  if (c.biases) {
+    b_ih = leaf({gates * c.hidden});
+    b_hh = leaf({gates * c.hidden});
+  }
+  std::vector<Tensor<T>> results;
+  if (c.lstm) {
+    auto [y, h, cells] = lstm(x, h0, leaf({c.n, c.hidden}), LstmParameters<T>{w_ih, w_hh, b_ih, b_hh, {}});
+    results = {y, h, cells};
+  } else {
+    auto [y, h] = gru(x, h0, GruParameters<T>{w_ih, w_hh, b_ih, b_hh});
+    results = {y, h};
+  }
+  Tensor<T> loss;
+  for (size_t i = c.last_only ? 1 : 0; i < results.size(); ++i) {
+    auto part = sum(results[i] * test::hashed<T>(++seed, results[i].shape(), -1, 1).to(device));
+    loss = loss.defined() ? loss + part : part;
+  }
+  loss.backward();
+  std::vector<Tensor<double>> all;
+  for (const auto& one : results) all.push_back(cast<double>(one.detach().to(Device::cpu())));
+  for (const auto& one : leaves) all.push_back(cast<double>(one.grad().to(Device::cpu())));
+  return all;
 }
 
 bool has_cudnn() { return !Device::best().is_cpu() && cuda::cudnn_version(Device::best()) > 0; }
@@ -117,5 +167,107 @@ TEST_CASE("convolutions with groups, strides and gaps by cuDNN agree with the CP
   CHECK(library_calls(times, "conv2d") == 3);
   auto here = run(Device::cpu());
   for (size_t i = 0; i < here.size(); ++i) CHECK(largest_difference(here[i], there[i]) < 1e-4);
+}
+TEMPLATE_TEST_CASE("LSTM and GRU by cuDNN agree with the CPU, in results and all gradients", "", float, double, bf16,
+                   f16) {
+  if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
+  RecurrentByCudnnGuard guard;
+  auto device = Device::best();
+  auto tolerance = dtype_of<TestType> == DType::f64   ? 1e-12
+                   : dtype_of<TestType> == DType::f32 ? 1e-5
+                   : dtype_of<TestType> == DType::f16 ? 0.01
+                                                      : 0.06;
+  for (bool is_lstm : {true, false}) {
+    for (const auto& c : {RecurrentCase{5, 3, 4, 6, is_lstm, true, false},
+                          {5, 3, 4, 6, is_lstm, false, false},
+                          {1, 1, 1, 1, is_lstm, true, false},
+                          {7, 2, 9, 3, is_lstm, true, true}}) {
+      std::vector<Tensor<double>> there;
+      auto times = cuda::profile(device, [&] { there = recur<TestType>(c, device); });
+      CHECK(library_calls(times, "recurrent layer") == 2);
+      CHECK(library_calls(times, "linear") == 0);
+      auto here = recur<TestType>(c, Device::cpu());
+      REQUIRE(here.size() == there.size());
+      for (size_t i = 0; i < here.size(); ++i) {
+        INFO((is_lstm ? "LSTM" : "GRU") << ", result or gradient " << i);
+        auto x = here[i].to_vector(), y = there[i].to_vector();
+        for (size_t k = 0; k < x.size(); ++k) CHECK(std::abs(x[k] - y[k]) <= tolerance * (1 + std::abs(x[k])));
+      }
+    }
+  }
+}
+TEST_CASE("what cuDNN's recurrent layers do not do goes by operators") {
+  if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
+  auto device = Device::best();
+  auto x = test::hashed<float>(1, {5, 3, 4}, -1, 1).to(device), start = zeros<float>({3, 6}, device);
+  LstmParameters<float> parameters{
+      test::hashed<float>(2, {24, 4}, -1, 1).to(device), test::hashed<float>(3, {24, 6}, -1, 1).to(device), {}, {}, {}};
+  auto calls = [&](const SequenceOptions& options) {
+    return library_calls(cuda::profile(device, [&] { lstm(x, start, start, parameters, options); }), "recurrent layer");
+  };
+  CHECK(calls({}) == 0);  // nobody asked for it
+  RecurrentByCudnnGuard guard;
+  CHECK(calls({}) == 1);
+  CHECK(calls({.reverse = true}) == 0);
+  CHECK(calls({.lengths = tensor<int64_t>({5, 2, 3})}) == 0);
+  parameters.bias_ih = zeros<float>({24}, device);
+  CHECK(calls({}) == 0);  // one bias of the two
+}
+TEST_CASE("derivatives of second order of LSTM and GRU by cuDNN, and a backward that runs twice") {
+  if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
+  RecurrentByCudnnGuard guard;
+  auto run = [](Device where, bool is_lstm) {
+    auto gates = is_lstm ? 4 : 3;
+    auto x = test::hashed<double>(1, {3, 2, 2}, -1, 1).to(where), w = test::hashed<double>(2, {gates * 3, 2}, -1, 1),
+         r = test::hashed<double>(3, {gates * 3, 3}, -1, 1).to(where), start = zeros<double>({2, 3}, where);
+    w = w.to(where);
+    x.set_requires_grad(true);
+    auto y = is_lstm ? lstm(x, start, start, LstmParameters<double>{w, r, {}, {}, {}})[0]
+                     : gru(x, start, GruParameters<double>{w, r, {}, {}})[0];
+    auto loss = sum(y * y);
+    auto first = grad(loss, x, {.create_graph = true});
+    auto again = grad(loss, x, {.retain_graph = true}), twice = grad(loss, x, {.retain_graph = true});
+    auto second = grad(sum(first * first), x);
+    std::vector<Tensor<double>> all;
+    for (const auto& one : {first.detach(), again, twice, second}) all.push_back(one.to(Device::cpu()));
+    return all;
+  };
+  for (bool is_lstm : {true, false}) {
+    auto here = run(Device::cpu(), is_lstm), there = run(Device::best(), is_lstm);
+    CHECK(there[1].to_vector() == there[2].to_vector());
+    for (size_t i = 0; i < here.size(); ++i)
+      CHECK(largest_difference(cast<float>(here[i]), cast<float>(there[i])) < 1e-5);
+  }
+}
+TEST_CASE("forecasters learn by cuDNN's recurrent layers as on the CPU, captured, too") {
+  if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
+  RecurrentByCudnnGuard guard;
+  auto losses = [](auto model, Device device, bool captured) {
+    to(model, device);
+    optim::AdamW<float> adam(model, {.lr = 0.01});
+    auto x = test::hashed<float>(1, {6, 9, 5}, -1, 1).to(device), y = test::hashed<float>(2, {6, 4}, -1, 1).to(device);
+    auto step = [&] {
+      auto loss = mse_loss(model(x), y);
+      loss.backward();
+      adam.step();
+      adam.zero_grad();
+      return loss.detach();
+    };
+    std::vector<double> all;
+    if (captured) {
+      auto replay = capture(device, step);
+      for (int i = 0; i < 10; ++i) all.push_back(static_cast<double>(replay().to(Device::cpu()).item()));
+    } else {
+      for (int i = 0; i < 10; ++i) all.push_back(static_cast<double>(step().to(Device::cpu()).item()));
+    }
+    return all;
+  };
+  auto check = [&](const auto& model) {
+    auto here = losses(model, Device::cpu(), false), there = losses(model, Device::best(), false);
+    for (size_t i = 0; i < here.size(); ++i) CHECK(there[i] == Approx(here[i]).epsilon(1e-4));
+    CHECK(losses(model, Device::best(), true) == there);
+  };
+  check(models::LstmForecaster<float>(5, 4, {.hidden = 12}));
+  check(models::GruForecaster<float>(5, 4, {.hidden = 12}));
 }
 #endif

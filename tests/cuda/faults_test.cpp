@@ -53,7 +53,8 @@ std::map<std::string, int64_t> growth(const std::map<std::string, int64_t>& befo
   return more;
 }
 
-/// A product, a convolution and an attention of shapes that no other number gives, and their gradients.
+/// A product, a convolution, an attention and an LSTM by cuDNN of shapes that no other number gives, and their
+/// gradients.
 std::vector<float> new_kinds(Device device, int64_t number) {
   auto numbers = [&](uint32_t seed, const Shape& shape) {
     auto x = test::hashed<float>(seed, shape, -1, 1).to(device);
@@ -64,13 +65,17 @@ std::vector<float> new_kinds(Device device, int64_t number) {
   auto x = numbers(1, {number + 2, 8}), w = numbers(2, {4, 8}), bias = numbers(3, {4}),
        image = numbers(4, {n, heads, size, 4 + more}), kernel = numbers(5, {2, heads, 3, 3}),
        tokens = numbers(6, {n, heads, size, 8 + 8 * more});
+  auto sequence = numbers(7, {size, n, heads + 4 * more}), weight_ih = numbers(8, {8, heads + 4 * more}),
+       weight_hh = numbers(9, {8, 2}), start = zeros<float>({n, 2}, device);
   auto t = cast<bf16>(tokens);
   auto product = linear(x, w, bias);
   auto pictures = conv2d(image, kernel, {}, {.padding = {1, 1}});
   auto seen = cast<float>(scaled_dot_product_attention(t, t, t, {.causal = true}));
-  (sum(product * product) + sum(pictures * pictures) + sum(seen * seen)).backward();
+  auto states = lstm(sequence, start, start, {weight_ih, weight_hh, {}, {}, {}})[0];
+  (sum(product * product) + sum(pictures * pictures) + sum(seen * seen) + sum(states * states)).backward();
   std::vector<float> results;
-  for (const auto& one : {product.detach(), pictures.detach(), seen.detach(), w.grad(), kernel.grad(), tokens.grad()})
+  for (const auto& one : {product.detach(), pictures.detach(), seen.detach(), states.detach(), w.grad(), kernel.grad(),
+                          tokens.grad(), sequence.grad(), weight_hh.grad()})
     results.push_back(sum(one * one).item());
   return results;
 }
@@ -134,6 +139,7 @@ TEST_CASE("each call of a training step fails once, and the next step is as if i
 TEST_CASE("each call of new kinds of products, convolutions and attention fails once, and nothing is left behind") {
   NEEDS_FAULTS(device, faults);
   cuda::autotune_products();
+  cuda::use_cudnn_recurrent();
   int64_t kind = 0;
   auto clean = [&] {
     faults->calls();
@@ -146,6 +152,7 @@ TEST_CASE("each call of new kinds of products, convolutions and attention fails 
   auto counts = faults->calls();
   CHECK(counts["cublasLtMatmulAlgoGetHeuristic"] > 0);
   CHECK(counts["cudnnBackendFinalize"] > 0);
+  CHECK(counts["cudnnRNNBackwardWeights_v8"] == 1);
   CHECK(counts["cuEventElapsedTime"] > 0);
   for (const auto& [function, count] : counts) {
     if (function.starts_with("nvrtc") || function == "cuMemAlloc") continue;  // those of kernels are compiled elsewhere

@@ -264,4 +264,49 @@ TEST_CASE("without the pool the simulated card sees the bounds and the life of e
   check_said(in_tensor(255, true), "own_elements", refused);
   check_said(in_tensor(256, false), "own_elements", refused);
 }
+
+TEST_CASE("the simulated card finds what a recurrent layer is asked wrongly") {
+  NEEDS_SIMULATED_CARD();
+  using namespace cuda::detail;
+  enum Wrong { nothing, weights_first, small_reserve, cells_of_gru, of_another_layer };
+  auto said = [](Wrong wrong) {
+    return said_by_card([wrong] {
+      auto device = Device::cuda(0);
+      const auto& api = *CudnnRnn::find();
+      auto* handle = CudnnPlans::of(device)->handle();
+      RnnDescriptors d(api, handle,
+                       {DType::f32, wrong == cells_of_gru ? RnnCell::gru : RnnCell::lstm, 3, 2, 4, 5, true, false});
+      size_t weights = 0, work = 0, reserve = 0;
+      api.weight_bytes(handle, d.rnn, &weights);
+      api.space_bytes(handle, d.rnn, 1, d.x_data, &work, &reserve);
+      auto memory = [&](size_t bytes) { return zeros<uint8_t>({static_cast<int64_t>(bytes)}, device); };
+      auto x = memory(96), y = memory(120), dy = memory(120), dx = memory(96), cx = memory(40), w = memory(weights),
+           space = memory(work), kept = memory(reserve), dw = memory(weights);
+      auto at = [](const Tensor<uint8_t>& of) { return static_cast<void*>(of.impl()->data()); };
+      auto kept_bytes = wrong == small_reserve ? reserve - 1 : reserve;
+      api.forward(handle, d.rnn, 1, nullptr, d.x_data, at(x), d.y_data, at(y), d.state, nullptr, nullptr, d.state,
+                  wrong == cells_of_gru ? at(cx) : nullptr, nullptr, weights, at(w), work, at(space), kept_bytes,
+                  at(kept));
+      if (wrong == of_another_layer) kept.fill_(uint8_t{1});
+      if (wrong != weights_first) {
+        api.backward_data(handle, d.rnn, nullptr, d.y_data, at(y), at(dy), d.x_data, at(dx), d.state, nullptr, nullptr,
+                          nullptr, d.state, nullptr, nullptr, nullptr, weights, at(w), work, at(space), reserve,
+                          at(kept));
+      }
+      api.backward_weights(handle, d.rnn, 0, nullptr, d.x_data, at(x), d.state, nullptr, d.y_data, at(y), weights,
+                           at(dw), work, at(space), reserve, at(kept));
+      cuda::synchronize(device);
+    });
+  };
+  auto check = [&](Wrong wrong, const std::string& text) {
+    auto found = said(wrong);
+    INFO(found);
+    CHECK(found.find(text) != std::string::npos);
+  };
+  CHECK(said(nothing) == "");
+  check(weights_first, "cudnnRNNBackwardWeights_v8: the reserve has not been through cudnnRNNBackwardData_v8");
+  check(small_reserve, "cudnnRNNForward: the reserve is smaller than was asked for");
+  check(cells_of_gru, "cudnnRNNForward: cells of a layer that has none");
+  check(of_another_layer, "cudnnRNNBackwardData_v8: no reserve of cudnnRNNForward with these descriptors");
+}
 #endif

@@ -207,6 +207,122 @@ TEST_CASE("fit: cancelled by another thread it saves, and goes on later", "[gpu]
   CHECK(resumed.weights() == unbroken.weights());
 }
 
+namespace {
+
+/// In half precision, with a loss in float.
+struct HalfClassifier {
+  nn::Linear<f16> hidden{2, 16}, output{16, 2};
+  GRADUS_FIELDS(hidden, output)
+
+  Tensor<float> operator()(const Tensor<float>& x) const { return cast<float>(output(relu(hidden(cast<f16>(x))))); }
+};
+
+/// A training in f16 whose scale grows every ten steps until something overflows.
+struct HalfRun {
+  HalfClassifier model;
+  optim::AdamW<f16> adam{model, {.lr = 0.02}};
+  optim::LossScaler scaler{{.growth_interval = 10}};
+  data::Loader<data::TensorDataset<float, int64_t>> train{
+      circle(1, 100), {.batch_size = 16, .shuffle = true, .device = test::tested_device()}};
+  training::History history;
+
+  explicit HalfRun(uint64_t seed = 3) : model((manual_seed(seed), HalfClassifier())) {
+    to(model, test::tested_device());
+  }
+  void fit(training::FitOptions options) {
+    options.progress.show = training::Show::never;
+    options.scaler = &scaler;
+    history = training::fit(model, train, class_loss, adam, options);
+  }
+  std::vector<float> weights() const {
+    return cast<float>(model.hidden.weight.tensor().detach().to(Device::cpu())).to_vector();
+  }
+  std::vector<double> scalings() const {
+    std::vector<double> numbers{scaler.scale()};
+    for (const auto& record : history.epochs) {
+      const auto& scaling = record.train.scaling.value();
+      numbers.insert(numbers.end(),
+                     {record.train.loss, scaling.before, scaling.after, static_cast<double>(scaling.left_out)});
+    }
+    return numbers;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("fit: half precision with a loss scaler does what the loop by hand does, and says so", "[gpu]") {
+  HalfRun by_fit, by_epoch, by_hand;
+  by_fit.fit({.epochs = 20, .before_step = [&] { by_fit.scaler.clip_grad_norm(by_fit.model, 2.0); }});
+  manual_seed(3), HalfClassifier();  // as many random numbers are drawn
+  std::vector<training::LossScaling> scalings;
+  for (int epoch = 0; epoch < 20; ++epoch) {
+    auto result = training::train_epoch(by_epoch.model, by_epoch.train, class_loss, by_epoch.adam,
+                                        {.progress = {.show = training::Show::never},
+                                         .before_step = [&] { by_epoch.scaler.clip_grad_norm(by_epoch.model, 2.0); },
+                                         .scaler = &by_epoch.scaler});
+    scalings.push_back(result.scaling.value());
+  }
+  manual_seed(3), HalfClassifier();
+  int64_t left_out = 0;
+  for (int epoch = 0; epoch < 20; ++epoch) {
+    for (auto& [x, labels] : by_hand.train) {
+      by_hand.scaler.scale(class_loss(by_hand.model(x), labels)).backward();
+      by_hand.scaler.clip_grad_norm(by_hand.model, 2.0);
+      left_out += by_hand.scaler.step(by_hand.adam) ? 0 : 1;
+      by_hand.adam.zero_grad();
+    }
+  }
+  CHECK(left_out > 0);
+  CHECK(by_fit.weights() == by_hand.weights());
+  CHECK(by_epoch.weights() == by_hand.weights());
+  CHECK(by_fit.scaler.scale() == by_hand.scaler.scale());
+  int64_t counted = 0;
+  double scale = 65536;
+  for (size_t i = 0; i < 20; ++i) {
+    const auto& record = by_fit.history.epochs[i];
+    const auto& scaling = record.train.scaling.value();
+    counted += scaling.left_out;
+    CHECK(scaling.before == scale);
+    CHECK(scalings[i].after == scaling.after);
+    CHECK((to_string(record).find("loss scale") != std::string::npos) ==
+          (scaling.before != scaling.after || scaling.left_out > 0));
+    scale = scaling.after;
+  }
+  CHECK(scale == by_hand.scaler.scale());
+  CHECK(counted == left_out);
+  CHECK(by_fit.history.epochs[19].train.loss < by_fit.history.epochs[0].train.loss);
+}
+
+TEST_CASE("fit: with a loss scaler, stopped anywhere and resumed, it ends with the bits of an unbroken run", "[gpu]") {
+  TemporaryFolder folder;
+  HalfRun unbroken;
+  unbroken.fit({.epochs = 8});
+  for (int64_t stop : {3, 7, 30, 54}) {
+    INFO("stopped after step " << stop);
+    HalfRun broken, resumed(77);
+    training::Checkpoint file(folder / ("run" + std::to_string(stop))), again(folder / ("run" + std::to_string(stop)));
+    manual_seed(3), HalfClassifier();
+    auto fails = [&](int64_t step) {
+      if (step == stop + 1) throw ValueError("power failure");
+    };
+    CHECK_THROWS_AS(broken.fit({.epochs = 8, .checkpoint = &file, .checkpoint_seconds = 0, .after_step = fails}),
+                    ValueError);
+    resumed.fit({.epochs = 8, .checkpoint = &again});
+    CHECK(resumed.history.resumed);
+    CHECK(resumed.weights() == unbroken.weights());
+    CHECK(resumed.scalings() == unbroken.scalings());
+  }
+}
+
+TEST_CASE("fit: what became of the scale of losses, as text") {
+  CHECK(to_string(training::LossScaling{8, 8, 0}) == "");
+  CHECK(to_string(training::LossScaling{65536, 32768, 1}) == "loss scale 65536 -> 32768, 1 step left out");
+  CHECK(to_string(training::LossScaling{8, 16, 0}) == "loss scale 8 -> 16");
+  CHECK(to_string(training::LossScaling{8, 8, 2}) == "loss scale 8, 2 steps left out");
+  training::EpochRecord record{3, {0.5, {}, 10, 1.25, training::LossScaling{8, 4, 1}}, {}, 0.1, {}};
+  CHECK(to_string(record) == "epoch 3  loss 0.5000   1.2 s   loss scale 8 -> 4, 1 step left out");
+}
+
 TEST_CASE("fit: what cannot be is refused", "[gpu]") {
   FitRun training;
   check_error<ValueError>([&] { training.fit({.epochs = -1}); }, "fit: -1 epochs, but must not be negative");

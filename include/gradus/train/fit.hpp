@@ -47,6 +47,8 @@ struct FitOptions {
   std::function<void()> before_step = nullptr;             ///< when the gradients are there
   std::function<void(int64_t step)> after_step = nullptr;  ///< steps are counted from 1 over all epochs
   std::function<void(const EpochRecord&)> after_epoch = nullptr;
+  optim::LossScaler* scaler = nullptr;  ///< for f16: scales the losses, before_step sees gradients that hold the scale;
+                                        ///< part of the checkpoint; steps left out count for the schedule
 };
 
 /// What a training came to.
@@ -72,7 +74,9 @@ GRADUS_COLD inline std::string to_string(const EpochRecord& record) {
   add("  ", record.train);
   if (record.validation) add("   validation ", *record.validation);
   std::snprintf(buffer, sizeof(buffer), "   %.1f s", record.train.seconds);
-  return text + buffer;
+  text += buffer;
+  auto scaled = record.train.scaling ? to_string(*record.train.scaling) : "";
+  return scaled.empty() ? text : text + "   " + scaled;
 }
 
 }  // namespace gradus::training::inline GRADUS_BUILD
@@ -90,6 +94,7 @@ struct FitState {
   int best_epoch = 0;
   std::vector<double> flat;  // the records, on their way to or from a file
   size_t metrics = 0;
+  bool scales = false;  // there is a LossScaler
 
   GRADUS_COLD void visit_state(StateVisitor& visitor) {
     flat.clear();
@@ -99,9 +104,12 @@ struct FitState {
                     {result.loss, result.accuracy.value_or(-1), static_cast<double>(result.samples), result.seconds});
       };
       add(record.train);
-      add(record.validation.value_or(EpochResult{0, {}, -1, 0}));
+      add(record.validation.value_or(EpochResult{0, {}, -1, 0, {}}));
       flat.push_back(record.lr);
       flat.insert(flat.end(), record.metrics.begin(), record.metrics.end());
+      if (!scales) continue;
+      auto [before, after, left_out] = record.train.scaling.value_or(LossScaling());
+      flat.insert(flat.end(), {before, after, static_cast<double>(left_out)});
     }
     visitor("epochs", flat);
     visitor("seconds", seconds);
@@ -110,16 +118,17 @@ struct FitState {
     visitor("best", best);
     visitor("best_epoch", best_epoch);
     tally.visit_state(visitor);
+    if (scales) tally.visit_scaling(visitor);
     visitor.finally([this] { unflatten(); });
   }
 
  private:
   GRADUS_COLD void unflatten() {
-    auto width = 9 + metrics;
+    auto width = 9 + metrics + (scales ? 3 : 0);
     epochs.clear();
     for (size_t at = 0; at + width <= flat.size(); at += width) {
       auto take = [&](size_t first) {
-        EpochResult result{flat[first], {}, static_cast<int64_t>(flat[first + 2]), flat[first + 3]};
+        EpochResult result{flat[first], {}, static_cast<int64_t>(flat[first + 2]), flat[first + 3], {}};
         if (flat[first + 1] >= 0) result.accuracy = flat[first + 1];
         return result;
       };
@@ -128,6 +137,8 @@ struct FitState {
       if (validation.samples >= 0) record.validation = validation;
       auto from = flat.begin() + static_cast<std::ptrdiff_t>(at) + 9;
       record.metrics.assign(from, from + static_cast<std::ptrdiff_t>(metrics));
+      const auto* last = &flat[at + width - 3];
+      if (scales) record.train.scaling = {last[0], last[1], static_cast<int64_t>(last[2])};
       epochs.push_back(std::move(record));
     }
   }
@@ -184,6 +195,7 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
   require<ValueError>(options.epochs >= 0, "fit: ", options.epochs, " epochs, but must not be negative");
   FitState state;
   state.metrics = options.metrics.size();
+  state.scales = options.scaler != nullptr;
   auto constant = [](int64_t) { return 1.0; };
   optim::Schedule schedule(optimizer, options.schedule ? options.schedule : constant);
   Snapshot best;
@@ -196,6 +208,7 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
     checkpoint->add("model", model).add("optimizer", optimizer).add("schedule", schedule).add("fit", state);
     if constexpr (HasState<Loader>) checkpoint->add("loader", loader);
     checkpoint->add("best", best);
+    if (state.scales) checkpoint->add("scaler", *options.scaler);
     history.resumed = checkpoint->resume();
   }
   auto saved_at = steady_seconds();
@@ -222,10 +235,8 @@ History fit(Model& model, Loader& loader, Validation& validation, LossFunction& 
       nn::detail::ModeGuard mode(model, true);
       auto began = steady_seconds(), earlier = state.seconds;
       run_batches(loader, progress, state.tally, [&](auto& batch) {
-        compute_loss(model, batch, loss_function, state.tally, options.accuracy).backward();
-        if (options.before_step) options.before_step();
-        optimizer.step();
-        optimizer.zero_grad();
+        learn_from(compute_loss(model, batch, loss_function, state.tally, options.accuracy), optimizer, options.scaler,
+                   options.before_step, state.tally);
         state.lr = optimizer.lr();
         if (options.schedule) schedule.step();
         ++state.steps;

@@ -7,9 +7,16 @@
 #include "gradus/metrics/accuracy.hpp"
 #include "gradus/metrics/mean.hpp"
 #include "gradus/nn/mode_guard.hpp"
+#include "gradus/optim/loss_scaler.hpp"
 #include "gradus/train/progress.hpp"
 
 namespace gradus::training::inline GRADUS_BUILD {
+
+/// What became of the scale of a LossScaler.
+struct LossScaling {
+  double before = 0, after = 0;  ///< the scale at the epoch's beginning and at its end
+  int64_t left_out = 0;          ///< steps, because a gradient was not finite
+};
 
 /// What an epoch came to.
 struct EpochResult {
@@ -18,13 +25,23 @@ struct EpochResult {
       accuracy;  ///< from 0 to 1, where the outputs are logits (n, classes) and the targets int64 (n,)
   int64_t samples = 0;
   double seconds = 0;
+  std::optional<LossScaling> scaling = std::nullopt;  ///< where there is a LossScaler
 };
+
+/// "loss scale 65536 -> 32768, 1 step left out"; "" when nothing of that happened.
+GRADUS_COLD inline std::string to_string(const LossScaling& scaling) {
+  auto text = join("loss scale ", scaling.before);
+  if (scaling.after != scaling.before) text += join(" -> ", scaling.after);
+  if (scaling.left_out == 0) return scaling.after == scaling.before ? "" : text;
+  return text + join(", ", scaling.left_out, scaling.left_out == 1 ? " step left out" : " steps left out");
+}
 
 struct EpochOptions {
   ProgressOptions progress = {};
   bool accuracy = true;                         ///< count right answers where there are classes
   std::function<void()> before_step = nullptr;  ///< called when the gradients are there: to clip them, to look at them
   std::function<void()> after_step = nullptr;   ///< called after each optimizer step: a schedule, a log
+  optim::LossScaler* scaler = nullptr;  ///< scales the losses; before_step then sees gradients that hold the scale
 };
 
 }  // namespace gradus::training::inline GRADUS_BUILD
@@ -69,6 +86,15 @@ class Tally {
   }
 
   int64_t samples() const { return samples_; }
+  /// From here on the scale of losses is watched, unless it was already.
+  void watch(const optim::LossScaler* scaler) {
+    if (scaler != nullptr && !scaling_) scaling_ = {scaler->scale(), scaler->scale(), 0};
+  }
+  void add_step(double scale, bool done) {
+    scaling_->after = scale;
+    scaling_->left_out += done ? 0 : 1;
+  }
+  const std::optional<LossScaling>& scaling() const { return scaling_; }
   double loss() {
     for (size_t i = 0; i < waiting_.size(); ++i) loss_.add(read_(waiting_[i]), weights_[i]);
     waiting_.clear();
@@ -90,7 +116,18 @@ class Tally {
     visitor("classified", classified_);
     visitor("right", right_);
   }
-  /// "loss 0.3012  accuracy 91.23 %"
+  /// Internal: the same of the scale of losses; nothing stored stands for none that is watched.
+  template <class Visitor>
+  void visit_scaling(Visitor&& visitor) {
+    numbers_.clear();
+    if (scaling_) numbers_ = {scaling_->before, scaling_->after, static_cast<double>(scaling_->left_out)};
+    visitor("scaling", numbers_);
+    visitor.finally([this] {
+      scaling_.reset();
+      if (numbers_.size() == 3) scaling_ = {numbers_[0], numbers_[1], static_cast<int64_t>(numbers_[2])};
+    });
+  }
+  /// "loss 0.3012  accuracy 91.23 %", and what became of the scale of losses
   std::string text() {
     char buffer[64];
     std::snprintf(buffer, sizeof(buffer), "loss %.4f", loss());
@@ -99,7 +136,8 @@ class Tally {
       std::snprintf(buffer, sizeof(buffer), "  accuracy %.2f %%", 100 * *share);
       result += buffer;
     }
-    return result;
+    auto scaled = scaling_ ? to_string(*scaling_) : "";
+    return scaled.empty() ? result : result + "  " + scaled;
   }
 
  private:
@@ -109,6 +147,8 @@ class Tally {
   std::vector<double> weights_;
   double (*read_)(const gradus::detail::TensorRef&) = nullptr;
   int64_t samples_ = 0, classified_ = 0, right_ = 0;
+  std::optional<LossScaling> scaling_;
+  std::vector<double> numbers_;  // the same, on their way to or from a file
 };
 
 /// Calls step(batch) for every batch, which adds to the tally, under a progress bar; until it returns false.
@@ -130,7 +170,7 @@ double run_batches(Loader& loader, const ProgressOptions& options, Tally& tally,
 }
 
 inline EpochResult result_of(Tally& tally, double seconds) {
-  return {tally.loss(), tally.accuracy(), tally.samples(), seconds};
+  return {tally.loss(), tally.accuracy(), tally.samples(), seconds, tally.scaling()};
 }
 
 /// Calls model and loss function for a batch, and adds to the tally.
@@ -141,6 +181,28 @@ auto compute_loss(Model& model, Batch& batch, LossFunction& loss_function, Tally
   auto loss = loss_function(output, target);
   tally.add(output, target, loss, accuracy);
   return loss;
+}
+
+/// Gradients of a loss, whose graph ends here, and the step that they are for.
+template <Floating L, class Optimizer>
+void learn_from(Tensor<L> loss, Optimizer& optimizer, optim::LossScaler* scaler,
+                const std::function<void()>& before_step, Tally& tally) {
+  if (scaler != nullptr) scaler->scale(loss).backward();
+  else loss.backward();
+  loss = {};
+  if (before_step) before_step();
+  if (scaler == nullptr) {
+    optimizer.step();
+  } else {
+    if constexpr (requires { optimizer.dense_gradients(); }) {
+      tally.watch(scaler);
+      auto done = scaler->step(optimizer);
+      tally.add_step(scaler->scale(), done);
+    } else {
+      gradus::detail::fail<ValueError>({"a loss scaler needs one of Gradus's optimizers: write the loop for another"});
+    }
+  }
+  optimizer.zero_grad();
 }
 
 }  // namespace gradus::training::detail::inline GRADUS_BUILD
@@ -155,10 +217,8 @@ EpochResult train_epoch(Model& model, Loader&& loader, LossFunction&& loss_funct
   nn::detail::ModeGuard mode(model, true);
   detail::Tally tally;
   auto seconds = detail::run_batches(loader, options.progress, tally, [&](auto& batch) {
-    detail::compute_loss(model, batch, loss_function, tally, options.accuracy).backward();
-    if (options.before_step) options.before_step();
-    optimizer.step();
-    optimizer.zero_grad();
+    detail::learn_from(detail::compute_loss(model, batch, loss_function, tally, options.accuracy), optimizer,
+                       options.scaler, options.before_step, tally);
     if (options.after_step) options.after_step();
     return true;
   });

@@ -13,18 +13,14 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tests/cuda/simulated/card.hpp"
+#include "tests/cuda/simulated/cudnn.hpp"
 
 namespace {
 
-constexpr int bad_param = 2000, not_supported = 3000;
+using simulated::bad_param, simulated::bytes_of, simulated::load, simulated::not_supported, simulated::refuse,
+    simulated::rounded, simulated::store;
+using Handle = simulated::CudnnHandle;
 constexpr int64_t workspace_bytes = 256;
-
-thread_local std::string last_error;
-int refuse(int status, const std::string& why) {
-  last_error = why;
-  return status;
-}
 
 /// The numbers of cuDNN's header.
 namespace kind {
@@ -172,61 +168,6 @@ struct Tensor {
   Sizes sizes{}, strides{};
   bool is_virtual = false, by_value = false;
 };
-
-int64_t bytes_of(int data_type) {
-  switch (data_type) {
-    case 1:
-    case 10:
-      return 8;
-    case 9:
-    case 2:
-      return 2;
-    case 11:
-      return 1;
-    default:
-      return 4;
-  }
-}
-double rounded(int data_type, double x) {
-  if (data_type == 1) return x;
-  auto single = static_cast<float>(x);
-  if (data_type == 2) return static_cast<double>(simulated::from_half(simulated::to_half(single)));
-  if (data_type != 9 || std::isnan(single)) return static_cast<double>(single);
-  uint32_t bits;
-  std::memcpy(&bits, &single, 4);
-  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-  std::memcpy(&single, &bits, 4);
-  return static_cast<double>(single);
-}
-double load(const char* from, int data_type, int64_t i) {
-  if (data_type == 1) {
-    double x;
-    return std::memcpy(&x, from + 8 * i, 8), x;
-  }
-  float x = 0;
-  if (data_type == 2) {
-    uint16_t half;
-    std::memcpy(&half, from + 2 * i, 2);
-    x = simulated::from_half(half);
-  } else if (data_type == 9) {
-    uint16_t half;
-    std::memcpy(&half, from + 2 * i, 2);
-    auto bits = static_cast<uint32_t>(half) << 16;
-    std::memcpy(&x, &bits, 4);
-  } else {
-    std::memcpy(&x, from + 4 * i, 4);
-  }
-  return static_cast<double>(x);
-}
-void store(char* to, int data_type, int64_t i, double value) {
-  if (data_type == 1) return static_cast<void>(std::memcpy(to + 8 * i, &value, 8));
-  auto x = static_cast<float>(value);
-  if (bytes_of(data_type) == 4) return static_cast<void>(std::memcpy(to + 4 * i, &x, 4));
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  auto half = data_type == 2 ? simulated::to_half(x) : static_cast<uint16_t>(bits >> 16);  // rounded before
-  std::memcpy(to + 2 * i, &half, 2);
-}
 
 /// body(index, number of the element in row-major order)
 template <class Body>
@@ -621,10 +562,6 @@ void count(const Descriptor& graph) {
   simulated::count_work(bytes, causal ? operations / 2 : operations, arithmetic);
 }
 
-struct Handle {
-  void* stream = nullptr;
-};
-
 /// A copy of everything that a graph refers to: its descriptors may be destroyed once the plan is made.
 struct Frozen {
   std::map<const Descriptor*, std::unique_ptr<Descriptor>> copies;
@@ -654,7 +591,9 @@ size_t cudnnGetVersion() {
   const auto* text = std::getenv("GRADUS_SIMULATED_CUDNN");
   return text == nullptr ? 91900 : std::strtoull(text, nullptr, 10);
 }
-void cudnnGetLastErrorString(char* text, size_t bytes) { std::snprintf(text, bytes, "%s", last_error.c_str()); }
+void cudnnGetLastErrorString(char* text, size_t bytes) {
+  std::snprintf(text, bytes, "%s", simulated::cudnn_error.c_str());
+}
 int cudnnCreate(void** handle) {
   if (auto failed = injected("cudnnCreate"); failed != 0) return refuse(failed, "injected");
   count_object("handle of cuDNN", 1);

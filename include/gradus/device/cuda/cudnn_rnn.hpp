@@ -148,7 +148,8 @@ class GRADUS_SHARED RnnPlan {
     auto [found, fresh] = all.try_emplace({device.index(), shape});
     if (fresh) {
       try {
-        found->second.reset(new RnnPlan(*plans, Context::of(device), shape));
+        auto& context = Context::of(device);
+        context.call_library("recurrent layer", [&] { found->second.reset(new RnnPlan(*plans, context, shape)); });
       } catch (const CudnnRefusal&) {
         found->second.reset();
       } catch (...) {
@@ -256,7 +257,7 @@ class GRADUS_SHARED RnnPlan {
     std::unique_ptr<void, std::function<void(void*)>> owner(work, [this](void* at) { context_.release(at); });
     auto lock = plans_.lock();
     auto launching = context_.count_launch("recurrent layer");
-    body(plans_.handle(), work, work_bytes_);
+    context_.call_library("recurrent layer", [&] { body(plans_.handle(), work, work_bytes_); });
   }
   void check(int status, const char* call) const { Cudnn::find()->check(status, call, "recurrent layer"); }
 
