@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "gradus/device/cpu/conv_shape.hpp"
 #include "gradus/device/cpu/correlate.hpp"
@@ -66,26 +67,25 @@ void conv2d_forward_by_windows(const ConvShape& shape, const T* x, const T* w, c
   Windows windows{units,     s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride,
                   s.dilation};
   auto plain = kernel == 1 && windows.height == s.oh() && windows.width == s.ow() && s.groups == 1;
+  Scratch<KernelRun> runs(in_pairs<C> ? kernel : 0);
+  if (in_pairs<C>) kernel_runs(kernel, std::identity(), runs.data());
   for (int64_t g = 0; g < s.groups; ++g) {
     auto* weights = w + g * co * c * kernel;
     DenseImages<T> dense;
-    if (plain && (std::is_same_v<C, T> || unit_channels < C >> 1)) dense = {x, c};
+    if (plain && (std::is_same_v<C, T> || in_pairs<C>)) dense = {x, c};
     correlate<C, T>(
         windows, s.n, co,
-        [&](C* to) {
-          if constexpr (unit_channels < C >> 1) {
-            Scratch<KernelRun> runs(kernel);
-            kernel_runs(
-                kernel, [](int64_t p) { return p; }, runs.data());
-            pack_kernel_pairs(weights, c * kernel, co, kernel, c, kernel, runs.data(), kernel, to);
+        [&](int64_t row, int64_t count, C* to) {
+          auto k = c * kernel;
+          if constexpr (in_pairs<C>) {
+            pack_kernel_pairs(weights + row * k, k, count, kernel, c, kernel, runs.data(), kernel, to);
           } else {
-            auto k = windows.depth();
             constexpr int64_t tile = GemmTile<C>::rows;
-            parallel_for((co + tile - 1) / tile, std::max<int64_t>(1, 16384 / (k * tile)),
-                         [&](int64_t first, int64_t last) {
-                           for (auto i = first * tile; i < std::min(co, last * tile); i += tile)
-                             pack_panel(weights + i * k, k, 1, std::min(tile, co - i), k, to + i * k, tile, tile);
-                         });
+            parallel_for(
+                (count + tile - 1) / tile, std::max<int64_t>(1, 16384 / (k * tile)), [&](int64_t first, int64_t last) {
+                  for (auto i = first * tile; i < std::min(count, last * tile); i += tile)
+                    pack_panel(weights + (row + i) * k, k, 1, std::min(tile, count - i), k, to + i * k, tile, tile);
+                });
           }
         },
         [&](int64_t image, C* to) {
@@ -113,16 +113,17 @@ struct ConvPhase {
   }
 };
 
-/// Panels of A(channel in, (channel out, flipped kernel)), of the taps that a phase meets.
+/// Panels of A(channel in, (channel out, flipped kernel)), of the taps that a phase meets; channels out lie out_stride
+/// apart.
 template <class C, class T>
-void pack_flipped_weights(const T* weights, int64_t c_out, int64_t c_in, const ConvShape& s, const ConvPhase& rows,
-                          const ConvPhase& columns, C* to) {
+void pack_flipped_weights(const T* weights, int64_t c_out, int64_t out_stride, int64_t c_in, const ConvShape& s,
+                          const ConvPhase& rows, const ConvPhase& columns, C* to) {
   constexpr int64_t tile = GemmTile<C>::rows;
   auto kernel = s.kh * s.kw, taps = rows.taps * columns.taps, k = c_out * taps;
   parallel_for(c_out, std::max<int64_t>(1, 16384 / (c_in * taps)), [&](int64_t first, int64_t last) {
     for (auto channel = first; channel < last; ++channel) {
       for (int64_t i = 0; i < c_in; i += tile) {
-        auto* from = weights + (channel * c_in + i) * kernel;
+        auto* from = weights + channel * out_stride + i * kernel;
         auto* panel = to + i * k + channel * taps * tile;
         auto count = std::min(tile, c_in - i);
         if (taps == kernel) {  // all, from the last to the first
@@ -171,31 +172,30 @@ void conv2d_backward_input_by_windows(const ConvShape& shape, const T* dy, const
                     columns.count,
                     {1, 1},
                     s.dilation};
+    auto taps = rows.taps * columns.taps;
+    auto position = [&](int64_t i) {
+      auto row = rows.last_tap - i / columns.taps * rows.tap_step;
+      return row * s.kw + columns.last_tap - i % columns.taps * columns.tap_step;
+    };
+    Scratch<KernelRun> runs(in_pairs<C> ? taps : 0);
+    if (in_pairs<C>) kernel_runs(taps, position, runs.data());
     for (int64_t g = 0; g < s.groups; ++g) {
       auto* weights = w + g * co * c * kernel;
       auto* results = dx + g * c * s.h * s.w + rows.first * s.w + columns.first;
       ConvResults<T> to{results, s.c_in * s.h * s.w, s.h * s.w, rows.step * s.w, columns.step};
-      if (rows.taps == 0 || columns.taps == 0) continue;
-      auto plain = rows.taps * columns.taps == 1 && windows.height == oh && windows.width == ow && rows.place == 0 &&
-                   columns.place == 0 && s.groups == 1;
+      if (taps == 0) continue;
+      auto plain = taps == 1 && windows.height == oh && windows.width == ow && rows.place == 0 && columns.place == 0 &&
+                   s.groups == 1;
       DenseImages<T> dense;
-      if (plain && (std::is_same_v<C, T> || unit_channels < C >> 1)) dense = {dy, co};
+      if (plain && (std::is_same_v<C, T> || in_pairs<C>)) dense = {dy, co};
       correlate<C, T>(
           windows, s.n, c,
-          [&](C* panels) {
-            if constexpr (unit_channels < C >> 1) {
-              auto taps = rows.taps * columns.taps;
-              Scratch<KernelRun> runs(taps);
-              kernel_runs(
-                  taps,
-                  [&](int64_t i) {
-                    return (rows.last_tap - i / columns.taps * rows.tap_step) * s.kw + columns.last_tap -
-                           i % columns.taps * columns.tap_step;
-                  },
-                  runs.data());
-              pack_kernel_pairs(weights, kernel, c, c * kernel, co, kernel, runs.data(), taps, panels);
+          [&](int64_t first, int64_t count, C* panels) {
+            auto* part = weights + first * kernel;
+            if constexpr (in_pairs<C>) {
+              pack_kernel_pairs(part, kernel, count, c * kernel, co, kernel, runs.data(), taps, panels);
             } else {
-              pack_flipped_weights(weights, co, c, s, rows, columns, panels);
+              pack_flipped_weights(part, co, c * kernel, count, s, rows, columns, panels);
             }
           },
           [&](int64_t image, C* padded) {

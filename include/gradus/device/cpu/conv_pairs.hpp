@@ -16,9 +16,37 @@ using ConvUnit = std::conditional_t<std::is_same_v<Packed<T>, bf16>, int32_t, Co
 template <class C>
 using ConvSum = std::conditional_t<std::is_same_v<C, int32_t>, float, C>;
 
+template <class C>
+inline constexpr bool in_pairs = std::is_same_v<C, int32_t>;
+
 /// Channels that one unit holds.
 template <class C>
-inline constexpr int64_t unit_channels = std::is_same_v<C, int32_t> ? 2 : 1;
+inline constexpr int64_t unit_channels = in_pairs<C> ? 2 : 1;
+
+/// Positions of a kernel, up to 16, that lie within 16 neighbours of memory: those at `base` + lanes[i].
+struct KernelRun {
+  int64_t base, count;
+  alignas(64) int32_t lanes[16];
+};
+
+/// Cuts positions position(0) ... position(count - 1), in this order, into runs; returns how many.
+template <class Position>
+int64_t kernel_runs(int64_t count, Position&& position, KernelRun* runs) {
+  int64_t used = 0;
+  for (int64_t i = 0; i < count; ++used) {
+    auto low = position(i), high = low;
+    auto end = i;
+    for (; end < count && end - i < 16; ++end) {
+      auto next = position(end);
+      if (std::max(high, next) - std::min(low, next) >= 16) break;
+      low = std::min(low, next), high = std::max(high, next);
+    }
+    auto& run = runs[used] = {low, end - i, {}};
+    for (auto k = i; k < end; ++k) run.lanes[k - i] = static_cast<int32_t>(position(k) - low);
+    i = end;
+  }
+  return used;
+}
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
@@ -77,31 +105,6 @@ inline void pack_pixel_pairs(const bf16* images, int64_t channels, int64_t pixel
     }
     std::fill(to + count, to + padded, 0);
   }
-}
-
-/// Positions of a kernel, up to 16, that lie within 16 neighbours of memory: those at `base` + lanes[i].
-struct KernelRun {
-  int64_t base, count;
-  alignas(64) int32_t lanes[16];
-};
-
-/// Cuts positions position(0) ... position(count - 1), in this order, into runs; returns how many.
-template <class Position>
-int64_t kernel_runs(int64_t count, Position&& position, KernelRun* runs) {
-  int64_t used = 0;
-  for (int64_t i = 0; i < count; ++used) {
-    auto low = position(i), high = low;
-    auto end = i;
-    for (; end < count && end - i < 16; ++end) {
-      auto next = position(end);
-      if (std::max(high, next) - std::min(low, next) >= 16) break;
-      low = std::min(low, next), high = std::max(high, next);
-    }
-    auto& run = runs[used] = {low, end - i, {}};
-    for (auto k = i; k < end; ++k) run.lanes[k - i] = static_cast<int32_t>(position(k) - low);
-    i = end;
-  }
-  return used;
 }
 
 /// Panels of A(row, (pair of channels, position)): number (row, channel, position) is from[row * row_stride + channel *

@@ -15,23 +15,6 @@ struct ConvResults {
   int64_t image, channel, row, column;
 };
 
-/// to[i * step] = from[i]; what lies between is left alone. `from` is readable up to a whole register beyond `count`.
-template <class T>
-GRADUS_INLINE void store_apart(const T* from, int64_t count, int64_t step, T* to) {
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-  if (sizeof(T) == 2 && step == 2) {
-    for (int64_t i = 0; i < count; i += 16) {
-      auto mask =
-          static_cast<uint32_t>(_bzhi_u64(0x55555555, static_cast<uint32_t>(2 * std::min<int64_t>(16, count - i))));
-      auto values = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
-      _mm512_mask_storeu_epi16(to + 2 * i, static_cast<__mmask32>(mask), values);
-    }
-    return;
-  }
-#endif
-  for (int64_t i = 0; i < count; ++i) to[i * step] = from[i];
-}
-
 /// Writes `count` results of one channel from window `first` on, counted through all images.
 template <class C, class T>
 void write_windows(const Windows& windows, const C* sums, int64_t first, int64_t count, C bias, T* to,
@@ -50,7 +33,7 @@ void write_windows(const Windows& windows, const C* sums, int64_t first, int64_t
       for (int64_t i = 0; i < run; i += block) {
         auto some = std::min(block, run - i);
         write_row<C, T>(sums + at + i, some, bias, nullptr, false, values);
-        store_apart(values, some, results.column, target + i * results.column);
+        for (int64_t k = 0; k < some; ++k) target[(i + k) * results.column] = values[k];
       }
     }
     at += run;
@@ -127,7 +110,7 @@ struct DenseImages {
 /// gemm_tile of units.
 template <class C>
 void unit_tile(int registers, int64_t depth, const C* a, const C* b, ConvSum<C>* c, int64_t ld, bool accumulate) {
-  if constexpr (std::is_same_v<C, int32_t>) {
+  if constexpr (in_pairs<C>) {
     gemm_tile<bf16>(registers, 2 * depth, reinterpret_cast<const bf16*>(a), reinterpret_cast<const bf16*>(b), c, ld,
                     accumulate);
   } else {
@@ -135,11 +118,12 @@ void unit_tile(int registers, int64_t depth, const C* a, const C* b, ConvSum<C>*
   }
 }
 
-/// y[i][p] = sum over k of weight(i, k) * window k at p, for one group of channels, all in units of C. pack_weights(to)
-/// packs all panels of A; pad(image, to) makes an image's padded copy, unless `dense` images are there; bias may be
-/// null.
+/// y[i][p] = sum over k of weight(i, k) * window k at p, for one group of channels, all in units of C.
+/// pack_weights(first row, rows, to) packs panels of A; pad(image, to) makes an image's padded copy, unless `dense`
+/// images are there; bias may be null.
 template <class C, class T>
-void correlate(const Windows& windows, int64_t images, int64_t rows, FunctionRef<void(C* to)> pack_weights,
+void correlate(const Windows& windows, int64_t images, int64_t rows,
+               FunctionRef<void(int64_t first, int64_t rows, C* to)> pack_weights,
                FunctionRef<void(int64_t image, C* to)> pad, const DenseImages<T>& dense, const T* bias,
                const ConvResults<T>& results) {
   if (images == 0) return;
@@ -148,9 +132,12 @@ void correlate(const Windows& windows, int64_t images, int64_t rows, FunctionRef
   using Sum = ConvSum<C>;
   auto k = windows.depth(), pixels = windows.pixels(), image_size = windows.image_size();
   auto pads = dense.data == nullptr;
-  Scratch<C> weights(Plan::round_up(rows, Tile::rows) * k);
-  pack_weights(weights.data());
   CorrelatePlan<C> plan(images, pixels, rows);
+  // Weights of one chunk are packed by its thread, in whose cache they stay.
+  constexpr int64_t cache = 640 * 1024 / sizeof(C);
+  auto weights_once = plan.column_chunks() == 1 && plan.chunk_rows * k <= cache;
+  Scratch<C> all_weights(weights_once ? 0 : Plan::round_up(rows, Tile::rows) * k);
+  if (!weights_once) pack_weights(0, rows, all_weights.data());
   constexpr int64_t group = CorrelatePlan<C>::group;
   auto shared = plan.row_chunks > 1 && plan.stretches == 1;
   Scratch<C> all_padded(shared && pads ? images * image_size + Windows::slack : 0);
@@ -161,8 +148,7 @@ void correlate(const Windows& windows, int64_t images, int64_t rows, FunctionRef
     if (pads) return pack_windows(windows, padded, window, count, kb, depth, true, to);
     [[maybe_unused]] auto* pixel = dense.data + first_image * dense.channels * pixels;
     if constexpr (std::is_same_v<C, T>) pack_windows(windows, pixel, window, count, kb, depth, false, to);
-    if constexpr (std::is_same_v<C, int32_t>)
-      pack_pixel_pairs(pixel, dense.channels, pixels, window, count, kb, depth, to);
+    if constexpr (in_pairs<C>) pack_pixel_pairs(pixel, dense.channels, pixels, window, count, kb, depth, to);
   };
   if (shared) {
     if (pads) {
@@ -181,6 +167,9 @@ void correlate(const Windows& windows, int64_t images, int64_t rows, FunctionRef
     auto count = std::min(plan.images_per_chunk, images - first_image);
     auto begin = column_chunk % plan.stretches * plan.stretch, end = std::min(count * pixels, begin + plan.stretch);
     if (begin >= end) return;
+    Scratch<C> own_weights(weights_once ? Plan::round_up(row_count, Tile::rows) * k : 0);
+    if (weights_once) pack_weights(first_row, row_count, own_weights.data());
+    auto* weights = weights_once ? own_weights.data() : all_weights.data() + first_row * k;
     auto pads_here = pads && !shared;
     Scratch<C> padded(pads_here ? count * image_size + Windows::slack : 0);
     for (int64_t i = 0; pads_here && i < count; ++i) pad(first_image + i, padded.data() + i * image_size);
@@ -197,8 +186,7 @@ void correlate(const Windows& windows, int64_t images, int64_t rows, FunctionRef
           for (int64_t j = 0; j < columns; j += Tile::columns) {
             auto registers = column_registers<C>(width(j));
             auto* b = shared ? all.panel(image_chunk, j0 + j, kb, registers) : packed.data() + j * depth;
-            unit_tile<C>(registers, depth, weights.data() + (first_row + i) * k + kb * Tile::rows, b,
-                         sums.data() + i * ld + j, ld, kb > 0);
+            unit_tile<C>(registers, depth, weights + i * k + kb * Tile::rows, b, sums.data() + i * ld + j, ld, kb > 0);
           }
         }
       }

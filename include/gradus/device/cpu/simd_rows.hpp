@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
@@ -24,21 +25,26 @@ GRADUS_INLINE void fill_lanes(const T* from, int64_t count, T (&lanes)[simd_lane
   for (int64_t i = 0; i < simd_lanes; ++i) lanes[i] = i < count ? from[i] : T();
 }
 
-/// The first `count` lanes to memory.
+/// The first `count` lanes to memory, at most 15: by powers of two, for masked stores of two bytes are slow on some
+/// processors.
 template <class T>
 GRADUS_INLINE void copy_lanes(const T (&lanes)[simd_lanes], int64_t count, T* to) {
-#if defined(__AVX512BW__) && defined(__AVX512VL__)
-  auto mask = static_cast<uint32_t>((1u << count) - 1);
-  if constexpr (sizeof(T) == 2) {
-    _mm256_mask_storeu_epi16(to, static_cast<__mmask16>(mask),
-                             _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes)));
-    return;
-  } else if constexpr (sizeof(T) == 4) {
-    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>(mask), _mm512_load_si512(lanes));
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>((1u << count) - 1), _mm512_load_si512(lanes));
     return;
   }
 #endif
-  std::copy_n(lanes, count, to);
+  auto* from = &lanes[0];
+  auto copy = [&](int64_t size) GRADUS_INLINE_LAMBDA {
+    if ((count & size) == 0) return;
+    std::memcpy(to, from, static_cast<size_t>(size) * sizeof(T));
+    from += size, to += size;
+  };
+  copy(8);
+  copy(4);
+  copy(2);
+  copy(1);
 }
 
 /// The first `count` lanes from memory, zeros in the others.
