@@ -3,7 +3,7 @@
 // name that the program has, and be called where the processor lacks the instructions.
 #include <string_view>
 
-#include "gradus/device/cpu/conv_bf16.hpp"
+#include "gradus/device/cpu/conv.hpp"
 #include "gradus/ops/attention/rotary.hpp"
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"

@@ -69,29 +69,44 @@ void sweep_part(const SweepPart<T, N>& part, int64_t from, int64_t to, double gr
   using gradus::detail::load_some, gradus::detail::store_some, gradus::detail::simd_lanes;
   using C = Compute<T>;
   using S = gradus::detail::Simd<C>;
+  constexpr bool rounded = !std::is_same_v<T, C>;
   [[maybe_unused]] WordsInOrder words(stream);
-  Rule update(numbers);
-  S factor(gradient_factor);
-  for (auto i = from; i < to; i += simd_lanes) {
-    auto count = std::min<int64_t>(simd_lanes, to - i);
-    std::array<S, N> state;
-    for (size_t k = 0; k < N; ++k) state[k] = load_some<C>(part.state[k] + i, count);
-    auto gradient = load_some<C>(part.gradient + i, count) * factor;
-    if constexpr (std::is_same_v<T, C>) {
-      store_some(update(load_some<C>(part.parameter + i, count), gradient, state), part.parameter + i, count);
-    } else if (part.words >= 0) {
-      auto value = update(load_some<C>(part.parameter + i, count), gradient, state);
+  const Rule update(numbers);
+  const S factor(gradient_factor);
+  // Copies, which what is stored cannot change.
+  auto* const parameter = part.parameter;
+  auto* const gradients = part.gradient;
+  auto* const exact = part.master;
+  const auto states = part.state;
+  const auto first_word = part.words;
+  auto at_random = [&](const S& value, int64_t i, int64_t count) {
+    if constexpr (rounded) {
       alignas(64) C lanes[simd_lanes];
       value.store(lanes);
-      auto* word = words.at(part.words + i, count);
-      for (int64_t k = 0; k < count; ++k) part.parameter[i + k] = round_at_random(lanes[k], word[k], T());
-    } else {
-      auto value = update(load_some<C>(part.master + i, count), gradient, state);
-      store_some(value, part.master + i, count);
-      store_some(value, part.parameter + i, count);
+      auto* word = words.at(first_word + i, count);
+      for (int64_t k = 0; k < count; ++k) parameter[i + k] = round_at_random(lanes[k], word[k], T());
     }
-    for (size_t k = 0; k < N; ++k) store_some(state[k], part.state[k] + i, count);
-  }
+  };
+  // Compiled for whole registers apart from the last one, which is filled in part.
+  auto step = [&](int64_t i, int64_t count) GRADUS_INLINE_LAMBDA {
+    std::array<S, N> state;
+    GRADUS_UNROLL
+    for (size_t k = 0; k < N; ++k) state[k] = load_some<C>(states[k] + i, count);
+    auto gradient = load_some<C>(gradients + i, count) * factor;
+    auto from_exact = rounded && first_word < 0;
+    S old;
+    if (from_exact) old = load_some<C>(exact + i, count);
+    else old = load_some<C>(parameter + i, count);
+    auto value = update(old, gradient, state);
+    GRADUS_UNROLL
+    for (size_t k = 0; k < N; ++k) store_some(state[k], states[k] + i, count);
+    if (from_exact) store_some(value, exact + i, count);
+    if (!rounded || from_exact) store_some(value, parameter + i, count);
+    else at_random(value, i, count);
+  };
+  auto whole = from + (to - from) / simd_lanes * simd_lanes;
+  for (auto i = from; i < whole; i += simd_lanes) step(i, simd_lanes);
+  if (whole < to) step(whole, to - whole);
 }
 
 /// Base of the optimizers. Group 0 holds the parameters that no other group picks.

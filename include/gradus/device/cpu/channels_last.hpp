@@ -5,7 +5,7 @@
 #include <array>
 
 #include "gradus/device/cpu/gemm_kernel.hpp"
-#include "gradus/device/cpu/simd.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -24,17 +24,16 @@ GRADUS_INLINE void load_transposed(const T* const* rows, int64_t used, int64_t a
   if (std::is_same_v<C, T> && used == lanes && count == lanes) {
     GRADUS_UNROLL
     for (int i = 0; i < lanes; ++i) block[i] = *reinterpret_cast<const V*>(rows[i] + at);
-  } else if (lanes == simd_lanes && used == lanes && count == lanes) {  // numbers of two bytes
+  } else if constexpr (lanes == simd_lanes) {
     GRADUS_UNROLL
-    for (int i = 0; i < lanes; ++i) block[i] = reinterpret_cast<const V&>(Simd<C>::load(rows[i] + at).p[0]);
+    for (int i = 0; i < lanes; ++i) {
+      if (i < used) block[i] = reinterpret_cast<const V&>(load_some<C>(rows[i] + at, count).p[0]);
+      else block[i] = V{};
+    }
   } else {
-    alignas(64) C lines[lanes][std::max<int>(lanes, simd_lanes)] = {};
+    alignas(64) C lines[lanes][lanes] = {};
     for (int64_t i = 0; i < used; ++i) {
-      if (lanes == simd_lanes && count == lanes) {
-        Simd<C>::load(rows[i] + at).store(lines[i]);
-      } else {
-        for (int64_t j = 0; j < count; ++j) lines[i][j] = static_cast<C>(rows[i][at + j]);
-      }
+      for (int64_t j = 0; j < count; ++j) lines[i][j] = static_cast<C>(rows[i][at + j]);
     }
     for (int i = 0; i < lanes; ++i) block[i] = *reinterpret_cast<const V*>(lines[i]);
   }
@@ -104,14 +103,15 @@ void from_channels_last(const C* from, int64_t pixels, int64_t channels, const T
         GRADUS_UNROLL
         for (int i = 0; i < lanes; ++i) *reinterpret_cast<V*>(target + i * plane) = block[i];
       } else {
-        alignas(64) C line[std::max<int>(lanes, simd_lanes)];
         for (int64_t i = 0; i < used; ++i) {
-          *reinterpret_cast<V*>(line) = block[i];
-          if (lanes == simd_lanes && count == lanes) {
-            Simd<C>::load(line).store(target + i * plane);
-            continue;
+          auto* row = target + i * plane;
+          if constexpr (lanes == simd_lanes) {
+            Simd<C> line;
+            reinterpret_cast<V&>(line.p[0]) = block[i];
+            store_some(line, row, count);
+          } else {
+            for (int64_t j = 0; j < count; ++j) row[j] = static_cast<T>(block[i][j]);
           }
-          for (int64_t j = 0; j < count; ++j) target[i * plane + j] = static_cast<T>(line[j]);
         }
       }
     }

@@ -3,10 +3,11 @@
 // no matrix of all windows is ever made.
 //
 // Forward and the gradient of the input are the same product, of weights and windows; the gradient of the weights
-// is output gradients times windows, summed in at most 32 parts.
+// is output gradients times windows, summed in at most 32 parts. bf16 is multiplied in pairs where the processor can.
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "gradus/device/cpu/conv_shape.hpp"
 #include "gradus/device/cpu/correlate.hpp"
@@ -15,7 +16,8 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// Whether Winograd's method has the convolution, and is faster.
+/// Whether Winograd's method has the convolution, and is faster: than products of bf16 too, though it computes in
+/// float.
 inline bool takes_winograd(const ConvShape& s) {
   using Pair = std::array<int64_t, 2>;
   return s.n > 0 && s.kh == 3 && s.kw == 3 && s.stride == Pair{1, 1} && s.dilation == Pair{1, 1} && s.groups == 1 &&
@@ -39,33 +41,56 @@ void winograd_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw
                                  dw);
 }
 
-/// y = x * w + bias (which may be null).
+/// A convolution of one pixel is the same over images of one row, which are read in longer runs.
+inline ConvShape in_one_row(const ConvShape& shape) {
+  using Pair = std::array<int64_t, 2>;
+  auto s = shape;
+  if (s.kh * s.kw == 1 && s.stride == Pair{1, 1} && s.padding == Pair{0, 0}) s.w *= s.h, s.h = 1;
+  return s;
+}
+
+/// pad_image of units.
+template <class C, class T>
+void pad_units(const T* from, int64_t channels, int64_t h, int64_t w, C* to, const Windows& windows, int64_t top,
+               int64_t left, const std::array<int64_t, 2>& step) {
+  if constexpr (std::is_same_v<C, int32_t>) pad_channel_pairs(from, channels, h, w, to, windows, top, left, step);
+  else pad_image(from, h, w, to, windows, top, left, step);
+}
+
+/// y = x * w + bias (which may be null), by products of windows.
 template <class T>
-void conv2d_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
-  using C = Compute<T>;
-  if (is_depthwise(s)) return depthwise_forward<C, T>(s, x, w, bias, y);
-  if (takes_winograd(s)) return winograd_forward<C, T>(s, x, w, bias, y);
-  auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow();
-  Windows windows{c, s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride, s.dilation};
-  auto plain = windows.kh * windows.kw == 1 && windows.height == s.h && windows.width == s.w && s.groups == 1;
+void conv2d_forward_by_windows(const ConvShape& shape, const T* x, const T* w, const T* bias, T* y) {
+  using C = ConvUnit<T>;
+  auto s = in_one_row(shape);
+  auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow(), kernel = s.kh * s.kw;
+  auto units = (c + unit_channels<C> - 1) / unit_channels<C>;
+  Windows windows{units,     s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride,
+                  s.dilation};
+  auto plain = kernel == 1 && windows.height == s.oh() && windows.width == s.ow() && s.groups == 1;
+  Scratch<KernelRun> runs(in_pairs<C> ? kernel : 0);
+  if (in_pairs<C>) kernel_runs(kernel, std::identity(), runs.data());
   for (int64_t g = 0; g < s.groups; ++g) {
-    auto* weights = w + g * co * windows.depth();
-    const C* dense = nullptr;
-    if constexpr (std::is_same_v<C, T>) dense = plain ? x : nullptr;
+    auto* weights = w + g * co * c * kernel;
+    DenseImages<T> dense;
+    if (plain && (std::is_same_v<C, T> || in_pairs<C>)) dense = {x, c};
     correlate<C, T>(
         windows, s.n, co,
-        [&](C* to) {
-          auto k = windows.depth();
-          constexpr int64_t tile = GemmTile<C>::rows;
-          parallel_for((co + tile - 1) / tile, std::max<int64_t>(1, 16384 / (k * tile)),
-                       [&](int64_t first, int64_t last) {
-                         for (auto i = first * tile; i < std::min(co, last * tile); i += tile)
-                           pack_panel(weights + i * k, k, 1, std::min(tile, co - i), k, to + i * k, tile, tile);
-                       });
+        [&](int64_t row, int64_t count, C* to) {
+          auto k = c * kernel;
+          if constexpr (in_pairs<C>) {
+            pack_kernel_pairs(weights + row * k, k, count, kernel, c, kernel, runs.data(), kernel, to);
+          } else {
+            constexpr int64_t tile = GemmTile<C>::rows;
+            parallel_for(
+                (count + tile - 1) / tile, std::max<int64_t>(1, 16384 / (k * tile)), [&](int64_t first, int64_t last) {
+                  for (auto i = first * tile; i < std::min(count, last * tile); i += tile)
+                    pack_panel(weights + (row + i) * k, k, 1, std::min(tile, count - i), k, to + i * k, tile, tile);
+                });
+          }
         },
         [&](int64_t image, C* to) {
-          pad_image(x + (image * s.c_in + g * c) * s.h * s.w, s.h, s.w, to, windows, s.padding[0], s.padding[1],
-                    {1, 1});
+          pad_units<C>(x + (image * s.c_in + g * c) * s.h * s.w, c, s.h, s.w, to, windows, s.padding[0], s.padding[1],
+                       {1, 1});
         },
         dense, bias != nullptr ? bias + g * co : nullptr,
         ConvResults<T>{y + g * co * pixels, s.c_out * pixels, pixels, windows.ow, 1});
@@ -88,16 +113,17 @@ struct ConvPhase {
   }
 };
 
-/// Panels of A(channel in, (channel out, flipped kernel)), of the taps that a phase meets.
+/// Panels of A(channel in, (channel out, flipped kernel)), of the taps that a phase meets; channels out lie out_stride
+/// apart.
 template <class C, class T>
-void pack_flipped_weights(const T* weights, int64_t c_out, int64_t c_in, const ConvShape& s, const ConvPhase& rows,
-                          const ConvPhase& columns, C* to) {
+void pack_flipped_weights(const T* weights, int64_t c_out, int64_t out_stride, int64_t c_in, const ConvShape& s,
+                          const ConvPhase& rows, const ConvPhase& columns, C* to) {
   constexpr int64_t tile = GemmTile<C>::rows;
   auto kernel = s.kh * s.kw, taps = rows.taps * columns.taps, k = c_out * taps;
   parallel_for(c_out, std::max<int64_t>(1, 16384 / (c_in * taps)), [&](int64_t first, int64_t last) {
     for (auto channel = first; channel < last; ++channel) {
       for (int64_t i = 0; i < c_in; i += tile) {
-        auto* from = weights + (channel * c_in + i) * kernel;
+        auto* from = weights + channel * out_stride + i * kernel;
         auto* panel = to + i * k + channel * taps * tile;
         auto count = std::min(tile, c_in - i);
         if (taps == kernel) {  // all, from the last to the first
@@ -118,10 +144,9 @@ void pack_flipped_weights(const T* weights, int64_t c_out, int64_t c_in, const C
 /// dx from dy: the same product, of flipped weights and windows over dy. With a stride, once for each phase of its
 /// pixels, with the part of the kernel that they meet; with dilation, too, over dy with zeros between its pixels.
 template <class T>
-void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
-  using C = Compute<T>;
-  if (is_depthwise(s)) return depthwise_backward_input<C, T>(s, dy, w, dx);
-  if (takes_winograd(s)) return winograd_backward_input<C, T>(s, dy, w, dx);
+void conv2d_backward_input_by_windows(const ConvShape& shape, const T* dy, const T* w, T* dx) {
+  using C = ConvUnit<T>;
+  auto s = in_one_row(shape);
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), ow = s.ow(), kernel = s.kh * s.kw;
   auto by_phases = s.dilation == std::array<int64_t, 2>{1, 1};
   std::array<int64_t, 2> phases{by_phases ? std::min(s.stride[0], s.h) : 1, by_phases ? std::min(s.stride[1], s.w) : 1};
@@ -138,7 +163,7 @@ void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
       rows.last_tap = s.kh - 1, columns.last_tap = s.kw - 1, rows.taps = s.kh, columns.taps = s.kw;
       rows.tap_step = columns.tap_step = 1, rows.place = s.padding[0] - reach_h, columns.place = s.padding[1] - reach_w;
     }
-    Windows windows{co,
+    Windows windows{(co + unit_channels<C> - 1) / unit_channels<C>,
                     rows.count + s.dilation[0] * (rows.taps - 1),
                     columns.count + s.dilation[1] * (columns.taps - 1),
                     rows.taps,
@@ -147,70 +172,131 @@ void conv2d_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
                     columns.count,
                     {1, 1},
                     s.dilation};
+    auto taps = rows.taps * columns.taps;
+    auto position = [&](int64_t i) {
+      auto row = rows.last_tap - i / columns.taps * rows.tap_step;
+      return row * s.kw + columns.last_tap - i % columns.taps * columns.tap_step;
+    };
+    Scratch<KernelRun> runs(in_pairs<C> ? taps : 0);
+    if (in_pairs<C>) kernel_runs(taps, position, runs.data());
     for (int64_t g = 0; g < s.groups; ++g) {
       auto* weights = w + g * co * c * kernel;
       auto* results = dx + g * c * s.h * s.w + rows.first * s.w + columns.first;
       ConvResults<T> to{results, s.c_in * s.h * s.w, s.h * s.w, rows.step * s.w, columns.step};
-      if (rows.taps == 0 || columns.taps == 0) continue;
-      auto plain = rows.taps * columns.taps == 1 && windows.height == oh && windows.width == ow && rows.place == 0 &&
-                   columns.place == 0 && s.groups == 1;
-      const C* dense = nullptr;
-      if constexpr (std::is_same_v<C, T>) dense = plain ? dy : nullptr;
+      if (taps == 0) continue;
+      auto plain = taps == 1 && windows.height == oh && windows.width == ow && rows.place == 0 && columns.place == 0 &&
+                   s.groups == 1;
+      DenseImages<T> dense;
+      if (plain && (std::is_same_v<C, T> || in_pairs<C>)) dense = {dy, co};
       correlate<C, T>(
-          windows, s.n, c, [&](C* panels) { pack_flipped_weights(weights, co, c, s, rows, columns, panels); },
+          windows, s.n, c,
+          [&](int64_t first, int64_t count, C* panels) {
+            auto* part = weights + first * kernel;
+            if constexpr (in_pairs<C>) {
+              pack_kernel_pairs(part, kernel, count, c * kernel, co, kernel, runs.data(), taps, panels);
+            } else {
+              pack_flipped_weights(part, co, c * kernel, count, s, rows, columns, panels);
+            }
+          },
           [&](int64_t image, C* padded) {
-            pad_image(dy + (image * s.c_out + g * co) * oh * ow, oh, ow, padded, windows, -rows.place, -columns.place,
-                      by_phases ? std::array<int64_t, 2>{1, 1} : s.stride);
+            pad_units<C>(dy + (image * s.c_out + g * co) * oh * ow, co, oh, ow, padded, windows, -rows.place,
+                         -columns.place, by_phases ? std::array<int64_t, 2>{1, 1} : s.stride);
           },
           dense, static_cast<const T*>(nullptr), to);
     }
   }
 }
 
-/// dw = sum over images and windows of dy times window.
+/// to[i] = the sum of `parts` arrays of n numbers that lie one behind another; the first one is overwritten.
+template <class C, class T>
+void add_parts(C* partial, int64_t parts, int64_t n, T* to) {
+  parallel_for(n, 8192, [&](int64_t first, int64_t last) {
+    for (int64_t part = 1; part < parts; ++part) {
+      auto* more = partial + part * n;
+      for (auto i = first; i < last; ++i) partial[i] += more[i];
+    }
+    write_row(partial + first, last - first, C(0), static_cast<const T*>(nullptr), false, to + first);
+  });
+}
+
+/// How the gradient of weights (rows, columns) is cut into chunks: what is summed into parts, and groups of rows and
+/// columns where these are too few.
+template <class P>
+struct WeightGradientPlan {
+  using Tile = GemmTile<P>;
+  using Plan = GemmPlan<P>;
+  int64_t parts, column_groups, group_columns, row_groups, group_rows;
+
+  WeightGradientPlan(int64_t rows, int64_t columns, int64_t summed) {
+    parts = std::clamp<int64_t>(summed / 512, 1, rows * columns > 512 * 1024 ? 4 : 32);
+    column_groups = std::max(Plan::ceil_div(8, parts), Plan::ceil_div(columns, 16 * Tile::columns));
+    group_columns = Plan::round_up(Plan::ceil_div(columns, column_groups), Tile::columns);
+    column_groups = Plan::ceil_div(columns, group_columns);
+    row_groups = std::clamp<int64_t>(Plan::ceil_div(8, parts * column_groups), 1, Plan::ceil_div(rows, 4 * Tile::rows));
+    group_rows = Plan::round_up(Plan::ceil_div(rows, row_groups), Tile::rows);
+    row_groups = Plan::ceil_div(rows, group_rows);
+  }
+  int64_t chunks() const { return parts * column_groups * row_groups; }
+};
+
+/// dw = sum over images and windows of dy times window. Of bf16, pairs of neighbouring windows are multiplied; rows of
+/// an odd number of them get one more, with gradients of 0.
 template <class T>
-void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+void conv2d_backward_weight_by_windows(const ConvShape& shape, const T* x, const T* dy, T* dw) {
+  using P = Packed<T>;
   using C = Compute<T>;
-  if (is_depthwise(s)) return depthwise_backward_weight<C, T>(s, x, dy, dw);
-  if (takes_winograd(s)) return winograd_backward_weight<C, T>(s, x, dy, dw);
-  using Tile = GemmTile<C>;
-  using Plan = GemmPlan<C>;
-  constexpr int lanes = Tile::lanes;
-  auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow(), taps = s.kh * s.kw;
+  using Tile = GemmTile<P>;
+  using Plan = GemmPlan<P>;
+  auto s = in_one_row(shape);
+  auto c = s.c_in / s.groups, co = s.c_out / s.groups, oh = s.oh(), taps = s.kh * s.kw;
+  auto ow = packed_depth<P>(s.ow()), pixels = oh * ow;  // whole pairs
+  Scratch<T> wide(ow == s.ow() ? 0 : s.n * s.c_out * pixels);
+  if (ow != s.ow()) {
+    parallel_for(s.n * s.c_out * oh, std::max<int64_t>(1, 16384 / ow), [&](int64_t first, int64_t last) {
+      for (auto row = first; row < last; ++row)
+        std::fill(std::copy_n(dy + row * s.ow(), s.ow(), wide.data() + row * ow), wide.data() + (row + 1) * ow, T());
+    });
+    dy = wide.data();
+  }
+  auto width = std::max(s.w + 2 * s.padding[1], (ow - 1) * s.stride[1] + s.dilation[1] * (s.kw - 1) + 1);
   auto columns = c * taps, all = s.n * pixels;  // of dw, for each of its co rows; what is summed
-  // Parts of the sum, and groups of rows and columns of dw where these are too few.
-  auto parts = std::clamp<int64_t>(all / 512, 1, co * columns > 512 * 1024 ? 4 : 32);
-  auto column_groups = std::max(Plan::ceil_div(8, parts), Plan::ceil_div(columns, 16 * Tile::columns));
-  auto group_columns = Plan::round_up(Plan::ceil_div(columns, column_groups), Tile::columns);
-  column_groups = Plan::ceil_div(columns, group_columns);
-  auto row_groups =
-      std::clamp<int64_t>(Plan::ceil_div(8, parts * column_groups), 1, Plan::ceil_div(co, 4 * Tile::rows));
-  auto group_rows = Plan::round_up(Plan::ceil_div(co, row_groups), Tile::rows);
-  constexpr int64_t block = 192 * 4 / sizeof(C);  // of the sum
+  WeightGradientPlan<P> plan(co, columns, all);
+  constexpr int64_t block = 192 * 4 / sizeof(P);  // of the sum
+  Scratch<C> partial(plan.parts > 1 ? plan.parts * co * columns : 0);
   for (int64_t g = 0; g < s.groups; ++g) {
-    Scratch<C> partial(parts * co * columns);
-    parallel_chunks(parts * column_groups * row_groups, [&](int64_t chunk) {
-      auto part = chunk % parts, j0 = chunk / parts % column_groups * group_columns;
-      auto i0 = chunk / (parts * column_groups) * group_rows;
-      auto width = std::min(group_columns, columns - j0), height = std::min(group_rows, co - i0);
-      if (height <= 0) return;
-      auto first_channel = j0 / taps, channels = (j0 + width - 1) / taps + 1 - first_channel;
-      Windows windows{channels,  s.h + 2 * s.padding[0], s.w + 2 * s.padding[1], s.kh, s.kw, s.oh(), s.ow(), s.stride,
-                      s.dilation};
-      auto ld = Plan::round_up(width, lanes), padded_rows = Plan::round_up(height, Tile::rows);
+    auto* to = dw + g * co * columns;
+    parallel_chunks(plan.chunks(), [&](int64_t chunk) {
+      auto part = chunk % plan.parts, j0 = chunk / plan.parts % plan.column_groups * plan.group_columns;
+      auto i0 = chunk / (plan.parts * plan.column_groups) * plan.group_rows;
+      auto wanted = std::min(plan.group_columns, columns - j0), height = std::min(plan.group_rows, co - i0);
+      auto first_channel = j0 / taps, channels = (j0 + wanted - 1) / taps + 1 - first_channel;
+      Windows windows{channels,
+                      s.h + 2 * s.padding[0],
+                      Plan::ceil_div(width, s.stride[1]),
+                      s.kh,
+                      s.kw,
+                      oh,
+                      ow,
+                      {s.stride[0], 1},
+                      s.dilation,
+                      s.stride[1]};
+      auto ld = Plan::round_up(wanted, Tile::lanes), padded_rows = Plan::round_up(height, Tile::rows);
       auto most_images = std::min(s.n, Plan::ceil_div(block, pixels) + 1);
-      Scratch<C> sums(padded_rows * ld), padded(most_images * windows.image_size() + Windows::slack * s.stride[1]);
-      Scratch<C> a(block * padded_rows), b(block * Tile::columns);
+      Scratch<C> sums(padded_rows * ld);
+      Scratch<P> padded(most_images * windows.image_size() + Windows::slack);
+      Scratch<P> a(block * padded_rows), b(block * Tile::columns);
       std::fill_n(sums.data(), padded_rows * ld, C(0));
       int64_t images_from = 0, images_to = 0;  // in `padded`
-      auto end = all * (part + 1) / parts;
-      for (auto p0 = all * part / parts; p0 < end; p0 += block) {
-        auto depth = std::min(block, end - p0), first_image = p0 / pixels, last_image = (p0 + depth - 1) / pixels + 1;
+      auto bound = [&](int64_t i) { return all * i / plan.parts / Tile::steps * Tile::steps; };
+      for (auto p0 = bound(part); p0 < bound(part + 1); p0 += block) {
+        auto depth = std::min(block, bound(part + 1) - p0);
+        auto first_image = p0 / pixels, last_image = (p0 + depth - 1) / pixels + 1;
         if (first_image != images_from || last_image > images_to) {
           for (auto image = first_image; image < last_image; ++image) {
-            pad_image(x + (image * s.c_in + g * c + first_channel) * s.h * s.w, s.h, s.w,
-                      padded.data() + (image - first_image) * windows.image_size(), windows, s.padding[0], s.padding[1],
-                      {1, 1});
+            auto* from = x + (image * s.c_in + g * c + first_channel) * s.h * s.w;
+            auto* copy = padded.data() + (image - first_image) * windows.image_size();
+            if (s.stride[1] > 1) pad_image_phases(from, s.h, s.w, copy, windows, s.padding[0], s.padding[1]);
+            else pad_image(from, s.h, s.w, copy, windows, s.padding[0], s.padding[1], {1, 1});
           }
           images_from = first_image, images_to = last_image;
         }
@@ -225,28 +311,44 @@ void conv2d_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) 
         }
         WindowRun runs[block];
         auto used = window_runs(windows, p0 - first_image * pixels, depth, runs);
-        for (int64_t j = 0; j < width; j += Tile::columns) {
-          auto panel_width = std::min<int64_t>(Tile::columns, width - j);
-          auto registers = column_registers<C>(panel_width);
+        for (int64_t j = 0; j < wanted; j += Tile::columns) {
+          auto panel_width = std::min<int64_t>(Tile::columns, wanted - j);
+          auto registers = column_registers<P>(panel_width);
           pack_windows_transposed(windows, padded.data(), runs, used, j0 - first_channel * taps + j, panel_width,
-                                  b.data(), registers * lanes);
+                                  b.data(), registers * Tile::lanes);
           for (int64_t i = 0; i < height; i += Tile::rows) {
-            gemm_tile<C>(registers, depth, a.data() + i * depth, b.data(), sums.data() + i * ld + j, ld, true);
+            gemm_tile<P>(registers, depth, a.data() + i * depth, b.data(), sums.data() + i * ld + j, ld, true);
           }
         }
       }
-      for (int64_t i = 0; i < height; ++i)
-        std::copy_n(sums.data() + i * ld, width, partial.data() + (part * co + i0 + i) * columns + j0);
-    });
-    auto* to = dw + g * co * columns;
-    parallel_for(co * columns, 8192, [&](int64_t first, int64_t last) {
-      for (int64_t part = 1; part < parts; ++part) {
-        auto* more = partial.data() + part * co * columns;
-        for (auto i = first; i < last; ++i) partial[i] += more[i];
+      for (int64_t i = 0; i < height; ++i) {
+        auto at = (i0 + i) * columns + j0;
+        if (plan.parts > 1) std::copy_n(sums.data() + i * ld, wanted, partial.data() + part * co * columns + at);
+        else write_row(sums.data() + i * ld, wanted, C(0), static_cast<const T*>(nullptr), false, to + at);
       }
-      for (auto i = first; i < last; ++i) to[i] = static_cast<T>(partial[i]);
     });
+    if (plan.parts > 1) add_parts(partial.data(), plan.parts, co * columns, to);
   }
+}
+
+/// y = x * w + bias (which may be null).
+template <class T>
+void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+  if (is_depthwise(s)) return depthwise_forward<Compute<T>, T>(s, x, w, bias, y);
+  if (takes_winograd(s)) return winograd_forward<Compute<T>, T>(s, x, w, bias, y);
+  conv2d_forward_by_windows<T>(s, x, w, bias, y);
+}
+template <class T>
+void convolve_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
+  if (is_depthwise(s)) return depthwise_backward_input<Compute<T>, T>(s, dy, w, dx);
+  if (takes_winograd(s)) return winograd_backward_input<Compute<T>, T>(s, dy, w, dx);
+  conv2d_backward_input_by_windows<T>(s, dy, w, dx);
+}
+template <class T>
+void convolve_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
+  if (is_depthwise(s)) return depthwise_backward_weight<Compute<T>, T>(s, x, dy, dw);
+  if (takes_winograd(s)) return winograd_backward_weight<Compute<T>, T>(s, x, dy, dw);
+  conv2d_backward_weight_by_windows<T>(s, x, dy, dw);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -13,15 +13,19 @@ struct Windows {
   int64_t channels, height, width;  ///< of the padded image
   int64_t kh, kw, oh, ow;
   std::array<int64_t, 2> stride, dilation;
+  /// Columns that lie so far apart are neighbours in the padded image, which is then (channels, phases, height, width)
+  /// without the phases that no window meets; neighbouring windows lie one column apart.
+  int64_t column_phases = 1;
 
   static constexpr int64_t slack = 64;  ///< elements that may be read beyond the last image
-  int64_t image_size() const { return channels * height * width; }
+  int64_t phases() const { return std::min(column_phases, dilation[1] * (kw - 1) + 1); }
+  int64_t image_size() const { return channels * phases() * height * width; }
   int64_t depth() const { return channels * kh * kw; }
   int64_t pixels() const { return oh * ow; }
   /// Where element `k` = (channel, row, column) of the window at the origin lies in the padded image.
   int64_t offset(int64_t k) const {
-    auto column = k % kw, row = k / kw % kh, channel = k / (kw * kh);
-    return (channel * height + row * dilation[0]) * width + column * dilation[1];
+    auto column = k % kw * dilation[1], row = k / kw % kh * dilation[0], channel = k / (kw * kh);
+    return ((channel * phases() + column % column_phases) * height + row) * width + column / column_phases;
   }
 };
 
@@ -46,6 +50,32 @@ void pad_image(const T* from, int64_t h, int64_t w, C* to, const Windows& window
           if (column >= 0 && column < windows.width) target[column] = static_cast<C>(source[x]);
         }
       }
+    }
+  }
+}
+
+/// to[i] = from[i * step].
+template <class C, class T>
+void copy_apart(const T* from, int64_t count, int64_t step, C* to) {
+  if (step == 2) {  // which compilers know a fast way for
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<C>(from[2 * i]);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<C>(from[i * step]);
+  }
+}
+
+/// pad_image for windows of column phases; element (y, x) goes to (top + y, left + x).
+template <class C, class T>
+void pad_image_phases(const T* from, int64_t h, int64_t w, C* to, const Windows& windows, int64_t top, int64_t left) {
+  auto step = windows.column_phases;
+  std::fill_n(to, windows.image_size(), C(0));
+  for (int64_t c = 0; c < windows.channels; ++c) {
+    for (int64_t phase = 0; phase < windows.phases(); ++phase) {
+      auto* plane = to + (c * windows.phases() + phase) * windows.height * windows.width;
+      auto first = ((phase - left) % step + step) % step, place = (left + first) / step;
+      auto count = std::min((w - first + step - 1) / step, windows.width - place);
+      for (int64_t y = 0; y < std::min(h, windows.height - top); ++y)
+        copy_apart(from + (c * h + y) * w + first, count, step, plane + (top + y) * windows.width + place);
     }
   }
 }
@@ -134,29 +164,21 @@ void pack_windows(const Windows& windows, const C* images, int64_t first, int64_
   }
 }
 
-/// Packs rows of B that are the windows of `runs` and columns j0 ... that are elements of the window: the operand of
-/// the weights' gradient, read across the image and written transposed.
+/// Packs rows of B that are the windows of `runs`, one column apart, and columns j0 ... that are elements of the
+/// window: the operand of the weights' gradient, read across the image and written transposed.
 template <class C>
 void pack_windows_transposed(const Windows& windows, const C* image, const WindowRun* runs, int used, int64_t j0,
                              int64_t width, C* to, int64_t padded) {
   constexpr int lanes = GemmTile<C>::lanes;
-  auto step = windows.stride[1];
   for (int64_t j = 0; j < padded; j += lanes) {
     const C* sources[lanes];  // beyond the width any readable place: those columns are not used
     for (int64_t i = 0; i < lanes; ++i) sources[i] = image + windows.offset(j0 + std::min(j + i, width - 1));
     for (int r = 0; r < used; ++r) {
       auto& run = runs[r];
       int64_t q = 0;
-      if (step == 1) {
-        for (; q + lanes <= run.count; q += lanes)
-          transpose_rows(sources, run.source + q, to + (run.at + q) * padded + j, padded, lanes);
-        if (q < run.count)
-          transpose_rows(sources, run.source + q, to + (run.at + q) * padded + j, padded, run.count - q);
-        continue;
-      }
-      for (; q < run.count; ++q) {
-        for (int64_t i = 0; i < lanes; ++i) to[(run.at + q) * padded + j + i] = sources[i][run.source + q * step];
-      }
+      for (; q + lanes <= run.count; q += lanes)
+        transpose_rows(sources, run.source + q, to + (run.at + q) * padded + j, padded, lanes);
+      if (q < run.count) transpose_rows(sources, run.source + q, to + (run.at + q) * padded + j, padded, run.count - q);
     }
   }
 }

@@ -42,7 +42,9 @@ struct GemmTile<bf16> {
 
 /// A pair of bf16 moved as one number.
 template <>
-struct GemmTile<int32_t> : GemmTile<bf16> {};
+struct GemmTile<int32_t> : GemmTile<bf16> {
+  static constexpr int64_t depth = GemmTile<bf16>::depth / 2, steps = 1;
+};
 
 /// Two bf16 for each of 16 lanes; the first in the lower half.
 using Pairs = __m512i;

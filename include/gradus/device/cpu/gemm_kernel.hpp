@@ -11,7 +11,7 @@
 
 #include "gradus/core/dtype.hpp"
 #include "gradus/device/cpu/gemm_bf16.hpp"
-#include "gradus/device/cpu/simd.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/device/cpu/transpose_registers.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -158,24 +158,19 @@ inline void copy_row(const T* from, int64_t width, C* to) {
   }
 }
 
-/// to[j] = (accumulate ? to[j] : 0) + from[j] + bias + biases[j]; biases may be null. `from` is readable up to
-/// a whole register beyond n.
+/// to[j] = (accumulate ? to[j] : 0) + from[j] + bias + biases[j]; biases may be null.
 template <class C, class T>
 inline void write_row(const C* from, int64_t n, C bias, const T* biases, bool accumulate, T* to) {
-  int64_t j = 0;
   Simd<C> constant(bias);
-  for (; j + simd_lanes <= n; j += simd_lanes) {
-    auto value = Simd<C>::load(from + j) + constant;
-    if (biases != nullptr) value = value + Simd<C>::load(biases + j);
-    if (accumulate) value = value + Simd<C>::load(to + j);
-    value.store(to + j);
-  }
-  for (; j < n; ++j) {
-    auto value = from[j] + bias;
-    if (biases != nullptr) value += static_cast<C>(biases[j]);
-    if (accumulate) value += static_cast<C>(to[j]);
-    to[j] = static_cast<T>(value);
-  }
+  auto write = [&](int64_t j, int64_t count) GRADUS_INLINE_LAMBDA {
+    auto value = load_some<C>(from + j, count) + constant;
+    if (biases != nullptr) value = value + load_some<C>(biases + j, count);
+    if (accumulate) value = value + load_some<C>(to + j, count);
+    store_some(value, to + j, count);
+  };
+  int64_t j = 0;
+  for (; j + simd_lanes <= n; j += simd_lanes) write(j, simd_lanes);
+  if (j < n) write(j, n - j);
 }
 
 /// to[k * to_ld + j] = from[j * j_stride + k] for j < count, 0 for count <= j < N; k < depth.

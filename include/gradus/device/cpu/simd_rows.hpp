@@ -2,18 +2,57 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 
 #include "gradus/core/thread_pool.hpp"
 #include "gradus/device/cpu/simd.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+/// lanes = the first `count` numbers at `from`, then zeros.
+template <class T>
+GRADUS_INLINE void fill_lanes(const T* from, int64_t count, T (&lanes)[simd_lanes]) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  auto mask = static_cast<uint32_t>((1u << count) - 1);
+  if constexpr (sizeof(T) == 2) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), _mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), from));
+    return;
+  } else if constexpr (sizeof(T) == 4) {
+    _mm512_store_si512(lanes, _mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), from));
+    return;
+  }
+#endif
+  for (int64_t i = 0; i < simd_lanes; ++i) lanes[i] = i < count ? from[i] : T();
+}
+
+/// The first `count` lanes to memory, at most 15: by powers of two, for masked stores of two bytes are slow on some
+/// processors.
+template <class T>
+GRADUS_INLINE void copy_lanes(const T (&lanes)[simd_lanes], int64_t count, T* to) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>((1u << count) - 1), _mm512_load_si512(lanes));
+    return;
+  }
+#endif
+  auto* from = &lanes[0];
+  auto copy = [&](int64_t size) GRADUS_INLINE_LAMBDA {
+    if ((count & size) == 0) return;
+    std::memcpy(to, from, static_cast<size_t>(size) * sizeof(T));
+    from += size, to += size;
+  };
+  copy(8);
+  copy(4);
+  copy(2);
+  copy(1);
+}
+
 /// The first `count` lanes from memory, zeros in the others.
 template <class C, class T>
 GRADUS_INLINE Simd<C> load_some(const T* from, int64_t count) {
   if (count == simd_lanes) return Simd<C>::load(from);
-  alignas(64) C lanes[simd_lanes] = {};
-  for (int64_t i = 0; i < count; ++i) lanes[i] = static_cast<C>(from[i]);
+  alignas(64) T lanes[simd_lanes];
+  fill_lanes(from, count, lanes);
   return Simd<C>::load(lanes);
 }
 
@@ -24,9 +63,9 @@ GRADUS_INLINE void for_each_register(const T* row, int64_t n, Compute<T> fill, B
   int64_t i = 0;
   for (; i + simd_lanes <= n; i += simd_lanes) body(i, Simd<C>::load(row + i), int64_t{simd_lanes});
   if (i == n) return;
-  alignas(64) C lanes[simd_lanes];
-  for (int64_t lane = 0; lane < simd_lanes; ++lane) lanes[lane] = i + lane < n ? static_cast<C>(row[i + lane]) : fill;
-  body(i, Simd<C>::load(lanes), n - i);
+  alignas(64) static constexpr C numbers[simd_lanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  auto in_row = Simd<C>::load(numbers) < Simd<C>(n - i);
+  body(i, where(in_row, load_some<C>(row + i, n - i), Simd<C>(fill)), n - i);
 }
 
 template <class C, class T>
@@ -34,7 +73,7 @@ GRADUS_INLINE void store_some(const Simd<C>& value, T* to, int64_t count) {
   if (count == simd_lanes) return value.store(to);
   alignas(64) T lanes[simd_lanes];
   value.store(lanes);
-  std::copy_n(lanes, count, to);
+  copy_lanes(lanes, count, to);
 }
 
 /// to[i] = from[i], converted.

@@ -103,8 +103,17 @@ void winograd_kernels(const WinogradKernels<T>& kernels, int64_t c_in, int64_t c
       auto in = task / registers, out = task % registers * lanes, count = std::min<int64_t>(lanes, c_out - out);
       alignas(64) C numbers[9 * lanes] = {};
       auto* from = kernels.data + in * kernels.in_stride + out * kernels.out_stride;
-      for (int64_t i = 0; i < count; ++i, from += kernels.out_stride) {
-        for (int k = 0; k < 9; ++k) numbers[k * lanes + i] = static_cast<C>(from[kernels.flipped ? 8 - k : k]);
+      if constexpr (lanes == simd_lanes) {  // a register holds a kernel
+        const T* rows[lanes];
+        for (int64_t i = 0; i < count; ++i) rows[i] = from + i * kernels.out_stride;
+        typename VectorOf<C, lanes>::type block[lanes];
+        load_transposed<C>(rows, count, 0, 9, block);
+        GRADUS_UNROLL
+        for (int k = 0; k < 9; ++k) pstoreu(numbers + (kernels.flipped ? 8 - k : k) * lanes, P(block[k]));
+      } else {
+        for (int64_t i = 0; i < count; ++i, from += kernels.out_stride) {
+          for (int k = 0; k < 9; ++k) numbers[k * lanes + i] = static_cast<C>(from[kernels.flipped ? 8 - k : k]);
+        }
       }
       auto panel = task % registers * panels.count / registers;
       while (panels.first(panel + 1) <= task % registers) ++panel;
@@ -285,9 +294,23 @@ void winograd_weight_gradient(const WinogradShape& s, const T* x, const T* dy, T
           },
           [](const P(&d)[6], P(&t)[3]) GRADUS_INLINE_LAMBDA { winograd_weight_line<C>(d, t); },
           [&](int i, int j, P value) GRADUS_INLINE_LAMBDA { pstoreu(numbers + (3 * i + j) * lanes, value); });
-      for (int64_t i = 0; i < std::min<int64_t>(lanes, s.c_out - to_out); ++i) {
-        auto* to = dw + ((to_out + i) * s.c_in + c) * 9;
-        for (int k = 0; k < 9; ++k) to[k] = static_cast<T>(numbers[k * lanes + i]);
+      auto count = std::min<int64_t>(lanes, s.c_out - to_out);
+      auto* to = dw + (to_out * s.c_in + c) * 9;
+      if constexpr (lanes == simd_lanes) {  // a register holds a kernel
+        typename VectorOf<C, lanes>::type block[lanes] = {};
+        GRADUS_UNROLL
+        for (int k = 0; k < 9; ++k) block[k] = ploadu<P>(numbers + k * lanes);
+        transpose_registers<lanes / 2>(block);
+        GRADUS_UNROLL
+        for (int i = 0; i < lanes; ++i) {
+          Simd<C> kernel;
+          kernel.p[0] = reinterpret_cast<Packet<C>>(block[i]);
+          if (i < count) store_some(kernel, to + i * s.c_in * 9, 9);
+        }
+      } else {
+        for (int64_t i = 0; i < count; ++i) {
+          for (int k = 0; k < 9; ++k) to[i * s.c_in * 9 + k] = static_cast<T>(numbers[k * lanes + i]);
+        }
       }
     }
   });

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "gradus/device/cpu/compiled.hpp"
-#include "gradus/device/cpu/conv_bf16.hpp"
+#include "gradus/device/cpu/conv.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/window/window_options.hpp"
 #if defined(GRADUS_CUDA)
