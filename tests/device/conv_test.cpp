@@ -121,14 +121,25 @@ TEST_CASE("conv of 3 x 3 by Winograd has small errors on all shapes") {
   ConvShape shapes[] = {
       {.n = 2, .c_in = 64, .h = 16, .w = 16, .c_out = 64, .kh = 3, .kw = 3, .padding = {1, 1}},
       {.n = 3, .c_in = 17, .h = 13, .w = 9, .c_out = 35, .kh = 3, .kw = 3, .padding = {1, 1}},
-      {.n = 2, .c_in = 20, .h = 7, .w = 5, .c_out = 13, .kh = 3, .kw = 3},
+      {.n = 9, .c_in = 20, .h = 7, .w = 5, .c_out = 13, .kh = 3, .kw = 3},
       {.n = 1, .c_in = 16, .h = 23, .w = 37, .c_out = 16, .kh = 3, .kw = 3, .padding = {2, 2}},
-      {.n = 2, .c_in = 32, .h = 6, .w = 11, .c_out = 100, .kh = 3, .kw = 3, .padding = {0, 2}},
+      {.n = 5, .c_in = 32, .h = 6, .w = 11, .c_out = 100, .kh = 3, .kw = 3, .padding = {0, 2}},
       {.n = 40, .c_in = 128, .h = 4, .w = 4, .c_out = 200, .kh = 3, .kw = 3, .padding = {1, 1}},  // rows of positions
       {.n = 9, .c_in = 16, .h = 8, .w = 66, .c_out = 48, .kh = 3, .kw = 3, .padding = {1, 1}},    // blocks of rows
   };
   for (const auto& s : shapes) {
-    REQUIRE(takes_winograd(s));
+    REQUIRE((takes_winograd(s) && has_many_tiles(s, s.oh(), s.ow())));
+    check_conv(s, 20, 250);
+  }
+}
+
+TEST_CASE("conv of 3 x 3 on few tiles goes by windows") {
+  ConvShape shapes[] = {
+      {.n = 1, .c_in = 96, .h = 4, .w = 4, .c_out = 80, .kh = 3, .kw = 3, .padding = {1, 1}},
+      {.n = 2, .c_in = 133, .h = 7, .w = 6, .c_out = 141, .kh = 3, .kw = 3, .padding = {1, 1}},
+  };
+  for (const auto& s : shapes) {
+    REQUIRE((takes_winograd(s) && !has_many_tiles(s, s.oh(), s.ow())));
     check_conv(s, 20, 250);
   }
 }

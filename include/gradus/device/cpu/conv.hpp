@@ -25,6 +25,12 @@ inline bool takes_winograd(const ConvShape& s) {
          winograd_pays(s.c_out, s.c_in, s.h, s.w);
 }
 
+/// Whether images have tiles enough to pay for the transforms of the kernels, which take the longer the less of them a
+/// cache holds; those of dw are small beside its sums.
+inline bool has_many_tiles(const ConvShape& s, int64_t height, int64_t width) {
+  return s.n * ((height + 3) / 4) * ((width + 3) / 4) >= std::min<int64_t>(16, s.c_in * s.c_out / 2048);
+}
+
 template <class C, class T>
 void winograd_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   winograd_correlate<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
@@ -335,13 +341,13 @@ void conv2d_backward_weight_by_windows(const ConvShape& shape, const T* x, const
 template <class T>
 void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
   if (is_depthwise(s)) return depthwise_forward<Compute<T>, T>(s, x, w, bias, y);
-  if (takes_winograd(s)) return winograd_forward<Compute<T>, T>(s, x, w, bias, y);
+  if (takes_winograd(s) && has_many_tiles(s, s.oh(), s.ow())) return winograd_forward<Compute<T>, T>(s, x, w, bias, y);
   conv2d_forward_by_windows<T>(s, x, w, bias, y);
 }
 template <class T>
 void convolve_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
   if (is_depthwise(s)) return depthwise_backward_input<Compute<T>, T>(s, dy, w, dx);
-  if (takes_winograd(s)) return winograd_backward_input<Compute<T>, T>(s, dy, w, dx);
+  if (takes_winograd(s) && has_many_tiles(s, s.h, s.w)) return winograd_backward_input<Compute<T>, T>(s, dy, w, dx);
   conv2d_backward_input_by_windows<T>(s, dy, w, dx);
 }
 template <class T>
