@@ -140,6 +140,7 @@
 #include "gradus/ops/pointwise/tanh.hpp"
 #include "gradus/ops/pointwise/trigonometric.hpp"
 #include "gradus/ops/pointwise/where.hpp"
+#include "gradus/ops/product/gelu_mlp.hpp"
 #include "gradus/ops/product/linear.hpp"
 #include "gradus/ops/product/matmul.hpp"
 #include "gradus/ops/recurrent/gru.hpp"

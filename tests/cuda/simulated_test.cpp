@@ -309,4 +309,37 @@ TEST_CASE("the simulated card finds what a recurrent layer is asked wrongly") {
   check(cells_of_gru, "cudnnRNNForward: cells of a layer that has none");
   check(of_another_layer, "cudnnRNNBackwardData_v8: no reserve of cudnnRNNForward with these descriptors");
 }
+
+TEST_CASE("the simulated card finds what is wrong with the tail of a product") {
+  NEEDS_SIMULATED_CARD();
+  using namespace cuda::detail;
+  // (3, 4) (4, columns), with what GELU is of kept at an offset in memory of so many elements.
+  auto said = [](int64_t columns, int64_t kept, int64_t offset, bool slope) {
+    return said_by_card([=] {
+      auto device = Device::cuda(0);
+      Context::of(device).memory().set_keep(false);
+      auto a = zeros<float>({3, 4}, device), b = zeros<float>({4, columns}, device),
+           d = zeros<float>({3, columns}, device), before = zeros<float>({kept}, device),
+           sums = zeros<float>({columns - 1}, device);
+      CardProduct p;
+      p.a = {a.data(), 3, 4, 4, 1};
+      p.b = {b.data(), 4, columns, columns, 1};
+      p.d = d.impl()->data();
+      p.tail = slope ? CardTail::gelu_slope : CardTail::gelu;
+      p.before_tail = before.impl()->data() + 4 * offset;
+      if (slope) p.bias_gradient = sums.impl()->data();
+      LtProducts::of(device).run(p, "product");
+      cuda::synchronize(device);
+    });
+  };
+  CHECK(said(8, 24, 0, false) == "");
+  auto check = [](const std::string& text, const std::string& what) {
+    INFO(text);
+    CHECK(text.find(what) != std::string::npos);
+  };
+  check(said(12, 36, 0, false), "whose leading dimension is below the rows or no multiple of 8");
+  check(said(8, 23, 0, false), "an auxiliary matrix that is not within one block of device memory");
+  check(said(8, 25, 1, false), "an auxiliary matrix that is not aligned to 16 bytes");
+  check(said(8, 24, 0, true), "a bias that is not device memory");
+}
 #endif

@@ -11,7 +11,7 @@
 #include "gradus/ops/attention/attention.hpp"
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/indexing/split.hpp"
-#include "gradus/ops/pointwise/gelu.hpp"
+#include "gradus/ops/product/gelu_mlp.hpp"
 #include "gradus/ops/view/unflatten.hpp"
 
 namespace gradus::models::inline GRADUS_BUILD {
@@ -77,7 +77,16 @@ struct GptMlp {
         c_proj(detail::normal_linear<T>(4 * options.width, options.width,
                                         0.02 / std::sqrt(2.0 * static_cast<double>(options.layers)))) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return c_proj(gelu_tanh(c_fc(x))); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+#if defined(GRADUS_CUDA)
+    if (!x.device().is_cpu() && cuda::detail::gelu_fused() && c_fc.lora.add == nullptr && c_proj.lora.add == nullptr) {
+      return nn::detail::in_layer_of(c_fc.weight, [&] {
+        return gelu_mlp(x, c_fc.weight.tensor(), c_fc.bias.tensor(), c_proj.weight.tensor(), c_proj.bias.tensor());
+      });
+    }
+#endif
+    return c_proj(gelu_tanh(c_fc(x)));
+  }
 };
 
 template <Floating T>

@@ -1,6 +1,9 @@
 // libcublasLt of the simulated card: descriptors are checked, also where the real library does not, and products are
 // plain loops over what the descriptors say.
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <vector>
 
@@ -10,7 +13,13 @@ namespace {
 
 struct Product {
   int compute = 68, scale = 0, transposes[2] = {0, 0}, epilogue = 1;
-  const void* bias = nullptr;
+  const void *bias = nullptr, *aux = nullptr;
+  int64_t aux_ld = 0;
+  bool has_bias() const { return (epilogue & 4) != 0; }
+  bool has_bias_gradient() const { return (epilogue & 16) != 0; }
+  bool has_gelu() const { return (epilogue & 32) != 0; }
+  bool has_gelu_slope() const { return (epilogue & 64) != 0; }
+  bool has_aux() const { return (epilogue & 128) != 0; }
 };
 struct Layout {
   int type = 0;
@@ -83,10 +92,22 @@ const char* wrong(const Product& p, const Layout& a, const Layout& b, const Layo
   auto k2 = p.transposes[1] != 0 ? b.columns : b.rows, n = p.transposes[1] != 0 ? b.rows : b.columns;
   if (k != k2 || m != d.rows || n != d.columns || c.rows != d.rows || c.columns != d.columns)
     return "sizes that do not fit";
-  if (p.epilogue != 1 && p.epilogue != 4) return "an epilogue that Gradus does not use";
-  if (p.epilogue == 4 && p.bias == nullptr) return "a bias that is not there";
-  if (p.epilogue == 4 && d.type == 1) return "a bias with double";
+  const int known[] = {1, 4, 32, 32 | 4, 32 | 128, 32 | 128 | 4, 64 | 128, 64 | 128 | 16};  // bias, GELU, its gradient
+  if (std::find(std::begin(known), std::end(known), p.epilogue) == std::end(known))
+    return "an epilogue that Gradus does not use";
+  if ((p.has_bias() || p.has_bias_gradient()) && p.bias == nullptr) return "a bias that is not there";
+  if (p.epilogue != 1 && d.type == 1) return "an epilogue with double";
+  if ((p.has_gelu() || p.has_gelu_slope()) && d.count != 1) return "GELU for a stack";
+  if (p.has_aux() && p.aux == nullptr) return "an auxiliary matrix that is not there";
+  if (p.has_aux() && (p.aux_ld < d.rows || p.aux_ld % 8 != 0))
+    return "an auxiliary matrix whose leading dimension is below the rows or no multiple of 8";
   return nullptr;
+}
+constexpr double gelu_factor = 0.7978845608028654;
+double gelu(double x) { return 0.5 * x * (1 + std::tanh(gelu_factor * (x + 0.044715 * x * x * x))); }
+double gelu_slope(double x) {
+  auto t = std::tanh(gelu_factor * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * gelu_factor * (1 + 3 * 0.044715 * x * x);
 }
 uint32_t alignment(const void* pointer) {
   auto bits = reinterpret_cast<uintptr_t>(pointer) | 256u;
@@ -120,6 +141,8 @@ int cublasLtMatmulDescSetAttribute(void* product, int attribute, const void* val
   if (attribute == 4 && bytes == 4) return std::memcpy(&p.transposes[1], value, 4), 0;
   if (attribute == 7 && bytes == 4) return std::memcpy(&p.epilogue, value, 4), 0;
   if (attribute == 8 && bytes == 8) return std::memcpy(&p.bias, value, 8), 0;
+  if (attribute == 11 && bytes == 8) return std::memcpy(&p.aux, value, 8), 0;
+  if (attribute == 12 && bytes == 8) return std::memcpy(&p.aux_ld, value, 8), 0;
   return 7;
 }
 int cublasLtMatmulDescDestroy(void* product) {
@@ -200,8 +223,15 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
     if (!simulated::is_device_memory(pointers[i], bytes))
       fail("a matrix that is not within one block of device memory");
   }
-  if (p.epilogue == 4 && !simulated::is_device_memory(p.bias, static_cast<size_t>(d.rows) * size_of(d.type)))
+  if ((p.has_bias() || p.has_bias_gradient()) &&
+      !simulated::is_device_memory(p.bias, static_cast<size_t>(d.rows) * size_of(d.type)))
     fail("a bias that is not device memory");
+  if (p.has_aux()) {
+    auto elements = static_cast<size_t>((d.columns - 1) * p.aux_ld + d.rows);
+    if (!simulated::is_device_memory(p.aux, elements * size_of(d.type)))
+      fail("an auxiliary matrix that is not within one block of device memory");
+    if (alignment(p.aux) < 16) fail("an auxiliary matrix that is not aligned to 16 bytes");
+  }
   if (workspace_bytes > 0 && !simulated::is_device_memory(workspace, workspace_bytes))
     fail("a workspace that is not device memory");
   auto scale_of = [&](const void* at) { return load(static_cast<const char*>(at), p.scale, 0); };
@@ -210,6 +240,7 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
     double bytes = 0;
     for (int i = 0; i < 4; ++i)
       if (i != 2 || keep != 0) bytes += layouts[i]->matrix_bytes();
+    if (p.has_aux()) bytes += d.matrix_bytes();
     auto k = p.transposes[0] != 0 ? a.rows : a.columns;
     using simulated::Arithmetic;
     auto arithmetic = d.type == 14      ? Arithmetic::bf16
@@ -222,7 +253,8 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
   }
   return simulated::enqueue(stream, [=] {
     auto m = d.rows, n = d.columns, k = p.transposes[0] != 0 ? a.rows : a.columns;
-    std::vector<double> first(static_cast<size_t>(m * k)), second(static_cast<size_t>(k * n));
+    std::vector<double> first(static_cast<size_t>(m * k)), second(static_cast<size_t>(k * n)),
+        column_sums(static_cast<size_t>(m));
     for (int64_t s = 0; s < d.count; ++s) {
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t l = 0; l < k; ++l) {
@@ -244,11 +276,21 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
           auto at = s * d.stride + i + j * d.ld;
           sum *= one;
           if (keep != 0) sum += keep * load(static_cast<const char*>(c_data), c.type, s * c.stride + i + j * c.ld);
-          if (p.epilogue == 4) sum += load(static_cast<const char*>(p.bias), d.type, i);
+          if (p.has_bias()) sum += load(static_cast<const char*>(p.bias), d.type, i);
+          auto* aux = static_cast<char*>(const_cast<void*>(p.aux));
+          if (p.has_gelu()) {
+            if (p.has_aux()) store(aux, d.type, i + j * p.aux_ld, sum);
+            sum = gelu(sum);
+          }
+          if (p.has_gelu_slope()) sum *= gelu_slope(load(aux, d.type, i + j * p.aux_ld));
+          column_sums[static_cast<size_t>(i)] += sum;
           store(static_cast<char*>(d_data), d.type, at, sum);
         }
       }
     }
+    if (!p.has_bias_gradient()) return;
+    for (int64_t i = 0; i < m; ++i)
+      store(static_cast<char*>(const_cast<void*>(p.bias)), d.type, i, column_sums[static_cast<size_t>(i)]);
   });
 }
 

@@ -12,6 +12,9 @@ struct CardMatrix {
   int64_t stack_stride = 0;  ///< to the next matrix of a stack
 };
 
+/// What follows a product as it is written: nothing; gelu_tanh; the gradient of gelu_tanh, by which it is multiplied.
+enum class CardTail : int { none = 0, gelu = 32, gelu_slope = 64 };
+
 /// d (rows, columns) = a b + bias for each of `count` matrices of a stack; d is row-major.
 struct CardProduct {
   DType type = DType::f32;
@@ -20,6 +23,9 @@ struct CardProduct {
   int64_t d_stack_stride = 0, count = 1;
   const void* bias = nullptr;  ///< one a column of d, or null
   double beta = 0;             ///< 1: adds to d
+  CardTail tail = CardTail::none;
+  void* before_tail = nullptr;    ///< what gelu is of, as dense as d: written (or null), or read for its gradient
+  void* bias_gradient = nullptr;  ///< with gelu_slope: sums of d's columns, or null
 };
 
 /// Whether products of float may round their operands to TF32 (10 bits of mantissa) for speed. Off at the start.
@@ -35,6 +41,12 @@ GRADUS_SHARED inline std::atomic<bool>& autotune_allowed() {
   return allowed;
 }
 
+/// Whether dense layers with gelu_tanh between them leave it to cuBLASLt. Off at the start.
+GRADUS_SHARED inline std::atomic<bool>& gelu_fused() {
+  static std::atomic<bool> fused{false};
+  return fused;
+}
+
 /// Products of one card, with what cuBLASLt chose for each kind kept.
 class GRADUS_SHARED LtProducts {
  public:
@@ -42,29 +54,45 @@ class GRADUS_SHARED LtProducts {
     return one_of_card<LtProducts>(device, [device] { return new LtProducts(Context::of(device)); });
   }
 
-  void run(const CardProduct& p, const char* op) {
+  /// False when cuBLASLt has no way for a product with such a tail; nothing was done then.
+  bool run(const CardProduct& p, const char* op) {
     std::lock_guard lock(mutex_);
+    auto done = true;
     context_.call_library(op, [&] {
       auto& plan = plan_for(p, op);
-      if (p.bias != nullptr) {
-        CublasLt::check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)),
-                        "cublasLtMatmulDescSetAttribute", op);
-      }
+      done = !plan.refused;
+      if (!done) return;
+      set_pointers(plan, p, op);
       multiply(plan, p, plan.algorithm, op);
     });
+    return done;
   }
 
  private:
   struct Plan {
     Handle product = nullptr, first = nullptr, second = nullptr, result = nullptr;
     uint64_t algorithm[8] = {};
+    bool refused = false;
   };
   using Key = std::array<int64_t, 16>;
 
   static constexpr size_t workspace_bytes = size_t{32} << 20;  // what Hopper's kernels ask for
   static constexpr int transpose_first = 3, transpose_second = 4, epilogue = 7, bias_pointer = 8, batch_count = 5,
-                       batch_stride = 6, workspace_limit = 1, alignment_first = 5;
-  static constexpr int epilogue_bias = 4, not_supported = 15, candidates = 8;
+                       batch_stride = 6, workspace_limit = 1, alignment_first = 5, aux_pointer = 11, aux_ld = 12;
+  static constexpr int epilogue_bias = 4, epilogue_bias_gradient = 16, epilogue_aux = 128, not_supported = 15,
+                       candidates = 8;
+
+  /// Of the bias, or of where its gradient goes: cuBLASLt has one name for both.
+  static const void* bias_of(const CardProduct& p) { return p.tail == CardTail::gelu_slope ? p.bias_gradient : p.bias; }
+  void set_pointers(const Plan& plan, const CardProduct& p, const char* op) {
+    auto set = [&](int attribute, const void* value) {
+      if (value == nullptr) return;
+      CublasLt::check(lt_.product_set(plan.product, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute",
+                      op);
+    };
+    set(bias_pointer, bias_of(p));
+    set(aux_pointer, p.before_tail);
+  }
 
   void multiply(const Plan& plan, const CardProduct& p, const uint64_t* algorithm, const char* op) {
     const float one = 1, beta = static_cast<float>(p.beta);
@@ -105,24 +133,25 @@ class GRADUS_SHARED LtProducts {
     auto a = seen(p.a), b = seen(p.b);
     auto m = p.a.rows, n = p.b.columns, k = p.a.columns, size = int64_t{size_of(p.type)};
     int64_t alignments[] = {alignment(p.b.data, p.b.stack_stride * size), alignment(p.a.data, p.a.stack_stride * size),
-                            alignment(p.d, p.d_stack_stride * size), alignment(p.bias, 0)};
+                            alignment(p.d, p.d_stack_stride * size), alignment(bias_of(p), 0)};
     auto fast = p.type == DType::f32 && tf32_allowed();
-    Key key = {static_cast<int64_t>(p.type) * 8 + (p.bias != nullptr ? 4 : 0) + (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
-               m,
-               n,
-               k,
-               a.ld,
-               b.ld,
-               a.transposed * 2 + b.transposed,
-               p.count,
-               p.a.stack_stride,
-               p.b.stack_stride,
-               p.d_stack_stride,
-               alignments[0],
-               alignments[1],
-               alignments[2],
-               alignments[3],
-               0};
+    Key key = {
+        static_cast<int64_t>(p.type) * 8 + (bias_of(p) != nullptr ? 4 : 0) + (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
+        m,
+        n,
+        k,
+        a.ld,
+        b.ld,
+        a.transposed * 2 + b.transposed,
+        p.count,
+        p.a.stack_stride,
+        p.b.stack_stride,
+        p.d_stack_stride,
+        alignments[0],
+        alignments[1],
+        alignments[2],
+        alignments[3],
+        p.tail == CardTail::none ? 0 : static_cast<int64_t>(p.tail) + 1024 * alignment(p.before_tail, 0)};
     auto [found, fresh] = plans_.try_emplace(key);
     auto& plan = found->second;
     if (!fresh) return plan;
@@ -147,9 +176,13 @@ class GRADUS_SHARED LtProducts {
     };
     set(transpose_first, b.transposed);
     set(transpose_second, a.transposed);
-    if (p.bias != nullptr) {
-      set(epilogue, epilogue_bias);
-      check(lt_.product_set(plan.product, bias_pointer, &p.bias, sizeof(p.bias)), "cublasLtMatmulDescSetAttribute");
+    auto tail = static_cast<int>(p.tail) + (p.before_tail != nullptr ? epilogue_aux : 0);
+    if (bias_of(p) != nullptr) tail += p.tail == CardTail::gelu_slope ? epilogue_bias_gradient : epilogue_bias;
+    if (tail != 0) set(epilogue, tail);
+    set_pointers(plan, p, op);
+    if (p.before_tail != nullptr) {
+      auto columns = p.b.columns;
+      check(lt_.product_set(plan.product, aux_ld, &columns, sizeof(columns)), "cublasLtMatmulDescSetAttribute");
     }
     auto layout = [&](Handle& to, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
       check(lt_.layout_create(&to, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
@@ -181,6 +214,8 @@ class GRADUS_SHARED LtProducts {
     auto answer = lt_.heuristic(handle_, plan.product, plan.first, plan.second, plan.result, plan.result, preference,
                                 tune ? candidates : 1, results, &count);
     auto none = answer == not_supported || (answer == 0 && count == 0);
+    plan.refused = none && p.tail != CardTail::none;
+    if (plan.refused) return;
     check(none ? not_supported : answer, "cublasLtMatmulAlgoGetHeuristic");
     auto best = count > 1 ? fastest(plan, p, results, count, op) : 0;
     std::copy(std::begin(results[best].algorithm), std::end(results[best].algorithm), std::begin(plan.algorithm));
@@ -244,5 +279,10 @@ inline void allow_tf32(bool on = true) { detail::tf32_allowed() = on; }
 /// step takes longer, the others a little less. Results may differ in their last bits from run to run. Off unless asked
 /// for.
 inline void autotune_products(bool on = true) { detail::autotune_allowed() = on; }
+
+/// Lets two dense layers with gelu_tanh between them (ops/product/gelu_mlp.hpp, GPT-2) leave bias, GELU and their
+/// gradients to the tails of cuBLASLt's products: two passes over the wide layer fewer, and GELU of sums that were not
+/// rounded. Off unless asked for, because it has not been timed on a card yet.
+inline void fuse_gelu(bool on = true) { detail::gelu_fused() = on; }
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE
