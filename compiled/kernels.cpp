@@ -13,6 +13,9 @@
 #include "gradus/ops/recurrent/gru_kernel.hpp"
 #include "gradus/ops/recurrent/lstm_kernel.hpp"
 #include "gradus/ops/recurrent/rnn_kernel.hpp"
+#include "gradus/ops/reduction/argmax.hpp"
+#include "gradus/ops/reduction/logsumexp.hpp"
+#include "gradus/ops/reduction/var.hpp"
 #include "gradus/ops/window/max_pool2d.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/optim/sgd.hpp"
@@ -55,6 +58,7 @@ constexpr KernelTable<T> kernel_table{
     .attention_gradients = attention_gradients<T>,
     .turn_row = turn_row<T>,
     .softmax_rows = softmax_rows<T>,
+    .softmax_gradient_rows = softmax_gradient_rows<T>,
     .cross_entropy_rows = cross_entropy_rows<T>,
     .cross_entropy_gradient_rows = cross_entropy_gradient_rows<T>,
     .normalize_row = normalize_row<T>,
@@ -68,6 +72,12 @@ constexpr KernelTable<T> kernel_table{
     .sum = reduce_by<SumReducer, T>,
     .max = reduce_by<MaxReducer, T>,
     .min = reduce_by<MinReducer, T>,
+    .argmax = argmax_elements<T>,
+    .extreme_gradient_rows = extreme_gradient_rows<T>,
+    .logsumexp_rows = logsumexp_rows<T>,
+    .logsumexp_gradient_rows = logsumexp_gradient_rows<T>,
+    .var_rows = var_rows<T>,
+    .var_gradient_rows = var_gradient_rows<T>,
     .drop_elements = drop_elements<T>,
     .sweeps = {sweep_by<optim::detail::AdamWRule, T, 2>, sweep_by<optim::detail::SgdRule, T, 1>},
 };

@@ -67,6 +67,18 @@ Exact rounded_sigmoid(Exact x) {
   return e > static_cast<Exact>(std::numeric_limits<C>::max()) ? 0 : 1 / (1 + e);
 }
 
+/// What exp_of_negative is: 0 where exp(x) is hardly normal, and not for numbers above 0.
+template <class C, class Exact>
+Exact normal_exp(Exact x) {
+  auto low = std::log(static_cast<Exact>(std::numeric_limits<C>::min()));
+  return x < low ? 0 : std::exp(std::min(x, static_cast<Exact>(0)));
+}
+template <class C>
+detail::Simd<C> normal_exp_lanes(const detail::Simd<C>& x) {
+  auto y = detail::exp_of_negative(detail::at_most(x, 0));
+  return detail::where(y < std::numeric_limits<C>::min(), C(0), y);
+}
+
 #define GRADUS_TEST_LANES(C, name) [](const C* from, C* to) { name(detail::Simd<C>::load(from)).store(to); }
 
 }  // namespace
@@ -76,6 +88,7 @@ TEST_CASE("accuracy of functions on float registers") {
     check_ulp<float>(name, limit, f, exact);
   };
   check("exp", 1, GRADUS_TEST_LANES(float, exp), std::exp);
+  check("exp_of_negative", 1, GRADUS_TEST_LANES(float, normal_exp_lanes), normal_exp<float, double>);
   check("expm1", 2, GRADUS_TEST_LANES(float, expm1), std::expm1);
   check("log", 1, GRADUS_TEST_LANES(float, log), std::log);
   check("log1p", 1.5, GRADUS_TEST_LANES(float, log1p), std::log1p);
@@ -94,6 +107,7 @@ TEST_CASE("accuracy of functions on double registers") {
     check_ulp<double>(name, limit, f, exact);
   };
   check("exp", 1, GRADUS_TEST_LANES(double, exp), std::exp);
+  check("exp_of_negative", 1, GRADUS_TEST_LANES(double, normal_exp_lanes), normal_exp<double, Long>);
   check("expm1", 2, GRADUS_TEST_LANES(double, expm1), std::expm1);
   check("log", 1, GRADUS_TEST_LANES(double, log), std::log);
   check("log1p", 1.5, GRADUS_TEST_LANES(double, log1p), std::log1p);
@@ -104,6 +118,17 @@ TEST_CASE("accuracy of functions on double registers") {
   check("cos", 2, GRADUS_TEST_LANES(double, cos), std::cos);
   check("floor", 0, GRADUS_TEST_LANES(double, floor), std::floor);
   check("sqrt", 0.5, GRADUS_TEST_LANES(double, sqrt), std::sqrt);
+}
+
+TEST_CASE("at_least and at_most keep a NaN on their left") {
+  constexpr auto nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  using Lanes = detail::Simd<float>;
+  CHECK(std::isnan(detail::at_least(Lanes(nan), Lanes(1)).lane(3)));
+  CHECK(std::isnan(detail::at_most(Lanes(nan), Lanes(1)).lane(3)));
+  CHECK(detail::at_least(Lanes(-infinity), Lanes(1)).lane(0) == 1);
+  CHECK(detail::at_most(Lanes(infinity), Lanes(1)).lane(0) == 1);
+  CHECK(detail::at_least(detail::Simd<double>(2), 1).lane(15) == 2);
+  CHECK(detail::at_most(detail::Simd<double>(2), 1).lane(15) == 1);
 }
 
 TEST_CASE("accuracy of pow") {

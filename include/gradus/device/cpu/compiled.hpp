@@ -125,22 +125,29 @@ struct KernelTable {
   void (*turn_row)(const T*, int64_t, const T*, const T*, int64_t, int, T*);
   // ops/loss
   void (*softmax_rows)(const T*, int64_t, int64_t, bool, T*);
+  void (*softmax_gradient_rows)(const T*, const T*, int64_t, int64_t, bool, T*);
   void (*cross_entropy_rows)(const T*, const int64_t*, int64_t, int64_t, const CrossEntropyOptions&, RowTotal<C>*, C*);
   void (*cross_entropy_gradient_rows)(const T*, const int64_t*, int64_t, int64_t, const CrossEntropyOptions&,
                                       const RowTotal<C>*, const T*, bool, double, T*);
   // ops/norm
-  RowMoments<C> (*normalize_row)(const T*, const T*, const T*, int64_t, double, T*);
-  void (*layer_norm_row_gradient)(const T*, const T*, const T*, RowMoments<C>, int64_t, T*, C*, C*);
-  C (*rms_normalize_row)(const T*, const T*, int64_t, double, T*);
-  void (*rms_norm_row_gradient)(const T*, const T*, const T*, C, int64_t, T*, C*);
+  RowMoments<C> (*normalize_row)(const T*, const T*, const T*, int64_t, double, T*, bool);
+  void (*layer_norm_row_gradient)(const T*, const T*, const T*, RowMoments<C>, int64_t, T*, C*, C*, bool);
+  C (*rms_normalize_row)(const T*, const T*, int64_t, double, T*, bool);
+  void (*rms_norm_row_gradient)(const T*, const T*, const T*, C, int64_t, T*, C*, bool);
   std::array<C, 2> (*channel_moments)(const T*, int64_t, int64_t, int64_t);
-  void (*normalize_plane)(const T*, int64_t, C, C, C, T*);
+  void (*normalize_plane)(const T*, int64_t, C, C, C, T*, bool);
   std::array<C, 2> (*channel_gradient_sums)(const T*, const T*, int64_t, int64_t, int64_t, C, C);
-  void (*plane_gradient)(const T*, const T*, int64_t, C, C, C, T*);
+  void (*plane_gradient)(const T*, const T*, int64_t, C, C, C, T*, bool);
   // ops/reduction
   void (*sum)(const TensorImpl&, const ReduceShape&, TensorImpl&);
   void (*max)(const TensorImpl&, const ReduceShape&, TensorImpl&);
   void (*min)(const TensorImpl&, const ReduceShape&, TensorImpl&);
+  void (*argmax)(const TensorImpl&, const ReduceShape&, int64_t*);
+  void (*extreme_gradient_rows)(const T*, const T*, const T*, int64_t, int64_t, T*);
+  void (*logsumexp_rows)(const T*, int64_t, int64_t, RowTotal<C>*, T*);
+  void (*logsumexp_gradient_rows)(const T*, const RowTotal<C>*, const T*, int64_t, int64_t, T*);
+  void (*var_rows)(const T*, int64_t, int64_t, double, C*, T*);
+  void (*var_gradient_rows)(const T*, const C*, const T*, int64_t, int64_t, double, T*);
   // ops/dropout.hpp
   void (*drop_elements)(const T*, int64_t, int64_t, const RandomStream&, uint32_t, double, T*);
   // optim: by the number of its rule; the first parameter is a SweepPart
@@ -255,6 +262,10 @@ void softmax_rows(const T* x, int64_t rows, int64_t n, bool logarithm, T* y) {
   kernels<T>().softmax_rows(x, rows, n, logarithm, y);
 }
 template <Compiled T>
+void softmax_gradient_rows(const T* y, const T* dy, int64_t rows, int64_t n, bool logarithm, T* dx) {
+  kernels<T>().softmax_gradient_rows(y, dy, rows, n, logarithm, dx);
+}
+template <Compiled T>
 void cross_entropy_rows(const T* logits, const int64_t* labels, int64_t n, int64_t classes,
                         const CrossEntropyOptions& options, RowTotal<Compute<T>>* totals, Compute<T>* losses) {
   kernels<T>().cross_entropy_rows(logits, labels, n, classes, options, totals, losses);
@@ -267,29 +278,31 @@ void cross_entropy_gradient_rows(const T* logits, const int64_t* labels, int64_t
 }
 
 template <Compiled T>
-RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y) {
-  return kernels<T>().normalize_row(x, weight, bias, n, eps, y);
+RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y,
+                                     bool streamed) {
+  return kernels<T>().normalize_row(x, weight, bias, n, eps, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
 void layer_norm_row_gradient(const T* dy, const T* x, const T* weight, RowMoments<C> moments, int64_t n, T* dx, C* dw,
-                             C* db) {
-  kernels<T>().layer_norm_row_gradient(dy, x, weight, moments, n, dx, dw, db);
+                             C* db, bool streamed) {
+  kernels<T>().layer_norm_row_gradient(dy, x, weight, moments, n, dx, dw, db, streamed);
 }
 template <Compiled T>
-Compute<T> rms_normalize_row(const T* x, const T* weight, int64_t n, double eps, T* y) {
-  return kernels<T>().rms_normalize_row(x, weight, n, eps, y);
+Compute<T> rms_normalize_row(const T* x, const T* weight, int64_t n, double eps, T* y, bool streamed) {
+  return kernels<T>().rms_normalize_row(x, weight, n, eps, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
-void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw) {
-  kernels<T>().rms_norm_row_gradient(dy, x, weight, inverse_rms, n, dx, dw);
+void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw,
+                           bool streamed) {
+  kernels<T>().rms_norm_row_gradient(dy, x, weight, inverse_rms, n, dx, dw, streamed);
 }
 template <Compiled T>
 std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
   return kernels<T>().channel_moments(x, count, size, stride);
 }
 template <Compiled T, class C = Compute<T>>
-void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y) {
-  kernels<T>().normalize_plane(x, n, mean, scale, shift, y);
+void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y, bool streamed) {
+  kernels<T>().normalize_plane(x, n, mean, scale, shift, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
 std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride, C mean,
@@ -297,8 +310,8 @@ std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, i
   return kernels<T>().channel_gradient_sums(dy, x, count, size, stride, mean, inverse);
 }
 template <Compiled T, class C = Compute<T>>
-void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx) {
-  kernels<T>().plane_gradient(dy, x, n, scale, slope, rest, dx);
+void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx, bool streamed) {
+  kernels<T>().plane_gradient(dy, x, n, scale, slope, rest, dx, streamed);
 }
 
 template <Compiled T>
@@ -315,6 +328,32 @@ template <Compiled T>
 void reduce_elements(std::type_identity<MinReducer<T>>, std::type_identity<T>, const TensorImpl& x,
                      const ReduceShape& split, TensorImpl& out) {
   kernels<T>().min(x, split, out);
+}
+template <Compiled T>
+void argmax_elements(const TensorImpl& x, const ReduceShape& split, int64_t* to) {
+  kernels<T>().argmax(x, split, to);
+}
+template <Compiled T>
+void extreme_gradient_rows(const T* x, const T* y, const T* dy, int64_t rows, int64_t n, T* dx) {
+  kernels<T>().extreme_gradient_rows(x, y, dy, rows, n, dx);
+}
+template <Compiled T>
+void logsumexp_rows(const T* x, int64_t rows, int64_t n, RowTotal<Compute<T>>* totals, T* y) {
+  kernels<T>().logsumexp_rows(x, rows, n, totals, y);
+}
+template <Compiled T>
+void logsumexp_gradient_rows(const T* x, const RowTotal<Compute<T>>* totals, const T* dy, int64_t rows, int64_t n,
+                             T* dx) {
+  kernels<T>().logsumexp_gradient_rows(x, totals, dy, rows, n, dx);
+}
+template <Compiled T>
+void var_rows(const T* x, int64_t rows, int64_t n, double divisor, Compute<T>* means, T* y) {
+  kernels<T>().var_rows(x, rows, n, divisor, means, y);
+}
+template <Compiled T>
+void var_gradient_rows(const T* x, const Compute<T>* means, const T* dy, int64_t rows, int64_t n, double divisor,
+                       T* dx) {
+  kernels<T>().var_gradient_rows(x, means, dy, rows, n, divisor, dx);
 }
 
 template <Compiled T>

@@ -17,7 +17,8 @@ template <>
 struct MathConstants<float> {
   static constexpr int mantissa_bits = 23, exponent_bias = 127;
   static constexpr float round_magic = 0x1.8p23f, subnormal_scale = 0x1p24f, subnormal_exponent = 24;
-  static constexpr float exp_low = -104, exp_high = 89, expm1_low = -25, tanh_high = 10, erf_high = 4, trig_high = 8000;
+  static constexpr float exp_low = -104, exp_high = 89, exp_zero = -88, expm1_low = -25, tanh_high = 10, erf_high = 4,
+                         trig_high = 8000;
   static constexpr float ln2[] = {0.693359375f, -2.12194440e-4f};
   static constexpr float half_pi[] = {1.5703125f, 0.000483751296997f, 7.54953362047e-8f, 2.56334415159e-12f};
   static constexpr float expm1[] = {0.500000001353872989f,   0.16666666681704215f,    0.0416664641974056923f,
@@ -38,8 +39,8 @@ template <>
 struct MathConstants<double> {
   static constexpr int mantissa_bits = 52, exponent_bias = 1023;
   static constexpr double round_magic = 0x1.8p52, subnormal_scale = 0x1p54, subnormal_exponent = 54;
-  static constexpr double exp_low = -746, exp_high = 710, expm1_low = -45, tanh_high = 20, erf_high = 6,
-                          trig_high = 1.5e6;
+  static constexpr double exp_low = -746, exp_high = 710, exp_zero = -709, expm1_low = -45, tanh_high = 20,
+                          erf_high = 6, trig_high = 1.5e6;
   static constexpr double ln2[] = {0.69314718036912381649, 1.9082149292705878161e-10};
   static constexpr double half_pi[] = {1.5707963267341256142, 6.0771005063039659766e-11, 2.0222662487959507324e-21, 0};
   static constexpr double expm1[] = {0.5,
@@ -83,6 +84,19 @@ GRADUS_INLINE Simd<C> polynomial(const Simd<C>& x, const C (&c)[N]) {
   for (int i = static_cast<int>(N) - 2; i >= 0; --i) y = fma(y, x, Simd<C>(c[i]));
   return y;
 }
+/// The same as two chains of every other power, which wait for themselves half as long; rounded once more.
+template <class C, size_t N>
+GRADUS_INLINE Simd<C> polynomial_in_two(const Simd<C>& x, const C (&c)[N]) {
+  auto square = x * x;
+  Simd<C> one(c[N - 1]), other(c[N - 2]);
+  GRADUS_UNROLL
+  for (int i = static_cast<int>(N) - 3; i >= 1; i -= 2) {
+    one = fma(one, square, Simd<C>(c[i]));
+    other = fma(other, square, Simd<C>(c[i - 1]));
+  }
+  if constexpr (N % 2 == 0) return fma(one, x, other);
+  else return fma(other, x, fma(one, square, Simd<C>(c[0])));
+}
 
 template <class C>
 GRADUS_INLINE Simd<C> from_bits(const Packet<Bits<C>> (&bits)[Simd<C>::packets]) {
@@ -118,7 +132,7 @@ GRADUS_INLINE Reduced<C> reduce_by_ln2(const Simd<C>& x) {
   using K = MathConstants<C>;
   auto shifted = fma(x, Simd<C>(1.4426950408889634), Simd<C>(K::round_magic));
   auto n = shifted - K::round_magic;
-  Reduced<C> result{fma(-n, Simd<C>(K::ln2[1]), fma(-n, Simd<C>(K::ln2[0]), x)), {}};
+  Reduced<C> result{fma(n, Simd<C>(-K::ln2[1]), fma(n, Simd<C>(-K::ln2[0]), x)), {}};
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) {
     result.steps[k] = reinterpret_cast<Packet<Bits<C>>>(shifted.p[k]) - std::bit_cast<Bits<C>>(K::round_magic);
@@ -132,15 +146,48 @@ GRADUS_INLINE Simd<C> expm1_small(const Simd<C>& x) {
   return fma(x * x, polynomial(x, MathConstants<C>::expm1), x);
 }
 
+/// The larger of two; a where it is NaN, either where only b is. By one instruction, which compilers do not find.
+template <std::floating_point C>
+GRADUS_INLINE Simd<C> at_least(Simd<C> a, const std::type_identity_t<Simd<C>>& b) {
+#if defined(__AVX512F__)  // the masked forms: g++ 12 warns of its own unmasked ones
+  if constexpr (std::is_same_v<C, float>) a.p[0] = _mm512_maskz_max_ps(0xffff, b.p[0], a.p[0]);
+  else
+    for (int k = 0; k < 2; ++k) a.p[k] = _mm512_maskz_max_pd(0xff, b.p[k], a.p[k]);
+  return a;
+#elif defined(__SSE2__) || defined(__ARM_NEON)
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) a.p[k] = Eigen::internal::pmax<Packet<C>>(a.p[k], b.p[k]);
+  return a;
+#else
+  return where(a < b, b, a);
+#endif
+}
+/// The smaller, else as at_least.
+template <std::floating_point C>
+GRADUS_INLINE Simd<C> at_most(Simd<C> a, const std::type_identity_t<Simd<C>>& b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<C, float>) a.p[0] = _mm512_maskz_min_ps(0xffff, b.p[0], a.p[0]);
+  else
+    for (int k = 0; k < 2; ++k) a.p[k] = _mm512_maskz_min_pd(0xff, b.p[k], a.p[k]);
+  return a;
+#elif defined(__SSE2__) || defined(__ARM_NEON)
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) a.p[k] = Eigen::internal::pmin<Packet<C>>(a.p[k], b.p[k]);
+  return a;
+#else
+  return where(a > b, b, a);
+#endif
+}
+
 template <class C>
-GRADUS_INLINE Simd<C> clamp_keep_nan(const Simd<C>& x, C low, C high) {
-  return where(x < low, low, where(x > high, high, x));
+GRADUS_INLINE Simd<C> exp_small(const Simd<C>& x) {
+  return fma(x * x, polynomial_in_two(x, MathConstants<C>::expm1), x) + 1;
 }
 
 template <class C>
 GRADUS_INLINE Simd<C> exp(const Simd<C>& x) {
   using K = MathConstants<C>;
-  auto [rest, steps] = reduce_by_ln2(clamp_keep_nan(x, K::exp_low, K::exp_high));
+  auto [rest, steps] = reduce_by_ln2(at_most(at_least(x, K::exp_low), K::exp_high));
   Packet<Bits<C>> half[Simd<C>::packets], other[Simd<C>::packets];  // two factors: the result may be subnormal
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) {
@@ -148,13 +195,30 @@ GRADUS_INLINE Simd<C> exp(const Simd<C>& x) {
     half[k] = (n + K::exponent_bias) << K::mantissa_bits;
     other[k] = (steps[k] - n + K::exponent_bias) << K::mantissa_bits;
   }
-  return (expm1_small(rest) + 1) * from_bits<C>(half) * from_bits<C>(other);
+  return exp_small(rest) * from_bits<C>(half) * from_bits<C>(other);
+}
+
+/// exp(x) for x that is not above 0, or so little that it is rounding: as exp, but 0 where that is subnormal. It takes
+/// half the operations.
+template <class C>
+GRADUS_INLINE Simd<C> exp_of_negative(const Simd<C>& x) {
+  using K = MathConstants<C>;
+  // The lowest power of two that is reached has no bit set: it is 0.
+  auto clamped = at_least(x, K::exp_zero);
+  auto shifted = fma(clamped, Simd<C>(1.4426950408889634), Simd<C>(K::round_magic + K::exponent_bias));
+  auto n = shifted - (K::round_magic + K::exponent_bias);
+  auto rest = fma(n, Simd<C>(-K::ln2[1]), fma(n, Simd<C>(-K::ln2[0]), clamped));
+  Packet<Bits<C>> power[Simd<C>::packets];
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k)
+    power[k] = reinterpret_cast<Packet<Bits<C>>>(shifted.p[k]) << K::mantissa_bits;
+  return exp_small(rest) * from_bits<C>(power);
 }
 
 template <class C>
 GRADUS_INLINE Simd<C> expm1(const Simd<C>& x) {
   using K = MathConstants<C>;
-  auto [rest, steps] = reduce_by_ln2(clamp_keep_nan(x, K::expm1_low, K::exp_high));
+  auto [rest, steps] = reduce_by_ln2(at_most(at_least(x, K::expm1_low), K::exp_high));
   Packet<Bits<C>> bits[Simd<C>::packets];  // 2^(n - 1): 2^n itself may overflow where the result does not
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) bits[k] = (steps[k] + (K::exponent_bias - 1)) << K::mantissa_bits;
@@ -162,31 +226,37 @@ GRADUS_INLINE Simd<C> expm1(const Simd<C>& x) {
   return copy_sign((fma(scale, expm1_small(rest), scale - 0.5)) * 2, x);
 }
 
-template <class C>
-GRADUS_INLINE Simd<C> log(const Simd<C>& x) {
+/// log(m 2^(exponent + shift)) for x = m 2^exponent, which is positive and not subnormal, m in [sqrt(1/2), sqrt(2)).
+/// For more digits than x has, rest(m - 1, 2^(1 - exponent)) gives m - 1 with them.
+template <class C, class Rest>
+GRADUS_INLINE Simd<C> log_of_normal(const Simd<C>& x, const Simd<C>& shift, Rest&& rest) {
   using K = MathConstants<C>;
-  auto small = x < std::numeric_limits<C>::min();
-  auto scaled = where(small, x * K::subnormal_scale, x);
-  constexpr auto fraction = (Bits<C>(1) << K::mantissa_bits) - 1;
-  Packet<Bits<C>> mantissa[Simd<C>::packets];
+  constexpr auto two = std::bit_cast<Bits<C>>(C(2)), lowest = std::bit_cast<Bits<C>>(C(0.70710678118654752));
+  Packet<Bits<C>> mantissa[Simd<C>::packets], scale[Simd<C>::packets];
   Simd<C> exponent;
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) {
-    auto bits = reinterpret_cast<Packet<Bits<C>>>(scaled.p[k]);
-    mantissa[k] = (bits & fraction) | std::bit_cast<Bits<C>>(C(1));
-    exponent.p[k] = __builtin_convertvector((bits >> K::mantissa_bits) - K::exponent_bias, Packet<C>);
+    auto bits = reinterpret_cast<Packet<Bits<C>>>(x.p[k]);
+    auto whole = (bits - lowest) >> K::mantissa_bits;
+    exponent.p[k] = __builtin_convertvector(whole, Packet<C>);
+    mantissa[k] = bits - (whole << K::mantissa_bits);
+    scale[k] = two - (whole << K::mantissa_bits);
   }
-  auto m = from_bits<C>(mantissa);  // [1, 2)
-  auto high = m > 1.4142135623730951;
-  m = where(high, 0.5 * m, m);  // [sqrt(1/2), sqrt(2)]
-  exponent = where(high, exponent + 1, exponent);
-  exponent = where(small, exponent - K::subnormal_exponent, exponent);
-  auto f = m - 1;
-  auto s = f / (m + 1);  // log m = 2 atanh(s)
+  exponent = exponent + shift;
+  auto f = rest(from_bits<C>(mantissa) - 1, from_bits<C>(scale));
+  auto s = f / (f + 2);  // log(1 + f) = 2 atanh(s)
   auto z = s * s;
-  auto r = z * polynomial(z, K::log);
-  auto y = fma(exponent, Simd<C>(K::ln2[0]), f - (s * (f - r) - exponent * K::ln2[1]));
+  auto r = z * polynomial_in_two(z, K::log);
+  return fma(exponent, Simd<C>(K::ln2[0]), f - (s * (f - r) - exponent * K::ln2[1]));
+}
+
+template <class C>
+GRADUS_INLINE Simd<C> log(const Simd<C>& x) {
+  using K = MathConstants<C>;
   constexpr auto infinity = std::numeric_limits<C>::infinity();
+  auto small = x < std::numeric_limits<C>::min();
+  auto y = log_of_normal(where(small, x * K::subnormal_scale, x), where(small, -K::subnormal_exponent, C(0)),
+                         [](const Simd<C>& f, const Simd<C>&) GRADUS_INLINE_LAMBDA { return f; });
   y = where(x == infinity, infinity, y);
   y = where(x == 0, -infinity, y);
   return where(x >= 0, y, std::numeric_limits<C>::quiet_NaN());
@@ -196,9 +266,12 @@ template <class C>
 GRADUS_INLINE Simd<C> log1p(const Simd<C>& x) {
   constexpr auto infinity = std::numeric_limits<C>::infinity();
   auto u = x + 1;
-  auto y = log(u) + (x - (u - 1)) / u;  // the second term is what rounding took from u
+  auto y = log_of_normal(u, Simd<C>(0), [&](const Simd<C>& f, const Simd<C>& scale) GRADUS_INLINE_LAMBDA {
+    return fma(0.5 * (x - (u - 1)), scale, f);  // what rounding took from u
+  });
   y = where(u == infinity, infinity, y);
   y = where(u == 0, -infinity, y);
+  y = where(u >= 0, y, std::numeric_limits<C>::quiet_NaN());
   return where(x == 0, x, y);
 }
 

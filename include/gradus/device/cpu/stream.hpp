@@ -26,7 +26,8 @@ inline constexpr bool is_streamed([[maybe_unused]] int64_t bytes) {
 /// Bytes of the buffer on the stack in which a loop gathers what it then streams: small beside the first cache.
 inline constexpr int64_t stream_block = 8192;
 
-/// Copies `bytes` bytes from a buffer in the cache past the caches. `to` is aligned to 64 bytes. The loop that calls it
+/// Copies `bytes` bytes from a buffer in the cache past the caches. `to` is aligned to 64 bytes, or to 32 for as
+/// many bytes. The loop that calls it
 /// ends with stream_fence().
 inline void stream_out(char* to, const char* from, int64_t bytes) {
   int64_t i = 0;
@@ -34,7 +35,8 @@ inline void stream_out(char* to, const char* from, int64_t bytes) {
   for (; i + 64 <= bytes; i += 64) {
     _mm512_stream_ps(reinterpret_cast<float*>(to + i), _mm512_loadu_ps(reinterpret_cast<const float*>(from + i)));
   }
-#elif defined(__AVX__)
+#endif
+#if defined(__AVX__)
   for (; i + 32 <= bytes; i += 32) {
     _mm256_stream_ps(reinterpret_cast<float*>(to + i), _mm256_loadu_ps(reinterpret_cast<const float*>(from + i)));
   }

@@ -180,8 +180,8 @@ GivenOperand given_operand(const A& operand) {
   else return {nullptr, KeptOperand(static_cast<Compute<T>>(operand))};
 }
 
-/// The dense result, not recorded.
-inline TensorRef run_forward(const char* name, const PointwiseTable& table, const GivenOperand* given, int count) {
+/// The shape to which operands broadcast, all on one device.
+inline std::pair<Shape, Device> common_shape(const char* name, const GivenOperand* given, int count) {
   Shape shape;
   Device device;
   auto first = true;
@@ -195,6 +195,12 @@ inline TensorRef run_forward(const char* name, const PointwiseTable& table, cons
     device = x.storage->device();
     first = false;
   }
+  return {shape, device};
+}
+
+/// The dense result, not recorded.
+inline TensorRef run_forward(const char* name, const PointwiseTable& table, const GivenOperand* given, int count) {
+  auto [shape, device] = common_shape(name, given, count);
   auto y = allocate_impl(table.result, shape, device, name);
   PointwiseOperand operands[max_operands];
   for (int k = 0; k < count; ++k) operands[k] = given[k].operand(shape);
@@ -253,7 +259,7 @@ inline TensorRef pointwise_gradient(const char* name, const PointwiseTable& tabl
 }
 
 template <Floating T, size_t N>
-struct PointwiseNode final : NodeWithEdges<T, N> {
+struct PointwiseNode : NodeWithEdges<T, N> {
   const PointwiseTable& table;
   std::array<KeptOperand, N> operands;
 
@@ -299,10 +305,14 @@ class Pointwise {
       -> Tensor<typename PointwiseKernels<F, A...>::Out> {
     static_assert(sizeof...(A) < max_operands,
                   "pointwise: a formula has at most 7 operands; its gradient reads dy too");
-    return apply(pointwise_table<F, A...>, operands...);
+    return apply(table<A...>(), operands...);
   }
 
   const char* name() const { return name_; }
+  template <class... A>
+  static const PointwiseTable& table() {
+    return pointwise_table<F, A...>;
+  }
 
  protected:
   template <class... A>
@@ -358,14 +368,19 @@ class LibraryPointwise : public Pointwise<F> {
   template <class... A>
   requires(OperandTraits<A>::is_tensor || ...) auto operator()(const A&... operands) const
       -> Tensor<typename PointwiseKernels<F, A...>::Out> {
+    return this->apply(table<A...>(), operands...);
+  }
+
+  template <class... A>
+  const PointwiseTable& table() const {
     using T = Common<A...>;
     if constexpr (formula_is_compiled<T, typename KernelElement<T, A>::type...>()) {
       static constexpr DType types[] = {dtype_of<typename KernelElement<T, A>::type>...};
       static const PointwiseTable table = with_compiled_kernels(this->name(), make_pointwise_table<false, F, A...>(),
                                                                 compiled_kernels(std::type_identity<T>()), types);
-      return this->apply(table, operands...);
+      return table;
     } else {
-      return Pointwise<F>::operator()(operands...);
+      return pointwise_table<F, A...>;
     }
   }
 };

@@ -17,11 +17,12 @@ namespace gradus::detail::inline GRADUS_BUILD {
 
 // -weight t log sigmoid(x) - (1 - t) log sigmoid(-x), with what is linear in x taken out of the logarithms: no
 // overflow, and tiny gradients keep their digits. -|x| is a choice, not abs(x), so that all derivatives are right at 0.
-inline constexpr auto bce_with_logits_formula = pointwise("bce_with_logits", [](auto x, auto t, auto weight) {
-  auto positive = x >= 0.0;
-  auto rest = log1p(exp(where(positive, -x, x)));
-  return (1.0 + (weight - 1.0) * t) * rest + x * where(positive, 1.0 - t, -(weight * t));
-});
+inline constexpr auto bce_with_logits_formula =
+    pointwise("bce_with_logits", [](auto x, auto t, auto weight) GRADUS_INLINE_LAMBDA {
+      auto positive = x >= 0.0;
+      auto rest = log1p(exp(where(positive, -x, x)));
+      return (1.0 + (weight - 1.0) * t) * rest + x * where(positive, 1.0 - t, -(weight * t));
+    });
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
@@ -38,7 +39,7 @@ Tensor<T> bce_with_logits(const Tensor<T>& logits, const Tensor<T>& targets, con
   require<ShapeError>(broadcast_shapes("bce_with_logits", logits.shape(), weight.shape()) == logits.shape(),
                       "bce_with_logits: pos_weight is ", weight.shape(), ", but must broadcast to the logits' shape ",
                       logits.shape());
-  return detail::reduce_losses(detail::bce_with_logits_formula(logits, targets, weight), options.reduction);
+  return detail::reduce_losses(options.reduction, detail::bce_with_logits_formula, logits, targets, weight);
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -27,8 +27,12 @@ void cross_entropy_rows(const T* logits, const int64_t* labels, int64_t n, int64
     if (label == options.ignore_index) return static_cast<void>(losses[row] = 0);
     auto value = -totals[row].log_softmax(static_cast<C>(x[label]));
     if (options.label_smoothing > 0) {
-      C even = 0;
-      for (int64_t i = 0; i < classes; ++i) even -= totals[row].log_softmax(static_cast<C>(x[i]));
+      Simd<C> top(totals[row].top);
+      auto below = fold_row(
+          x, classes, C(0), totals[row].top,
+          [&](const Simd<C>& sum, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA { return sum + (v - top); },
+          add_lanes);
+      auto even = static_cast<C>(classes) * totals[row].log_sum - fold_lanes(below, add_lanes);
       value = static_cast<C>(1 - options.label_smoothing) * value +
               static_cast<C>(options.label_smoothing / static_cast<double>(classes)) * even;
     }
@@ -43,18 +47,24 @@ void cross_entropy_gradient_rows(const T* logits, const int64_t* labels, int64_t
                                  bool dy_per_row, double factor, T* to) {
   using C = Compute<T>;
   auto spread = static_cast<C>(options.label_smoothing / static_cast<double>(classes));
-  for_rows(n, classes, [&](int64_t row) {
+  auto streamed = to != logits && rows_are_streamed<T>(n, classes);  // in place, the lines are in the cache already
+  auto gradient = [&](int64_t row) {
     auto label = labels[row];
     auto* out = to + row * classes;
     if (label == options.ignore_index) return static_cast<void>(std::fill_n(out, classes, T(0)));
     auto scale = static_cast<C>(static_cast<double>(dy[dy_per_row ? row : 0]) * factor);
     auto total = totals[row];
     Simd<C> even(spread), factors(scale);
-    for_each_register(logits + row * classes, classes, C(0), [&](int64_t i, const Simd<C>& x, int64_t count) {
-      store_some((exp(total.log_softmax(x)) - even) * factors, out + i, count);
+    auto without_label = [&](const Simd<C>& x)
+                             GRADUS_INLINE_LAMBDA { return (exp_of_negative(total.log_softmax(x)) - even) * factors; };
+    auto* x = logits + row * classes;
+    auto of_label = without_label(Simd<C>(static_cast<C>(x[label]))).lane(0);
+    for_each_register(x, classes, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
+      store_row(without_label(v), out + i, count, streamed);
     });
-    out[label] = static_cast<T>(static_cast<C>(out[label]) - static_cast<C>(1 - options.label_smoothing) * scale);
-  });
+    out[label] = static_cast<T>(of_label - static_cast<C>(1 - options.label_smoothing) * scale);
+  };
+  for_rows(n, classes, gradient, streamed);
 }
 
 /// The gradient in one pass, where possible into the logits' own memory. logits (n, c) dense.

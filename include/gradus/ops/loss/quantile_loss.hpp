@@ -27,7 +27,7 @@ Tensor<T> quantile_loss(const Tensor<T>& predicted, const Tensor<T>& target, con
   for (auto q : quantiles.to_vector())
     require<ValueError>(q > T(0) && q < T(1), "quantile_loss: quantile ", static_cast<double>(q),
                         ", but must be between 0 and 1");
-  return detail::reduce_losses(detail::quantile_loss_formula(predicted, unsqueeze(target, -1), quantiles), reduction);
+  return detail::reduce_losses(reduction, detail::quantile_loss_formula, predicted, unsqueeze(target, -1), quantiles);
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

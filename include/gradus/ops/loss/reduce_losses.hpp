@@ -1,7 +1,8 @@
 // What the losses have in common.
 #pragma once
 
-#include "gradus/ops/reduction/mean.hpp"
+#include "gradus/ops/formula/sum_of.hpp"
+#include "gradus/ops/pointwise/arithmetic.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -12,11 +13,13 @@ enum class Reduce { mean, sum, none };
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// Losses of any shape -> a scalar, or themselves with Reduce::none. The mean of none is NaN, as PyTorch's.
-template <Floating T>
-Tensor<T> reduce_losses(const Tensor<T>& losses, Reduce reduction) {
-  if (reduction == Reduce::none) return losses;
-  return reduction == Reduce::sum ? sum(losses) : mean(losses);
+/// The losses that a formula gives -> a scalar, or themselves with Reduce::none. The mean of none is NaN, as PyTorch's.
+/// The first operand has the shape of the losses.
+template <class Formula, Floating T, class... A>
+Tensor<T> reduce_losses(Reduce reduction, const Formula& formula, const Tensor<T>& first, const A&... rest) {
+  if (reduction == Reduce::none) return formula(first, rest...);
+  auto total = sum_of(formula, first, rest...);
+  return reduction == Reduce::sum ? total : total / static_cast<double>(first.numel());
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

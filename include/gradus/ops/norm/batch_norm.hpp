@@ -41,10 +41,11 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelBlocks& blocks,
   auto y = Tensor<T>::empty(x.shape(), x.device());
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto* from = x.data();
-  blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
+  auto streamed = rows_are_streamed<T>(blocks.images * blocks.channels, blocks.plane);
+  blocks.for_each(streamed, [&](int64_t channel, int64_t offset, int64_t n) {
     auto scale = channel_value(weight, channel, C(1)) * statistics.inverse[channel];
     normalize_plane<T>(from + offset, n, statistics.mean[channel], scale, channel_value(bias, channel, C(0)),
-                       to + offset);
+                       to + offset, streamed);
   });
   return y;
 }
@@ -85,14 +86,15 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
     to_bias[c] = static_cast<T>(sums[2 * c]);
     to_weight[c] = static_cast<T>(sums[2 * c + 1]);
   }
-  blocks.for_each([&](int64_t channel, int64_t offset, int64_t n) {
+  auto streamed = rows_are_streamed<T>(blocks.images * blocks.channels, blocks.plane);
+  blocks.for_each(streamed, [&](int64_t channel, int64_t offset, int64_t n) {
     auto count = static_cast<C>(blocks.per_channel());
     auto inverse = statistics.inverse[channel], m = statistics.mean[channel];
     auto scale = channel_value(weight, channel, C(1)) * inverse;
     // dx = scale (dy - mean(dy) - normal mean(dy normal)) = scale dy + slope x + rest
     auto slope = -scale * inverse * sums[2 * channel + 1] / count;
     auto rest = -scale * sums[2 * channel] / count - slope * m;
-    plane_gradient<T>(of_dy + offset, of_x + offset, n, scale, slope, rest, to + offset);
+    plane_gradient<T>(of_dy + offset, of_x + offset, n, scale, slope, rest, to + offset, streamed);
   });
   return {dx, dw, db};
 }

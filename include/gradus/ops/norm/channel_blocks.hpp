@@ -2,8 +2,8 @@
 #pragma once
 
 #include "gradus/device/cpu/allocator.hpp"
-#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/pointwise.hpp"
+#include "gradus/ops/reduction/moments.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -28,29 +28,19 @@ class ChannelStatistics {
   C *mean, *variance, *inverse;
 };
 
-/// Mean of a channel's planes, and the sum of squares around it: `count` runs of `size` numbers, `stride` apart. They
-/// are few enough to be in the cache still when they are read again.
+/// Mean of a channel's planes, and the sum of squares around it: `count` runs of `size` numbers, `stride` apart.
 template <Floating T>
 std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
-  using C = Compute<T>;
-  auto add = [](C a, C b) { return a + b; };
-  Simd<C> total(C(0)), squares(C(0));
-  for (int64_t i = 0; i < count; ++i)
-    for_each_register(x + i * stride, size, C(0), [&](int64_t, const Simd<C>& v, int64_t) { total = total + v; });
-  auto mean = fold_lanes(total, add) / static_cast<C>(count * size);
-  Simd<C> center(mean);
-  for (int64_t i = 0; i < count; ++i)
-    for_each_register(x + i * stride, size, mean,
-                      [&](int64_t, const Simd<C>& v, int64_t) { squares = fma(v - center, v - center, squares); });
-  return {mean, fold_lanes(squares, add)};
+  auto moments = run_moments(x, count, size, stride);
+  return {moments.mean, moments.spread};
 }
 
 /// y = (x - mean) scale + shift.
 template <Floating T, class C = Compute<T>>
-void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y) {
+void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y, bool streamed) {
   Simd<C> m(mean), factor(scale), rest(shift);
   for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) {
-    store_some(fma(v - m, factor, rest), y + i, count);
+    store_row(fma(v - m, factor, rest), y + i, count, streamed);
   });
 }
 
@@ -58,7 +48,6 @@ void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y) {
 template <Floating T, class C = Compute<T>>
 std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride, C mean,
                                        C inverse) {
-  auto add = [](C a, C b) { return a + b; };
   Simd<C> m(mean), factor(inverse), plain(C(0)), scaled(C(0));
   for (int64_t i = 0; i < count; ++i, dy += stride, x += stride) {
     for_each_register(dy, size, C(0), [&](int64_t k, const Simd<C>& g, int64_t some) {
@@ -67,15 +56,15 @@ std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, i
       scaled = fma(g, normal, scaled);
     });
   }
-  return {fold_lanes(plain, add), fold_lanes(scaled, add)};
+  return {fold_lanes(plain, add_lanes), fold_lanes(scaled, add_lanes)};
 }
 
 /// dx = scale dy + slope x + rest.
 template <Floating T, class C = Compute<T>>
-void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx) {
+void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx, bool streamed) {
   Simd<C> a(scale), b(slope), d(rest);
   for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) {
-    store_some(fma(g, a, fma(load_some<C>(x + i, count), b, d)), dx + i, count);
+    store_row(fma(g, a, fma(load_some<C>(x + i, count), b, d)), dx + i, count, streamed);
   });
 }
 
@@ -93,13 +82,11 @@ class ChannelBlocks {
   int64_t images, channels, plane, parts = 1;
   int64_t per_channel() const { return images * plane; }
 
-  /// body(channel, offset, n) for every plane, in any order.
+  /// body(channel, offset, n) for every plane, in any order; `streamed`: what they write goes past the caches.
   template <class Body>
-  void for_each(Body&& body) const {
-    parallel_for(images * channels, std::max<int64_t>(1, 16384 / std::max<int64_t>(plane, 1)),
-                 [&](int64_t first, int64_t last) {
-                   for (auto p = first; p < last; ++p) body(p % channels, p * plane, plane);
-                 });
+  void for_each(bool streamed, Body&& body) const {
+    for_rows(
+        images * channels, plane, [&](int64_t p) { body(p % channels, p * plane, plane); }, streamed);
   }
 
   /// totals[2 channel], totals[2 channel + 1] = the sums of what body(channel, offset, count, stride) gives for parts
@@ -128,14 +115,14 @@ class ChannelBlocks {
       std::copy_n(pair.data(), 2, partial.data() + 2 * (part * channels + channel));
     });
     for (int64_t channel = 0; channel < channels; ++channel) {
-      C mean = 0, spread = 0, count = 0;
+      Moments<C> all;
       for (int64_t part = 0; part < parts; ++part) {
         auto* pair = partial.data() + 2 * (part * channels + channel);
-        merge(mean, spread, count, pair[0], pair[1], static_cast<C>(part_size(part)));
+        all.merge({pair[0], pair[1], static_cast<C>(part_size(part))});
       }
-      statistics.mean[channel] = mean;
-      statistics.variance[channel] = spread / count;
-      statistics.inverse[channel] = C(1) / std::sqrt(spread / count + static_cast<C>(eps));
+      statistics.mean[channel] = all.mean;
+      statistics.variance[channel] = all.spread / all.count;
+      statistics.inverse[channel] = C(1) / std::sqrt(all.spread / all.count + static_cast<C>(eps));
     }
   }
 
@@ -156,14 +143,6 @@ class ChannelBlocks {
                  [&](int64_t first, int64_t last) {
                    for (auto task = first; task < last; ++task) body(task / channels, task % channels);
                  });
-  }
-  template <class C>
-  static void merge(C& mean, C& spread, C& count, C other_mean, C other_spread, C other_count) {
-    if (other_count == 0) return;
-    auto total = count + other_count, difference = other_mean - mean;
-    spread += other_spread + difference * difference * (count * other_count / total);
-    mean += difference * (other_count / total);
-    count = total;
   }
 };
 

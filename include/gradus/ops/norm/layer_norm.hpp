@@ -1,8 +1,8 @@
 #pragma once
 
 #include "gradus/device/cpu/allocator.hpp"
-#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/norm/norm_gradient.hpp"
+#include "gradus/ops/reduction/moments.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/ops/norm/norm_cuda.hpp"
 #endif
@@ -14,20 +14,6 @@ struct RowMoments {
   C mean, inverse;  ///< inverse: 1 / sqrt(variance + eps)
 };
 
-template <class T>
-RowMoments<Compute<T>> row_moments(const T* row, int64_t n, double eps) {
-  using C = Compute<T>;
-  auto add = [](C a, C b) { return a + b; };
-  Simd<C> total(C(0)), squares(C(0));
-  for_each_register(row, n, C(0), [&](int64_t, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA { total = total + v; });
-  auto mean = fold_lanes(total, add) / static_cast<C>(n);
-  Simd<C> center(mean);
-  for_each_register(row, n, mean, [&](int64_t, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA {
-    squares = fma(v - center, v - center, squares);
-  });
-  return {mean, C(1) / std::sqrt(fold_lanes(squares, add) / static_cast<C>(n) + static_cast<C>(eps))};
-}
-
 /// Elements i, i + 1, ... of a parameter, or `missing` where there is none.
 template <class C, class T>
 GRADUS_INLINE Simd<C> parameter_lanes(const T* parameter, int64_t i, int64_t count, C missing) {
@@ -36,14 +22,17 @@ GRADUS_INLINE Simd<C> parameter_lanes(const T* parameter, int64_t i, int64_t cou
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias of one row; returns its moments.
 template <class T>
-RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y) {
+RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y,
+                                     bool streamed) {
   using C = Compute<T>;
-  auto moments = row_moments(x, n, eps);
+  auto [row_mean, spread, count_of_row] = run_moments(x, 1, n, 0);
+  RowMoments<C> moments{row_mean, C(1) / std::sqrt(spread / count_of_row + static_cast<C>(eps))};
   Simd<C> mean(moments.mean), inverse(moments.inverse);
   for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = (v - mean) * inverse;
-    store_some(fma(normal, parameter_lanes(weight, i, count, C(1)), parameter_lanes(bias, i, count, C(0))), y + i,
-               count);
+    fetch_beyond(x + i, n);
+    store_row(fma(normal, parameter_lanes(weight, i, count, C(1)), parameter_lanes(bias, i, count, C(0))), y + i, count,
+              streamed);
   });
   return moments;
 }
@@ -77,8 +66,7 @@ class ParameterSums {
 /// dx of one row; adds dy normal and dy to the sums for weight and bias, unless these are null.
 template <class T, class C = Compute<T>>
 void layer_norm_row_gradient(const T* dy, const T* x, const T* weight, RowMoments<C> moments, int64_t n, T* dx, C* dw,
-                             C* db) {
-  auto add = [](C a, C b) { return a + b; };
+                             C* db, bool streamed) {
   Simd<C> mean(moments.mean), inverse(moments.inverse), plain(C(0)), scaled(C(0));
   for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = (load_some<C>(x + i, count) - mean) * inverse;
@@ -90,11 +78,14 @@ void layer_norm_row_gradient(const T* dy, const T* x, const T* weight, RowMoment
     plain = plain + g;
     scaled = fma(g, normal, scaled);
   });
-  Simd<C> mean_g(fold_lanes(plain, add) / static_cast<C>(n)), slope(fold_lanes(scaled, add) / static_cast<C>(n));
+  Simd<C> mean_g(fold_lanes(plain, add_lanes) / static_cast<C>(n)),
+      slope(fold_lanes(scaled, add_lanes) / static_cast<C>(n));
   for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = (load_some<C>(x + i, count) - mean) * inverse;
     auto g = v * parameter_lanes(weight, i, count, C(1));
-    store_some((g - mean_g - normal * slope) * inverse, dx + i, count);
+    fetch_beyond(dy + i, n);
+    fetch_beyond(x + i, n);
+    store_row((g - mean_g - normal * slope) * inverse, dx + i, count, streamed);
   });
 }
 
@@ -121,6 +112,7 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> layer_norm_gradient(const Tensor<T>&
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
   auto* weights = weight.defined() ? weight.data() : nullptr;
   auto* of_rows = reinterpret_cast<const RowMoments<C>*>(moments.data());
+  auto streamed = rows_are_streamed<T>(rows, width);
   auto sums_wanted = wanted[1] || wanted[2];
   auto parts = std::clamp<int64_t>(rows * width / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(rows, 1)));
   ParameterSums<C> sums(parts, sums_wanted ? width : 0);
@@ -128,8 +120,9 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> layer_norm_gradient(const Tensor<T>&
     sums.clear(part);
     for (auto row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
       layer_norm_row_gradient(dy.data() + row * width, x.data() + row * width, weights, of_rows[row], width,
-                              to + row * width, sums_wanted ? sums.weight(part) : nullptr, sums.bias(part));
+                              to + row * width, sums_wanted ? sums.weight(part) : nullptr, sums.bias(part), streamed);
     }
+    if (streamed) stream_fence();
   });
   if (!sums_wanted) return {dx, Tensor<T>(), Tensor<T>()};
   sums.add_parts(sums.weight(0), reinterpret_cast<T*>(dw.impl()->data()), width);
@@ -175,9 +168,12 @@ Tensor<T> layer_norm(const Tensor<T>& x_in, const Shape& normalized_shape, const
     rows = 0;
   }
 #endif
-  detail::for_rows(rows, width, [&](int64_t row) {
-    of_rows[row] = detail::normalize_row(x.data() + row * width, weights, biases, width, eps, to + row * width);
-  });
+  auto streamed = detail::rows_are_streamed<T>(rows, width);
+  auto normalize = [&](int64_t row) {
+    of_rows[row] =
+        detail::normalize_row(x.data() + row * width, weights, biases, width, eps, to + row * width, streamed);
+  };
+  detail::for_rows(rows, width, normalize, streamed);
   return differentiable("layer_norm", y, inputs(x, weight, bias),
                         [x = saved(x), weight = saved(weight), normalized_shape, moments, eps](
                             const Tensor<T>& dy, const std::array<bool, 3>& wanted) {

@@ -8,28 +8,28 @@ namespace gradus::detail::inline GRADUS_BUILD {
 template <class T>
 Compute<T> row_inverse_rms(const T* row, int64_t n, double eps) {
   using C = Compute<T>;
-  Simd<C> squares(C(0));
-  for_each_register(row, n, C(0),
-                    [&](int64_t, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA { squares = fma(v, v, squares); });
-  auto sum = fold_lanes(squares, [](C a, C b) { return a + b; });
+  auto add_square = [](const Simd<C>& sum, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA { return fma(v, v, sum); };
+  auto sum = fold_lanes(fold_row(row, n, C(0), C(0), add_square, add_lanes), add_lanes);
   return C(1) / std::sqrt(sum / static_cast<C>(n) + static_cast<C>(eps));
 }
 
 /// y = x / rms * weight of one row; returns 1 / rms.
 template <Floating T>
-Compute<T> rms_normalize_row(const T* x, const T* weight, int64_t n, double eps, T* y) {
+Compute<T> rms_normalize_row(const T* x, const T* weight, int64_t n, double eps, T* y, bool streamed) {
   using C = Compute<T>;
   auto result = row_inverse_rms(x, n, eps);
   Simd<C> inverse(result);
   for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
-    store_some(v * inverse * parameter_lanes(weight, i, count, C(1)), y + i, count);
+    fetch_beyond(x + i, n);
+    store_row(v * inverse * parameter_lanes(weight, i, count, C(1)), y + i, count, streamed);
   });
   return result;
 }
 
 /// dx of one row; adds dy times the normalised row to the sums for the weight, unless these are null.
 template <class T, class C = Compute<T>>
-void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw) {
+void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw,
+                           bool streamed) {
   Simd<C> inverse(inverse_rms), scaled(C(0));
   for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = load_some<C>(x + i, count) * inverse;
@@ -39,7 +39,9 @@ void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_r
   Simd<C> slope(fold_lanes(scaled, [](C a, C b) { return a + b; }) / static_cast<C>(n));
   for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
     auto normal = load_some<C>(x + i, count) * inverse;
-    store_some((v * parameter_lanes(weight, i, count, C(1)) - normal * slope) * inverse, dx + i, count);
+    fetch_beyond(dy + i, n);
+    fetch_beyond(x + i, n);
+    store_row((v * parameter_lanes(weight, i, count, C(1)) - normal * slope) * inverse, dx + i, count, streamed);
   });
 }
 
@@ -63,13 +65,15 @@ std::tuple<Tensor<T>, Tensor<T>> rms_norm_gradient(const Tensor<T>& dy_in, const
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
   auto* weights = weight.defined() ? weight.data() : nullptr;
   auto parts = std::clamp<int64_t>(rows * width / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(rows, 1)));
+  auto streamed = rows_are_streamed<T>(rows, width);
   ParameterSums<C> sums(parts, weight_wanted ? width : 0);
   parallel_chunks(parts, [&](int64_t part) {
     sums.clear(part);
     for (auto row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
       rms_norm_row_gradient(dy.data() + row * width, x.data() + row * width, weights, inverses.data()[row], width,
-                            to + row * width, weight_wanted ? sums.weight(part) : nullptr);
+                            to + row * width, weight_wanted ? sums.weight(part) : nullptr, streamed);
     }
+    if (streamed) stream_fence();
   });
   if (!weight_wanted) return {dx, Tensor<T>()};
   sums.add_parts(sums.weight(0), reinterpret_cast<T*>(dw.impl()->data()), width);
@@ -104,9 +108,12 @@ Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double e
     rows = 0;
   }
 #endif
-  detail::for_rows(rows, width, [&](int64_t row) {
-    of_rows[row] = detail::rms_normalize_row<T>(x.data() + row * width, weights, width, eps, to + row * width);
-  });
+  auto streamed = detail::rows_are_streamed<T>(rows, width);
+  auto normalize = [&](int64_t row) {
+    of_rows[row] =
+        detail::rms_normalize_row<T>(x.data() + row * width, weights, width, eps, to + row * width, streamed);
+  };
+  detail::for_rows(rows, width, normalize, streamed);
   return differentiable(
       "rms_norm", y, inputs(x, weight),
       [x = saved(x), weight = saved(weight), inverses, eps](const Tensor<T>& dy, const std::array<bool, 2>& wanted) {

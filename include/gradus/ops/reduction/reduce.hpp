@@ -51,43 +51,46 @@ struct MinReducer {
   static C combine_one(C a, C b) { return a < b || a != a ? a : b; }
 };
 
-template <class T, class R>
-class Reduction {
-  using C = typename R::C;
-
+/// How a reduction is cut into tasks, by its shape alone: outputs, and of each output's elements at most 32 parts.
+class ReducePlan {
  public:
-  Reduction(const TensorImpl& x, const ReduceShape& split, TensorImpl& out)
-      : x_(reinterpret_cast<const T*>(x.data())),
-        out_(reinterpret_cast<T*>(out.data())),
-        kept_(plan_loop(split.kept, &split.kept_strides, 1)),
-        reduced_(plan_loop(split.reduced, &split.reduced_strides, 1)),
-        outputs_(split.kept.numel()),
-        count_(split.reduced.numel()) {}
+  explicit ReducePlan(const ReduceShape& split)
+      : kept(plan_loop(split.kept, &split.kept_strides, 1)),
+        reduced(plan_loop(split.reduced, &split.reduced_strides, 1)),
+        outputs(split.kept.numel()),
+        count(split.reduced.numel()),
+        columns(kept.inner_stride(0) == 1 && reduced.inner_stride(0) != 1 && kept.inner() >= simd_lanes) {
+    auto tasks = columns ? (outputs + column_block - 1) / column_block : outputs;
+    parts = std::clamp<int64_t>(outputs * count / grain / std::max<int64_t>(tasks / 4, 1), 1,
+                                std::min<int64_t>(32, std::max<int64_t>(count, 1)));
+    outputs_per_task_ = std::max<int64_t>(1, grain / std::max<int64_t>(count / parts, 1));
+    if (!columns) return;
+    // Long runs of neighbours, as memory likes to be read.
+    if (parts >= 8) outputs_per_task_ = std::max<int64_t>(outputs_per_task_, 1024);
+    outputs_per_task_ = (outputs_per_task_ + column_block - 1) / column_block * column_block;
+  }
 
-  void run() {
-    if (outputs_ == 0) return;
-    auto columns = kept_.inner_stride(0) == 1 && reduced_.inner_stride(0) != 1 && kept_.inner() >= simd_lanes;
-    auto tasks = columns ? (outputs_ + column_block - 1) / column_block : outputs_;
-    auto total = outputs_ * count_;
-    parts_ = std::clamp<int64_t>(total / grain / std::max<int64_t>(tasks / 4, 1), 1,
-                                 std::min<int64_t>(32, std::max<int64_t>(count_, 1)));
-    Scratch<C> partial(parts_ * outputs_);
-    auto outputs_per_task = std::max<int64_t>(1, grain / std::max<int64_t>(count_ / parts_, 1));
-    if (columns) outputs_per_task = (outputs_per_task + column_block - 1) / column_block * column_block;
-    auto task_columns = (outputs_ + outputs_per_task - 1) / outputs_per_task;
-    parallel_chunks(task_columns * parts_, [&](int64_t task) {
-      auto part = task / task_columns, first = task % task_columns * outputs_per_task;
-      auto last = std::min(outputs_, first + outputs_per_task);
-      auto from = count_ * part / parts_, to = count_ * (part + 1) / parts_;
-      auto* results = partial.data() + part * outputs_ + first;
-      if (columns) reduce_columns(first, last, from, to, results);
-      else reduce_rows(first, last, from, to, results);
+  LoopPlan kept, reduced;
+  int64_t outputs, count, parts = 1;
+  bool columns;  ///< neighbouring outputs stand side by side in registers, which run down the reduced elements
+
+  /// body(part, first, last, from, to): elements [from, to) of outputs [first, last).
+  template <class Body>
+  void for_tasks(Body&& body) const {
+    auto across = (outputs + outputs_per_task_ - 1) / outputs_per_task_;
+    parallel_chunks(across * parts, [&](int64_t task) {
+      auto part = task / across, first = task % across * outputs_per_task_;
+      body(part, first, std::min(outputs, first + outputs_per_task_), count * part / parts, count * (part + 1) / parts);
     });
-    parallel_for(outputs_, grain, [&](int64_t first, int64_t last) {
+  }
+  /// result(i) for each output, from those of its parts, which lie `outputs` apart.
+  template <class C, class Merge, class Result>
+  void merge_parts(const C* partial, Merge merge, Result result) const {
+    parallel_for(outputs, grain, [&](int64_t first, int64_t last) {
       for (auto i = first; i < last; ++i) {
-        auto result = partial[i];
-        for (int64_t part = 1; part < parts_; ++part) result = R::combine_one(result, partial[part * outputs_ + i]);
-        out_[i] = static_cast<T>(result);
+        auto value = partial[i];
+        for (int64_t part = 1; part < parts; ++part) value = merge(value, partial[part * outputs + i]);
+        result(i, value);
       }
     });
   }
@@ -96,17 +99,43 @@ class Reduction {
   static constexpr int64_t grain = 32768;
   static constexpr int64_t column_block = 4 * simd_lanes;
 
+  int64_t outputs_per_task_ = 1;
+};
+
+template <class T, class R>
+class Reduction {
+  using C = typename R::C;
+
+ public:
+  Reduction(const TensorImpl& x, const ReduceShape& split, TensorImpl& out)
+      : x_(reinterpret_cast<const T*>(x.data())), out_(reinterpret_cast<T*>(out.data())), plan_(split) {}
+
+  void run() {
+    if (plan_.outputs == 0) return;
+    Scratch<C> partial(plan_.parts * plan_.outputs);
+    plan_.for_tasks([&](int64_t part, int64_t first, int64_t last, int64_t from, int64_t to) {
+      auto* results = partial.data() + part * plan_.outputs + first;
+      if (plan_.columns) reduce_columns(first, last, from, to, results);
+      else reduce_rows(first, last, from, to, results);
+    });
+    plan_.merge_parts(
+        partial.data(), [](C a, C b) { return R::combine_one(a, b); },
+        [&](int64_t i, C result) { out_[i] = static_cast<T>(result); });
+  }
+
+ private:
   /// Each output by itself: registers run along the reduced elements.
   void reduce_rows(int64_t first, int64_t last, int64_t from, int64_t to, C* results) const {
-    for_each_row(kept_, first, last, [&](const int64_t* offsets, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) *results++ = reduce_one(x_ + offsets[0] + i * kept_.inner_stride(0), from, to);
+    for_each_row(plan_.kept, first, last, [&](const int64_t* offsets, int64_t n) {
+      for (int64_t i = 0; i < n; ++i)
+        *results++ = reduce_one(x_ + offsets[0] + i * plan_.kept.inner_stride(0), from, to);
     });
   }
 
   C reduce_one(const T* x, int64_t from, int64_t to) const {
     Simd<C> sums[4] = {R::identity(), R::identity(), R::identity(), R::identity()};
-    auto stride = reduced_.inner_stride(0);
-    for_each_row(reduced_, from, to, [&](const int64_t* offsets, int64_t n) {
+    auto stride = plan_.reduced.inner_stride(0);
+    for_each_row(plan_.reduced, from, to, [&](const int64_t* offsets, int64_t n) {
       auto* row = x + offsets[0];
       int64_t i = 0;
       if (stride == 1) {
@@ -137,33 +166,38 @@ class Reduction {
 
   /// Neighbouring outputs side by side in registers, running down the reduced elements.
   void reduce_columns(int64_t first, int64_t last, int64_t from, int64_t to, C* results) const {
-    for_each_row(kept_, first, last, [&](const int64_t* offsets, int64_t n) {
-      for (int64_t i = 0; i < n; i += column_block) {
-        auto width = std::min(column_block, n - i);
-        auto* x = x_ + offsets[0] + i;
-        Simd<C> sums[4] = {R::identity(), R::identity(), R::identity(), R::identity()};
-        alignas(64) T padded[column_block] = {};
-        for_each_row(reduced_, from, to, [&](const int64_t* reduced_offsets, int64_t rows) {
-          for (int64_t r = 0; r < rows; ++r) {
-            auto* row = x + reduced_offsets[0] + r * reduced_.inner_stride(0);
-            if (width < column_block) {
-              std::copy_n(row, width, padded);
-              row = padded;
-            }
-            for (int k = 0; k < 4; ++k) sums[k] = R::combine(sums[k], Simd<C>::load(row + k * simd_lanes));
-          }
-        });
-        alignas(64) C lanes[column_block];
-        for (int k = 0; k < 4; ++k) sums[k].store(lanes + k * simd_lanes);
-        results = std::copy_n(lanes, width, results);
-      }
+    for_each_row(plan_.kept, first, last, [&](const int64_t* offsets, int64_t n) {
+      std::fill_n(results, n, R::identity());
+      auto* x = x_ + offsets[0];
+      for_each_row(plan_.reduced, from, to, [&](const int64_t* reduced_offsets, int64_t rows) {
+        auto stride = plan_.reduced.inner_stride(0);
+        auto* row = x + reduced_offsets[0];
+        int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) add_rows<4>(row + r * stride, stride, n, results);
+        for (; r < rows; ++r) add_rows<1>(row + r * stride, stride, n, results);
+      });
+      results += n;
     });
+  }
+
+  /// Takes so many rows of n elements into n results, one row after the other.
+  template <int count>
+  static void add_rows(const T* row, int64_t stride, int64_t n, C* results) {
+    int64_t i = 0;
+    for (; i + simd_lanes <= n; i += simd_lanes) {
+      auto sum = Simd<C>::load(results + i);
+      GRADUS_UNROLL
+      for (int k = 0; k < count; ++k) sum = R::combine(sum, Simd<C>::load(row + k * stride + i));
+      sum.store(results + i);
+    }
+    for (; i < n; ++i) {
+      for (int k = 0; k < count; ++k) results[i] = R::combine_one(results[i], static_cast<C>(row[k * stride + i]));
+    }
   }
 
   const T* x_;
   T* out_;
-  LoopPlan kept_, reduced_;
-  int64_t outputs_, count_, parts_ = 1;
+  ReducePlan plan_;
 };
 
 /// Fills the dense `out` with what reducer R makes of x.
