@@ -106,33 +106,6 @@ TEST_CASE("allocator: empty_cache returns to the system what nobody uses") {
   allocator().deallocate(kept, 50000);
 }
 
-TEST_CASE("allocator: blocks of middle size lie apart, and given back to the system they can be had again") {
-  constexpr size_t sizes[] = {32 << 10, 50000, 200000, 300000, 1 << 20, 2000000};
-  auto start = memory_stats();
-  for (int round = 0; round < 3; ++round) {
-    std::vector<std::pair<char*, size_t>> blocks;
-    for (int i = 0; i < 60; ++i) {
-      auto bytes = sizes[i % 6];
-      auto* block = static_cast<char*>(allocator().allocate(bytes));
-      CHECK(reinterpret_cast<uintptr_t>(block) % 64 == 0);
-      std::memset(block, i, bytes);
-      blocks.emplace_back(block, bytes);
-    }
-    int wrong = 0;
-    for (int i = 0; i < 60; ++i) {
-      auto [block, bytes] = blocks[static_cast<size_t>(i)];
-      wrong += std::count(block, block + bytes, static_cast<char>(i)) != static_cast<int64_t>(bytes);
-    }
-    CHECK(wrong == 0);
-    auto before = memory_stats();
-    for (auto [block, bytes] : blocks) allocator().deallocate(block, bytes);
-    CHECK(memory_stats().bytes_in_use == start.bytes_in_use);
-    CHECK(memory_stats().bytes_cached > before.bytes_cached + 30'000'000);
-    empty_cache();
-    CHECK(memory_stats().bytes_cached <= start.bytes_cached);
-  }
-}
-
 TEST_CASE("allocator: a thread's blocks serve others when it has ended") {
   constexpr size_t bytes = 3000;
   empty_cache();

@@ -19,7 +19,6 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
-#include <unistd.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
 #define GRADUS_DETAIL_ADDRESS_SANITIZER
@@ -170,7 +169,6 @@ class GRADUS_SHARED CachingAllocator {
   static constexpr int classes = 8 + 38 * 8;
   static constexpr int local_classes = 8 + 8 * 8;  // up to 128 KiB: kept by the thread, without a lock
   static constexpr int local_blocks = 32;
-  static constexpr size_t huge_page = size_t{2} << 20;
 
   struct List {
     void* head = nullptr;  // the first word of a free block points to the next
@@ -275,75 +273,25 @@ class GRADUS_SHARED CachingAllocator {
   }
 
   void* from_system(size_t bytes) {
-    auto* block = part_of_run(bytes);
-    if (block == nullptr) block = from_library(bytes);
+    constexpr size_t huge = size_t{2} << 20;
+    auto aligned = bytes >= huge ? huge : alignment;
+    auto* block = std::aligned_alloc(aligned, (bytes + aligned - 1) / aligned * aligned);
     if (block == nullptr) {
       empty_cache();
-      block = from_library(bytes);
+      block = std::aligned_alloc(aligned, (bytes + aligned - 1) / aligned * aligned);
     }
     if (block == nullptr) out_of_memory(bytes);
+#if defined(__linux__)
+    if (bytes >= huge) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
     system_.fetch_add(1, std::memory_order_relaxed);
     held_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
     return block;
   }
-  static void* from_library(size_t bytes) {
-    auto aligned = bytes >= huge_page ? huge_page : alignment;
-    auto* block = std::aligned_alloc(aligned, (bytes + aligned - 1) / aligned * aligned);
-#if defined(__linux__)
-    if (block != nullptr && bytes >= huge_page) madvise(block, bytes, MADV_HUGEPAGE);
-#endif
-    return block;
-  }
-  /// The mutex is held, if there are other threads at all.
   void to_system(void* block, int index) noexcept {
     held_.fetch_sub(static_cast<int64_t>(class_bytes(index)), std::memory_order_relaxed);
-    if (in_run(block)) drop_part(block, index);
-    else std::free(block);
+    std::free(block);
   }
-
-  // Blocks too small for a huge page of their own lie side by side in runs of such pages. Each would otherwise be a
-  // mapping of small pages, which the system hands out one by one at the first touch: an eighth of the time to the
-  // first step of a ResNet-18. A program of little memory is not to touch a whole huge page, so the first blocks are
-  // the library's.
-#if defined(__linux__) && !defined(GRADUS_DETAIL_ADDRESS_SANITIZER)
-  static constexpr size_t run_bytes = size_t{16} << 20, least_part = size_t{32} << 10;
-  static constexpr int64_t held_before_runs = int64_t{2} << 20;
-
-  /// Null where the block is to come from the library.
-  void* part_of_run(size_t bytes) {
-    if (bytes < least_part || bytes >= huge_page) return nullptr;
-    if (held_.load(std::memory_order_relaxed) < held_before_runs) return nullptr;
-    std::lock_guard lock(mutex_);
-    auto& dropped = dropped_[static_cast<size_t>(size_class(bytes))];
-    if (dropped.head != nullptr) return pop(dropped);
-    if (run_left_ < bytes) {
-      auto* run = std::aligned_alloc(run_bytes, run_bytes);
-      if (run == nullptr) return nullptr;
-      madvise(run, run_bytes, MADV_HUGEPAGE);
-      runs_.push_back(reinterpret_cast<uintptr_t>(run));
-      run_left_ = run_bytes;
-    }
-    run_left_ -= bytes;
-    return reinterpret_cast<void*>(runs_.back() + run_left_);
-  }
-  bool in_run(const void* block) const noexcept {
-    auto run = reinterpret_cast<uintptr_t>(block) / run_bytes * run_bytes;
-    return std::find(runs_.begin(), runs_.end(), run) != runs_.end();
-  }
-  /// The memory goes to the system, its address is kept for the next block of this size.
-  void drop_part(void* block, int index) noexcept {
-    static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-    auto begin = reinterpret_cast<uintptr_t>(block), end = (begin + class_bytes(index)) / page * page;
-    auto first = (begin + sizeof(void*) + page - 1) / page * page;  // behind the word that links the list
-    if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
-    push(dropped_[static_cast<size_t>(index)], block);
-  }
-
-#else
-  static void* part_of_run(size_t) { return nullptr; }
-  static bool in_run(const void*) { return false; }
-  static void drop_part(void*, int) {}
-#endif
 
   [[noreturn]] GRADUS_COLD void out_of_memory(size_t bytes) {
     fail<OutOfMemoryError>({"cpu memory: ", bytes, " bytes asked for, ", in_use_.load(),
@@ -355,9 +303,6 @@ class GRADUS_SHARED CachingAllocator {
   std::array<ScratchList, classes> scratch_;
   std::array<uint64_t, classes> last_use_{};  // of lists_, by a clock that counts uses
   uint64_t clock_ = 0;
-  std::vector<uintptr_t> runs_;  // addresses
-  size_t run_left_ = 0;          // of the last run, at its beginning
-  std::array<List, classes> dropped_;
   std::atomic<int64_t> in_use_{0}, peak_{0}, held_{0}, system_{0};
   std::atomic<bool> poison_{false};
 };
