@@ -492,8 +492,8 @@ class Weights {
       auto source = join(path, ", ", name);
       auto whole =
           std::make_shared<const std::string>(member.deflated ? archive->read_all(member, int64_t{1} << 34) : "");
-      auto bytes = [archive, member = member, whole](void* to, int64_t first, int64_t count) {
-        if (!member.deflated) return archive->read(member, to, count, first);
+      auto bytes = [archive, stored = member, whole](void* to, int64_t first, int64_t count) {
+        if (!stored.deflated) return archive->read(stored, to, count, first);
         std::memcpy(to, whole->data() + first, static_cast<size_t>(count));
       };
       std::string head(static_cast<size_t>(std::min<int64_t>(member.size, 65550)), '\0');
