@@ -16,7 +16,8 @@
 #include "gradus/ops/reduction/argmax.hpp"
 #include "gradus/ops/reduction/logsumexp.hpp"
 #include "gradus/ops/reduction/var.hpp"
-#include "gradus/ops/window/max_pool2d.hpp"
+#include "gradus/ops/window/max_windows.hpp"
+#include "gradus/ops/window/mean_windows.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/optim/sgd.hpp"
 #define GRADUS_FORMULA_HEADERS
@@ -48,6 +49,9 @@ constexpr KernelTable<T> kernel_table{
     .convolve_backward_weight = convolve_backward_weight<T>,
     .max_of_windows = max_of_windows<T>,
     .max_of_quads = max_of_quads<T>,
+    .put_windows = put_windows<T>,
+    .mean_of_windows = mean_of_windows<T>,
+    .share_windows = share_windows<T>,
     .lstm_forward = lstm_forward<T>,
     .lstm_backward = lstm_backward<T>,
     .gru_forward = gru_forward<T>,

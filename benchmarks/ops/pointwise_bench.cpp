@@ -35,7 +35,20 @@ void binary(const char* name, Shape a, Shape b, bench::Work backward, F f) {
                 [=](const Tensors& x) { return f(x[0], x[1]); });
 }
 
+/// With truth values of a byte each.
+void conditions() {
+  Shape shape{1 << 24};
+  auto size = bytes_of(shape), bools = size / 4;
+  bench::time(join("pointwise/less/", sizes(shape)), {.read = size, .written = bools},
+              [=] { return [x = rand<float>(shape)] { benchmark::DoNotOptimize((x < 0.5f).data()); }; });
+  // Each of the two gradients reads dy and the condition.
+  time_operator(join("pointwise/where/", sizes(shape)), {.read = 2 * size + bools, .written = size},
+                {.read = 2 * (size + bools), .written = 2 * size}, {shape, shape},
+                [condition = rand<float>(shape) > 0.5f](const Tensors& in) { return where(condition, in[0], in[1]); });
+}
+
 const bench::AtStart pointwise_registered([] {
+  conditions();
   unary("relu", [](const auto& x) { return relu(x); });
   unary("exp", [](const auto& x) { return exp(x); });
   unary("log", [](const auto& x) { return log(x); });
@@ -45,7 +58,6 @@ const bench::AtStart pointwise_registered([] {
   unary("sigmoid", [](const auto& x) { return sigmoid(x); });
   unary("gelu", [](const auto& x) { return gelu(x); });
   unary("silu", [](const auto& x) { return silu(x); });
-  unary("where", [](const auto& x) { return where(x > 0.5f, x, -x); });
 
   auto multiply = [](const auto& a, const auto& b) { return a * b; };
   auto add = [](const auto& a, const auto& b) { return a + b; };

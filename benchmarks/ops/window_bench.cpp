@@ -18,11 +18,13 @@ void convolution(const char* name, int64_t n, int64_t in, int64_t out, int64_t s
                 [=](const Tensors& t) { return conv2d(t[0], t[1], t[2], options); });
 }
 
+/// Windows two apart. Largest elements also write where they were, for the gradient, which reads it.
 template <class F>
 void pool(const char* name, Shape x, F f) {
   Shape y{x[0], x[1], x[2] / 2, x[3] / 2};
-  time_operator(join(name, "/2x2/", sizes(x)), {.read = bytes_of(x), .written = bytes_of(y)},
-                {.read = bytes_of(y), .written = bytes_of(x)}, {x}, [=](const Tensors& in) { return f(in[0]); });
+  auto results = (name[0] == 'm' ? 2 : 1) * bytes_of(y);
+  time_operator(join(name, '/', sizes(x)), {.read = bytes_of(x), .written = results},
+                {.read = results, .written = bytes_of(x)}, {x}, [=](const Tensors& in) { return f(in[0]); });
 }
 
 const bench::AtStart window_registered([] {
@@ -32,9 +34,12 @@ const bench::AtStart window_registered([] {
   convolution("pointwise", 8, 128, 128, 16, 1);
   convolution("strided", 8, 64, 128, 32, 3, {.stride = 2, .padding = 1});
   convolution("depthwise", 8, 64, 64, 32, 3, {.padding = 1, .groups = 64});
-  pool("max_pool2d", {32, 32, 28, 28}, [](const auto& x) { return max_pool2d(x, 2); });
-  pool("avg_pool2d", {32, 32, 28, 28}, [](const auto& x) { return avg_pool2d(x, 2); });
-  pool("max_pool2d", {256, 64, 32, 32}, [](const auto& x) { return max_pool2d(x, 2); });
+  for (Shape x : {Shape{32, 32, 28, 28}, Shape{32, 64, 112, 112}}) {
+    pool("max_pool2d/2x2", x, [](const auto& in) { return max_pool2d(in, 2); });
+    pool("max_pool2d/3x3", x, [](const auto& in) { return max_pool2d(in, 3, {.stride = 2, .padding = 1}); });
+    pool("avg_pool2d/2x2", x, [](const auto& in) { return avg_pool2d(in, 2); });
+    pool("avg_pool2d/3x3", x, [](const auto& in) { return avg_pool2d(in, 3, {.stride = 2, .padding = 1}); });
+  }
 });
 
 }  // namespace

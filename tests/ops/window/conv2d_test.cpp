@@ -1,5 +1,8 @@
 #include "gradus/ops/window/conv2d.hpp"
 
+#include <algorithm>
+
+#include "gradus/autograd/autograd.hpp"
 #include "gradus/tensor/creation.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
@@ -86,4 +89,24 @@ TEST_CASE("what conv2d refuses") {
       },
       "conv2d: stride is (1, 1), dilation (1, 1), padding (0, -1) and groups 1, but padding "
       "must not be negative and the others at least 1");
+}
+
+TEST_CASE("conv2d of no channels is the bias and its gradient") {
+  for (int64_t kernel : {1, 3}) {
+    auto x = zeros<float>({2, 0, 5, 6}).set_requires_grad(),
+         w = zeros<float>({2, 0, kernel, kernel}).set_requires_grad();
+    auto bias = tensor<float>({3, 4}).set_requires_grad();
+    auto y = conv2d(x, w, bias);
+    REQUIRE(y.shape() == Shape{2, 2, 6 - kernel, 7 - kernel});
+    auto pixels = static_cast<size_t>(y.numel() / 4);
+    auto values = y.to_vector();
+    CHECK(std::count(values.begin(), values.end(), 3.0f) == 2 * y.numel() / 4);
+    CHECK(values[0] == 3);
+    CHECK(values[pixels] == 4);
+    auto gradients = grad(y, std::vector<Tensor<float>>{x, w, bias}, {}, ones_like(y.detach()));
+    CHECK(gradients[0].shape() == x.shape());
+    CHECK(gradients[1].shape() == w.shape());
+    CHECK(gradients[2].to_vector() == std::vector(2, static_cast<float>(2 * pixels)));
+    CHECK(conv2d(x, w).to_vector() == std::vector(values.size(), 0.0f));
+  }
 }

@@ -105,8 +105,11 @@ struct KernelTable {
   void (*convolve_backward_input)(const ConvShape&, const T*, const T*, T*);
   void (*convolve_backward_weight)(const ConvShape&, const T*, const T*, T*);
   // ops/window
-  void (*max_of_windows)(const PoolShape&, const T*, T*, int32_t*);
-  void (*max_of_quads)(const PoolShape&, const T*, T*, int32_t*);
+  void (*max_of_windows)(const PoolShape&, int64_t, const T*, T*, int32_t*);
+  void (*max_of_quads)(const PoolShape&, int64_t, const T*, T*, int32_t*);
+  void (*put_windows)(const PoolShape&, int64_t, const T*, const int32_t*, T*);
+  void (*mean_of_windows)(const PoolShape&, int64_t, bool, const T*, T*);
+  void (*share_windows)(const PoolShape&, int64_t, bool, const T*, T*);
   // ops/recurrent
   void (*lstm_forward)(const SequenceShape&, const T*, const T*, const T*, const LstmWeights<T>&, const LstmTrace<T>&);
   void (*lstm_backward)(const SequenceShape&, const T*, const T*, const T*, const LstmWeights<T>&,
@@ -204,12 +207,24 @@ void convolve_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw
 }
 
 template <Compiled T>
-void max_of_windows(const PoolShape& s, const T* x, T* y, int32_t* from) {
-  kernels<T>().max_of_windows(s, x, y, from);
+void max_of_windows(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
+  kernels<T>().max_of_windows(s, planes, x, y, from);
 }
 template <Compiled T>
-void max_of_quads(const PoolShape& s, const T* x, T* y, int32_t* from) {
-  kernels<T>().max_of_quads(s, x, y, from);
+void max_of_quads(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
+  kernels<T>().max_of_quads(s, planes, x, y, from);
+}
+template <Compiled T>
+void put_windows(const PoolShape& s, int64_t planes, const T* y, const int32_t* from, T* x) {
+  kernels<T>().put_windows(s, planes, y, from, x);
+}
+template <Compiled T>
+void mean_of_windows(const PoolShape& s, int64_t planes, bool include_padding, const T* x, T* y) {
+  kernels<T>().mean_of_windows(s, planes, include_padding, x, y);
+}
+template <Compiled T>
+void share_windows(const PoolShape& s, int64_t planes, bool include_padding, const T* dy, T* dx) {
+  kernels<T>().share_windows(s, planes, include_padding, dy, dx);
 }
 
 template <Compiled T>

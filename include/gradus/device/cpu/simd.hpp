@@ -39,6 +39,12 @@ struct PacketInMemoryOf {
 template <class C>
 using PacketInMemory = typename PacketInMemoryOf<C>::type;
 
+/// As many bytes as a packet of C has numbers, anywhere in memory: truth values.
+template <class C>
+struct BytesInMemoryOf {
+  typedef int8_t type __attribute__((vector_size(register_bytes / sizeof(C)), aligned(1), may_alias));
+};
+
 /// The whole number of C's size, for bit patterns and masks.
 template <class C>
 using Bits = std::conditional_t<sizeof(C) == 4, int32_t, int64_t>;
@@ -59,6 +65,7 @@ class Mask {
   static constexpr int packet_lanes = register_bytes / static_cast<int>(sizeof(C));
   static constexpr int packets = simd_lanes / packet_lanes;
   using P = Packet<Bits<C>>;  // all ones where true
+  using Bytes = typename BytesInMemoryOf<C>::type;
 
   P p[packets];
 
@@ -74,16 +81,18 @@ class Mask {
     *this = from_bools(lanes);
   }
   static GRADUS_INLINE Mask from_bools(const bool* from) {
-    alignas(64) Bits<C> lanes[simd_lanes];
-    for (int i = 0; i < simd_lanes; ++i) lanes[i] = -static_cast<Bits<C>>(from[i]);
     Mask mask;
-    __builtin_memcpy(mask.p, lanes, sizeof(lanes));
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k) {
+      auto bytes = *reinterpret_cast<const Bytes*>(from + k * packet_lanes);
+      mask.p[k] = P{} - __builtin_convertvector(bytes, P);
+    }
     return mask;
   }
   GRADUS_INLINE void store(bool* to) const {
-    alignas(64) Bits<C> lanes[simd_lanes];
-    __builtin_memcpy(lanes, p, sizeof(lanes));
-    for (int i = 0; i < simd_lanes; ++i) to[i] = lanes[i] != 0;
+    GRADUS_UNROLL
+    for (int k = 0; k < packets; ++k)
+      *reinterpret_cast<Bytes*>(to + k * packet_lanes) = __builtin_convertvector(P{} - p[k], Bytes);
   }
   GRADUS_INLINE bool lane(int i) const { return p[i / packet_lanes][i % packet_lanes] != 0; }
 

@@ -277,8 +277,13 @@ GRADUS_INLINE Simd<C> log1p(const Simd<C>& x) {
 
 template <class C>
 GRADUS_INLINE Simd<C> tanh(const Simd<C>& x) {
-  auto magnitude = abs(x);
-  auto e = expm1(where(magnitude > MathConstants<C>::tanh_high, 2 * MathConstants<C>::tanh_high, 2 * magnitude));
+  using K = MathConstants<C>;
+  auto [rest, steps] = reduce_by_ln2(at_most(2 * abs(x), 2 * K::tanh_high));
+  Packet<Bits<C>> bits[Simd<C>::packets];
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<C>::packets; ++k) bits[k] = (steps[k] + K::exponent_bias) << K::mantissa_bits;
+  auto scale = from_bits<C>(bits);
+  auto e = fma(scale, expm1_small(rest), scale - 1);  // expm1(2 |x|), which does not overflow here
   return copy_sign(e / (e + 2), x);
 }
 

@@ -23,8 +23,9 @@ inline constexpr bool is_streamed([[maybe_unused]] int64_t bytes) {
 #endif
 }
 
-/// Bytes of the buffer on the stack in which a loop gathers what it then streams: small beside the first cache.
-inline constexpr int64_t stream_block = 8192;
+/// Bytes of the buffer on the stack in which a loop gathers what it then streams. So few that the processor reads for
+/// the next block while it still streams this one: 8192 took a quarter more time.
+inline constexpr int64_t stream_block = 1024;
 
 /// Copies `bytes` bytes from a buffer in the cache past the caches. `to` is aligned to 64 bytes, or to 32 for as
 /// many bytes. The loop that calls it
@@ -46,6 +47,12 @@ inline void stream_out(char* to, const char* from, int64_t bytes) {
   }
 #endif
   std::memcpy(to + i, from + i, static_cast<size_t>(bytes - i));
+}
+
+/// Asks for lines of memory that are read soon. A loop that gathers a block in the cache and then streams it out reads
+/// nothing meanwhile; asked for before, what the next block needs arrives in that time.
+inline void fetch_ahead(const void* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + i);
 }
 
 /// Before another thread may read what was streamed.

@@ -66,8 +66,9 @@ class PointwiseRun {
 
   /// Any layout: what is not dense is first gathered into a buffer, block by block.
   void strided(const LoopPlan& plan, int64_t first, int64_t last) {
-    constexpr int64_t block = 512;
-    alignas(64) char buffers[max_operands][block * 8];
+    constexpr int64_t most = 512;
+    alignas(64) char buffers[max_operands][most * 8];
+    auto block = streamed_ ? std::min(most, stream_block / out_bytes_) : most;
     for (; first < last; first += block) {
       auto n = std::min(block, last - first);
       const char* in[max_operands];

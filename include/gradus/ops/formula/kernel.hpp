@@ -20,8 +20,16 @@ using Lanes = std::conditional_t<std::is_same_v<E, bool>, Mask<C>, Simd<C>>;
 template <class C, class E>
 GRADUS_INLINE Lanes<C, E> load_lanes(const char* data, int64_t index) {
   auto* from = reinterpret_cast<const E*>(data) + index;
-  if constexpr (std::is_same_v<E, bool>) return Mask<C>::from_bools(from);
-  else return Simd<C>::load(from);
+  if constexpr (std::is_same_v<E, bool>) {
+    return Mask<C>::from_bools(from);
+  } else {
+    auto value = Simd<C>::load(from);
+#if defined(__AVX512F__)
+    // What is chosen by a condition would be read under its mask, and memory that is read so is not fetched ahead.
+    for (auto& packet : value.p) asm("" : "+v"(packet));
+#endif
+    return value;
+  }
 }
 
 /// What a formula F says about operand I's gradient: which operands it reads, and whether it is just dy.
@@ -79,8 +87,7 @@ struct Kernels {
           if constexpr ((reads >> J & 1u) != 0) return load_lanes<C, Element>(in[1 + J], i * steps[1 + J]);
           else return Value{};
         }();
-        if constexpr (J == I)
-          return Dual<Simd<C>>{value, Simd<C>::load(reinterpret_cast<const T*>(in[0]) + i * steps[0])};
+        if constexpr (J == I) return Dual<Simd<C>>{value, load_lanes<C, T>(in[0], i * steps[0])};
         else return value;
       };
       auto y = F{}(operand(std::integral_constant<size_t, K>{})...);

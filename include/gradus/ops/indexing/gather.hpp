@@ -1,6 +1,7 @@
 // Reading by index along one axis, and its gradient, adding by index.
 #pragma once
 
+#include "gradus/ops/indexing/places.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "gradus/tensor/creation.hpp"
 #if defined(GRADUS_CUDA)
@@ -25,22 +26,71 @@ inline void check_gather(const char* op, const Shape& x, int axis, const Tensor<
                       ", but index must have as many axes and be no larger, except along axis ", axis);
 }
 
-/// Calls body(place in the tensor of shape `at`, position in the index) for each element of the index, which is dense.
-/// strides are those of the tensor.
-template <class Body>
-void for_each_index(const char* op, const Shape& shape, const Strides& strides, int axis, const Tensor<int64_t>& index,
-                    Body&& body) {
-  auto outer = strides;
-  outer[axis] = 0;
-  auto plan = plan_loop(index.shape(), &outer, 1);
-  auto* numbers = index.data();
-  int64_t at = 0, size = shape[axis], step = strides[axis];
-  for_each_row(plan, 0, index.numel(), [&](const int64_t* offsets, int64_t n) {
-    for (int64_t i = 0; i < n; ++i, ++at) {
-      auto number = numbers[at];
-      require<IndexError>(number >= -size && number < size, op, ": index ", number, " is out of range for axis ", axis,
-                          " of shape ", shape);
-      body(offsets[0] + i * plan.inner_stride(0) + (number < 0 ? number + size : number) * step, at);
+/// to[i] = from[place i], for n elements of a dense index.
+template <class T>
+void gather_elements(const IndexedAxis& of, const LoopPlan& plan, const int64_t* numbers, int64_t n, const T* from,
+                     T* to) {
+  auto streamed = is_streamed(n * static_cast<int64_t>(sizeof(T)));
+  parallel_for(n, elements_per_chunk, [&](int64_t begin, int64_t end) {
+    for_each_place(of, plan, numbers, begin, end, [&](const int64_t* places, int64_t first, int64_t count) {
+      alignas(64) T values[places_at_once];
+      auto* target = streamed ? values : to + first;
+      int64_t i = 0;
+      for (; i + 8 <= count; i += 8) {  // compilers do not unroll by themselves, and a step is little work
+        GRADUS_UNROLL
+        for (int k = 0; k < 8; ++k) target[i + k] = from[places[i + k]];
+      }
+      for (; i < count; ++i) target[i] = from[places[i]];
+      if (streamed) put_bytes(to + first, values, count * static_cast<int64_t>(sizeof(T)), true);
+    });
+    if (streamed) stream_fence();
+  });
+}
+
+/// Zeros in the dense tensor `to`, plus from[i] at place i. Elements that meet are added in order by one thread: work
+/// is cut across the axes before the one that is indexed, and, where that is too little, across those behind it.
+template <class T>
+void scatter_elements(const IndexedAxis& of, const Shape& index, const int64_t* numbers, const T* from, TensorImpl& y) {
+  using C = Compute<T>;
+  auto axis = static_cast<int>(of.axis);
+  AxisSplit split(index, axis), whole(of.shape, axis);
+  auto plan = plan_places(index, y.strides, axis);
+  auto* to = reinterpret_cast<T*>(y.data());
+  auto add = [&](int64_t begin, int64_t end) {
+    for_each_place(of, plan, numbers, begin, end, [&](const int64_t* places, int64_t first, int64_t count) {
+      auto* term = from + first;
+      auto step = [&](int64_t i) GRADUS_INLINE_LAMBDA {
+        auto& sum = to[places[i]];
+        sum = static_cast<T>(static_cast<C>(sum) + static_cast<C>(term[i]));
+      };
+      int64_t i = 0;
+      for (; i + 4 <= count; i += 4) step(i), step(i + 1), step(i + 2), step(i + 3);
+      for (; i < count; ++i) step(i);
+    });
+  };
+  auto slice = split.size * split.inner, result = whole.size * whole.inner;
+  if (split.outer == whole.outer &&
+      (split.outer > 1 || split.inner == 1)) {  // each slice of y is cleared where it is filled
+    parallel_for(split.outer, std::max<int64_t>(1, elements_per_chunk / std::max<int64_t>(slice, 1)),
+                 [&](int64_t first, int64_t last) {
+                   for (auto i = first; i < last; ++i) {
+                     std::fill_n(to + i * result, result, T(0));
+                     add(i * slice, (i + 1) * slice);
+                   }
+                 });
+    return;
+  }
+  auto zero = T(0);
+  fill_elements(y, &zero);
+  constexpr int64_t width = 128;
+  auto strips = (split.inner + width - 1) / width;
+  auto grain =
+      std::max<int64_t>(1, elements_per_chunk / std::max<int64_t>(1, split.size * std::min(width, split.inner)));
+  parallel_for(split.outer * strips, grain, [&](int64_t first, int64_t last) {
+    for (auto unit = first; unit < last; ++unit) {
+      auto begin = unit % strips * width, end = std::min(begin + width, split.inner);
+      for (auto row = unit / strips * split.size; row < (unit / strips + 1) * split.size; ++row)
+        add(row * split.inner + begin, row * split.inner + end);
     }
   });
 }
@@ -71,9 +121,10 @@ Tensor<T> gather(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_
                               x.shape()[a], x.strides()[a], context.fault(), name, to, x.data(), index.data());
   } else
 #endif
-      if (index.numel() > 0) {
-    detail::for_each_index("gather", x.shape(), x.strides(), a, index,
-                           [&](int64_t place, int64_t at) { to[at] = x.data()[place]; });
+  {
+    detail::gather_elements({"gather", x.shape(), a, x.strides()[a]},
+                            detail::plan_places(index.shape(), x.strides(), a), index.data(), index.numel(), x.data(),
+                            to);
   }
   return detail::record_view("gather", y, x, [a, index, shape = x.shape()](const Tensor<T>& dy) {
     if constexpr (Floating<T>) return scatter_add(dy, a, index, shape);
@@ -85,17 +136,18 @@ Tensor<T> gather(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_
 /// shape of `index`. Elements that meet are added in order.
 template <Floating T>
 Tensor<T> scatter_add(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_in, const Shape& shape) {
-  using C = Compute<T>;
   auto a = normalize_axis("scatter_add", axis, shape.rank());
   detail::check_gather("scatter_add", shape, a, index_in);
   require<ShapeError>(x.shape() == index_in.shape(), "scatter_add: x is ", x.shape(), " but index ", index_in.shape());
   detail::require_device("scatter_add", x.device(), index_in);
   auto index = contiguous(index_in);
   auto dense = contiguous(x);
-  auto y = zeros<T>(shape, x.device());
-  auto* to = reinterpret_cast<T*>(y.impl()->data());
+  auto y = Tensor<T>::empty(shape, x.device(), "scatter_add");
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
+    auto zero = T(0);
+    detail::fill_elements(*y.impl(), &zero);
+    auto* to = reinterpret_cast<T*>(y.impl()->data());
     auto lines = index.shape();
     auto of_index = index.strides(), of_y = y.strides();
     lines[a] = 1;
@@ -109,10 +161,9 @@ Tensor<T> scatter_add(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& i
                                 dense.data(), index.data());
   } else
 #endif
-      if (index.numel() > 0) {
-    detail::for_each_index("scatter_add", shape, y.strides(), a, index, [&](int64_t place, int64_t at) {
-      to[place] = static_cast<T>(static_cast<C>(to[place]) + static_cast<C>(dense.data()[at]));
-    });
+  {
+    detail::scatter_elements({"scatter_add", shape, a, y.strides()[a]}, index.shape(), index.data(), dense.data(),
+                             *y.impl());
   }
   return differentiable("scatter_add", y, wrt(x, [a, index](const Tensor<T>& dy) { return gather(dy, a, index); }));
 }

@@ -4,6 +4,7 @@
 #include "gradus/device/cpu/conv.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/window/window_options.hpp"
+#include "gradus/tensor/creation.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/ops/window/conv_cuda.hpp"
 #endif
@@ -61,13 +62,26 @@ Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, con
 template <Floating T>
 Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s);
 
+/// The convolution of no channels, a sum of nothing: the bias everywhere.
+template <Floating T>
+Tensor<T> conv_of_nothing(const Tensor<T>& bias, const ConvShape& s, Device device) {
+  Shape shape{s.n, s.c_out, s.oh(), s.ow()};
+  auto y = zeros<T>(shape, device);
+  if (!bias.defined()) return y;
+  auto strides = Strides::filled(4, 0);
+  strides[1] = bias.strides()[0];
+  copy_elements(*y.impl(), *raw_view(bias.detach(), shape, strides).impl());
+  return y;
+}
+
 template <Floating T>
 Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s) {
   auto x = contiguous(x_in), w = contiguous(w_in);
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
   Tensor<T> y;
+  if (s.c_in == 0) y = conv_of_nothing(bias, s, x.device());
 #if defined(GRADUS_CUDA)
-  if (!x.device().is_cpu()) y = CardConv<T>(s).forward(x.detach(), w.detach(), dense_bias);
+  else if (!x.device().is_cpu()) y = CardConv<T>(s).forward(x.detach(), w.detach(), dense_bias);
 #endif
   if (!y.defined()) {
     y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device(), "conv2d");
@@ -86,8 +100,9 @@ template <Floating T>
 Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, const ConvShape& s) {
   auto dy = contiguous(dy_in), w = contiguous(w_in);
   Tensor<T> dx;
+  if (s.c_in == 0) dx = Tensor<T>::empty({s.n, 0, s.h, s.w}, dy.device());
 #if defined(GRADUS_CUDA)
-  if (!dy.device().is_cpu()) dx = CardConv<T>(s).input_gradient(dy.detach(), w.detach());
+  else if (!dy.device().is_cpu()) dx = CardConv<T>(s).input_gradient(dy.detach(), w.detach());
 #endif
   if (!dx.defined()) {
     dx = Tensor<T>::empty({s.n, s.c_in, s.h, s.w}, dy.device());
@@ -103,8 +118,9 @@ template <Floating T>
 Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s) {
   auto x = contiguous(x_in), dy = contiguous(dy_in);
   Tensor<T> dw;
+  if (s.c_in == 0) dw = Tensor<T>::empty({s.c_out, 0, s.kh, s.kw}, dy.device());
 #if defined(GRADUS_CUDA)
-  if (!dy.device().is_cpu()) dw = CardConv<T>(s).weight_gradient(x.detach(), dy.detach());
+  else if (!dy.device().is_cpu()) dw = CardConv<T>(s).weight_gradient(x.detach(), dy.detach());
 #endif
   if (!dw.defined()) {
     dw = Tensor<T>::empty({s.c_out, s.c_in / s.groups, s.kh, s.kw}, dy.device());

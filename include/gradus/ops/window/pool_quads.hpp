@@ -52,18 +52,18 @@ void put_quad_row(const C* y, const int32_t* from, int64_t windows, int32_t firs
   }
 }
 
-/// A plane of zeros, plus y at `from`, for quads that fill it; false, and nothing done, for others.
+/// Planes of zeros, plus y at `from`, for quads that fill it; false, and nothing done, for others.
 template <class C>
-bool put_quads(const PoolShape& s, const C* y, const int32_t* from, C* x) {
+bool put_quads(const PoolShape& s, int64_t planes, const C* y, const int32_t* from, C* x) {
   if (!are_quads(s) || s.h != 2 * s.oh || s.w != 2 * s.ow || s.ow < 4) return false;
   constexpr int widest = GemmTile<C>::lanes;
   auto* row = s.ow >= 16  ? put_quad_row<C, std::min(16, widest)>
               : s.ow >= 8 ? put_quad_row<C, std::min(8, widest)>
                           : put_quad_row<C, std::min(4, widest)>;
-  for (int64_t i = 0; i < s.oh; ++i) {
+  for (int64_t i = 0; i < planes * s.oh; ++i) {  // planes lie behind each other
     auto* above = x + 2 * i * s.w;
-    row(y + i * s.ow, from + i * s.ow, s.ow, static_cast<int32_t>(2 * i * s.w), static_cast<int32_t>(s.w), above,
-        above + s.w);
+    row(y + i * s.ow, from + i * s.ow, s.ow, static_cast<int32_t>(2 * (i % s.oh) * s.w), static_cast<int32_t>(s.w),
+        above, above + s.w);
   }
   return true;
 }

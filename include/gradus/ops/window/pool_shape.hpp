@@ -41,6 +41,12 @@ inline PoolShape pool_shape(const char* op, const Shape& x, const Size2d& kernel
                         " does not fit into an image of ", Size2d(x[2], x[3]), " with padding ", options.padding);
     auto windows = (room + (options.ceil_mode ? step - 1 : 0)) / step + 1;
     if (options.ceil_mode && (windows - 1) * step >= size + padding) --windows;  // the last one must start inside
+    for (int64_t i = 0; dilation > 1 && i < windows && i * step < padding; ++i) {
+      auto first = (padding - i * step + dilation - 1) / dilation;
+      require<ShapeError>(first < k && i * step - padding + first * dilation < size, op, ": a kernel of ", kernel,
+                          " with dilation ", options.dilation, " and padding ", options.padding,
+                          " has windows without any element of an image of ", Size2d(x[2], x[3]));
+    }
     return windows;
   };
   auto oh = count(x[2], kernel.rows, stride.rows, options.padding.rows, options.dilation.rows);
@@ -60,12 +66,10 @@ inline PoolShape pool_shape(const char* op, const Shape& x, const Size2d& kernel
 
 inline int64_t planes_per_chunk(int64_t size) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(size, 1)); }
 
-/// Runs body(plane) for each of n * c planes, several a chunk when they are small.
+/// Runs body(first plane, planes) over n * c planes, several a chunk when they are small.
 template <class Body>
 void for_planes(int64_t planes, int64_t size, Body&& body) {
-  parallel_for(planes, planes_per_chunk(size), [&](int64_t first, int64_t last) {
-    for (auto plane = first; plane < last; ++plane) body(plane);
-  });
+  parallel_for(planes, planes_per_chunk(size), [&](int64_t first, int64_t last) { body(first, last - first); });
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -1,0 +1,172 @@
+// The kernels of largest elements of windows, for one plane: which they are and where, and sums at these places.
+#pragma once
+
+#include <limits>
+
+#include "gradus/ops/window/pool_lanes.hpp"
+#include "gradus/ops/window/pool_quads.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// max_of_windows for windows that are Step columns apart.
+template <int Step, class T>
+void max_in_lanes(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
+  constexpr auto lowest = -std::numeric_limits<float>::infinity();
+  ImageRows<Step, T, float> rows(s, lowest);
+  auto lanes = counted_lanes<int32_t>(Step);
+  auto left = static_cast<int32_t>(s.padding[1]);
+  auto room = planes * s.oh * s.ow;  // what is left of the results
+  for (int64_t i = 0; i < planes * s.oh; ++i) {
+    auto window_row = i % s.oh, top = window_row * s.stride[0] - s.padding[0];
+    if (window_row == 0) rows.set_plane(x + i / s.oh * s.h * s.w);
+    // The next windows' rows now: registers that lie across what has just been stored would wait for it.
+    rows.row(std::min(top + s.stride[0] + (s.kh - 1) * s.dilation[0], s.h - 1));
+    const float* elements[most_lane_elements];  // of windows 0 to 15
+    int32_t places[most_lane_elements];         // of window 0, which may be in the padding
+    int count = 0;
+    for (auto row = top; row < std::min(top + (s.kh - 1) * s.dilation[0] + 1, s.h); row += s.dilation[0]) {
+      if (row < 0) continue;
+      auto* line = rows.row(row);
+      for (int64_t b = 0; b < s.kw; ++b, ++count) {
+        elements[count] = line + rows.column(b * s.dilation[1]);
+        places[count] = static_cast<int32_t>(row * s.w - left + b * s.dilation[1]);
+      }
+    }
+    for (int64_t j = 0; j < s.ow; j += simd_lanes) {
+      auto columns = lanes + static_cast<int32_t>(j * Step);
+      Simd<float> best(lowest);
+      // The first element has won, though it is -inf. Left of the image it is as many columns further right.
+      auto at = maximum(Simd<int32_t>(places[0]), places[0] + left - columns);
+      for (int e = 0; e < count; ++e) {
+        auto value = Simd<float>::load(elements[e] + j);
+        auto better = value > best || value != value;
+        best = where(better, value, best);
+        GRADUS_UNROLL
+        for (int k = 0; k < Simd<float>::packets; ++k) at.p[k] = better.p[k] ? Packet<int32_t>{} + places[e] : at.p[k];
+      }
+      store_ahead(best, y + j, s.ow - j, room - j);
+      store_ahead(at + columns, from + j, s.ow - j, room - j);
+    }
+    y += s.ow, from += s.ow, room -= s.ow;
+  }
+}
+
+/// The largest element of each window of some planes and where it was: the first of several, but the last NaN.
+template <class T>
+void max_of_windows(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
+  if constexpr (std::is_same_v<Compute<T>, float>) {
+    if (pools_in_lanes(s) && (s.padding[1] == 0 || s.dilation[1] == 1))
+      return s.stride[1] == 1 ? max_in_lanes<1>(s, planes, x, y, from) : max_in_lanes<2>(s, planes, x, y, from);
+  }
+  for (int64_t plane = 0; plane < planes; ++plane, x += s.h * s.w) {
+    for (int64_t i = 0; i < s.oh; ++i) {
+      auto top = i * s.stride[0] - s.padding[0], left = -s.padding[1];
+      for (int64_t j = 0; j < s.ow; ++j, left += s.stride[1]) {
+        auto best = lowest_value<T>();
+        int64_t at = -1;
+        for (int64_t a = 0; a < s.kh; ++a) {
+          auto row = top + a * s.dilation[0];
+          if (row < 0 || row >= s.h) continue;
+          for (int64_t b = 0; b < s.kw; ++b) {
+            auto column = left + b * s.dilation[1];
+            if (column < 0 || column >= s.w) continue;
+            auto value = x[row * s.w + column];
+            if (at < 0 || value > best || value != value) {
+              best = value;
+              at = row * s.w + column;
+            }
+          }
+        }
+        *y++ = best;
+        *from++ = static_cast<int32_t>(at);
+      }
+    }
+  }
+}
+
+/// max_of_quads for 16 windows; `first` is the place of the first one's upper left element.
+template <class T>
+GRADUS_INLINE void max_of_16_quads(const T* above, const T* below, int32_t first, int32_t width, T* y, int32_t* from) {
+  static constexpr int32_t twice[] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+  Simd<float> a, b, c, d;
+  load_even_odd(above, a, b);
+  load_even_odd(below, c, d);
+  auto right = b > a || b != b, low_right = d > c || d != d;
+  auto top = where(right, b, a), low = where(low_right, d, c);
+  auto lower = low > top || low != low;
+  auto places = Simd<int32_t>::load(twice) + Simd<int32_t>(first);
+  for (int k = 0; k < Simd<float>::packets; ++k)  // a true lane of a mask is -1
+    places.p[k] += lower.p[k] ? width - low_right.p[k] : -right.p[k];
+  where(lower, low, top).store(y);
+  places.store(from);
+}
+
+/// The same for fewer: what registers read and write beyond them stays in local memory.
+template <class T>
+void max_of_some_quads(const T* above, const T* below, int32_t first, int32_t width, int64_t count, T* y,
+                       int32_t* from) {
+  T rows[2][2 * simd_lanes] = {}, largest[simd_lanes];
+  int32_t places[simd_lanes];
+  std::copy_n(above, 2 * count, rows[0]);
+  std::copy_n(below, 2 * count, rows[1]);
+  max_of_16_quads(rows[0], rows[1], first, width, largest, places);
+  std::copy_n(largest, count, y);
+  std::copy_n(places, count, from);
+}
+
+/// The same for windows of 2 x 2 side by side, without branches.
+template <class T>
+void max_of_quads(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
+  using C = Compute<T>;
+  auto width = static_cast<int32_t>(s.w);
+  for (int64_t plane = 0; plane < planes; ++plane, x += s.h * s.w, y += s.oh * s.ow, from += s.oh * s.ow) {
+    for (int64_t i = 0; i < s.oh; ++i) {
+      auto* above = x + 2 * i * s.w;
+      auto* below = above + s.w;
+      auto first = static_cast<int32_t>(2 * i * s.w);
+      auto at = i * s.ow;
+      if constexpr (std::is_same_v<C, float>) {
+        // Registers may read and write beyond the row, but not beyond the plane; what comes next overwrites it.
+        auto end = std::min(s.oh * s.ow - at - simd_lanes, (s.h * s.w - (2 * i + 1) * s.w) / 2 - simd_lanes);
+        for (int64_t j = 0; j < s.ow; j += simd_lanes) {
+          auto place = first + static_cast<int32_t>(2 * j);
+          if (j <= end) max_of_16_quads(above + 2 * j, below + 2 * j, place, width, y + at + j, from + at + j);
+          else
+            max_of_some_quads(above + 2 * j, below + 2 * j, place, width, std::min<int64_t>(simd_lanes, s.ow - j),
+                              y + at + j, from + at + j);
+        }
+      } else {
+        for (int64_t j = 0; j < s.ow; ++j) {
+          auto larger = [](C a, C b) { return b > a || b != b; };
+          C a = above[2 * j], b = above[2 * j + 1], c = below[2 * j], d = below[2 * j + 1];
+          auto right = larger(a, b), low_right = larger(c, d);
+          C top = right ? b : a, low = low_right ? d : c;
+          auto lower = larger(top, low);
+          y[at + j] = static_cast<T>(lower ? low : top);
+          from[at + j] =
+              first + static_cast<int32_t>(2 * j) + (lower ? width + low_right : static_cast<int32_t>(right));
+        }
+      }
+    }
+  }
+}
+
+/// Planes of zeros, plus y[i] at from[i]; what meets is added in order.
+template <class T>
+void put_windows(const PoolShape& s, int64_t planes, const T* y, const int32_t* from, T* x) {
+  using C = Compute<T>;
+  if constexpr (std::is_same_v<T, C>) {
+    if (put_quads(s, planes, y, from, x)) return;
+  }
+  auto size = s.h * s.w, count = s.oh * s.ow;
+  Scratch<C> wide(std::is_same_v<T, C> ? 0 : size);  // sums of two bytes would be rounded at every step
+  for (int64_t plane = 0; plane < planes; ++plane, y += count, from += count, x += size) {
+    C* sums = wide.data();
+    if constexpr (std::is_same_v<T, C>) sums = x;
+    std::fill_n(sums, size, C(0));
+    for (int64_t i = 0; i < count; ++i) sums[from[i]] += static_cast<C>(y[i]);
+    if constexpr (!std::is_same_v<T, C>) convert_run(sums, size, x);
+  }
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

@@ -1,0 +1,163 @@
+// The kernels of means of windows, for one plane, and of their gradient.
+#pragma once
+
+#include "gradus/ops/window/pool_lanes.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Calls body(window, first row, last row, first column, last column, divisor) for the windows of a plane.
+template <class Body>
+void for_mean_windows(const PoolShape& s, bool include_padding, Body&& body) {
+  for (int64_t i = 0; i < s.oh; ++i) {
+    auto top = i * s.stride[0] - s.padding[0], bottom = std::min(top + s.kh, s.h + s.padding[0]);
+    for (int64_t j = 0; j < s.ow; ++j) {
+      auto left = j * s.stride[1] - s.padding[1], right = std::min(left + s.kw, s.w + s.padding[1]);
+      auto padded = (bottom - top) * (right - left);
+      auto r0 = std::max<int64_t>(top, 0), r1 = std::min(bottom, s.h), c0 = std::max<int64_t>(left, 0),
+           c1 = std::min(right, s.w);
+      body(i * s.ow + j, r0, r1, c0, c1, include_padding ? padded : (r1 - r0) * (c1 - c0));
+    }
+  }
+}
+
+/// By how much the sums of a plane's windows are divided: a number a row of windows times one a column.
+template <class C>
+class WindowSizes {
+ public:
+  WindowSizes(const PoolShape& s, bool include_padding)
+      : s_(s), include_padding_(include_padding), columns_(whole_registers(s.ow)) {
+    for (int64_t j = 0; j < whole_registers(s.ow); ++j)
+      columns_[j] = static_cast<C>(j < s.ow ? size(j, s.stride[1], s.padding[1], s.kw, s.w) : 1);
+  }
+
+  /// Of windows j to j + 15 of row i.
+  GRADUS_INLINE Simd<C> of(int64_t i, int64_t j) const {
+    return Simd<C>::load(columns_.data() + j) * Simd<C>(size(i, s_.stride[0], s_.padding[0], s_.kh, s_.h));
+  }
+
+ private:
+  int64_t size(int64_t window, int64_t step, int64_t padding, int64_t kernel, int64_t n) const {
+    auto first = window * step - padding, end = std::min(first + kernel, n + padding);
+    return include_padding_ ? end - first : std::min(end, n) - std::max<int64_t>(first, 0);
+  }
+
+  const PoolShape& s_;
+  bool include_padding_;
+  Scratch<C> columns_;
+};
+
+/// mean_of_windows for windows that are Step columns apart. What lies in the padding adds zeros.
+template <int Step, class T>
+void mean_in_lanes(const PoolShape& s, int64_t planes, bool include_padding, const T* x, T* y) {
+  using C = Compute<T>;
+  ImageRows<Step, T, C> rows(s, C(0));
+  WindowSizes<C> sizes(s, include_padding);
+  auto room = planes * s.oh * s.ow;  // what is left of the results
+  for (int64_t i = 0; i < planes * s.oh; ++i) {
+    auto window_row = i % s.oh, top = window_row * s.stride[0] - s.padding[0];
+    if (window_row == 0) rows.set_plane(x + i / s.oh * s.h * s.w);
+    rows.row(std::min(top + s.stride[0] + s.kh - 1, s.h - 1));  // ahead, as in max_in_lanes
+    const C* elements[most_lane_elements];                      // of windows 0 to 15
+    int count = 0;
+    for (auto row = std::max<int64_t>(top, 0); row < std::min(top + s.kh, s.h); ++row) {
+      auto* line = rows.row(row);
+      for (int64_t b = 0; b < s.kw; ++b) elements[count++] = line + rows.column(b);
+    }
+    for (int64_t j = 0; j < s.ow; j += simd_lanes) {
+      Simd<C> sum(0);
+      for (int e = 0; e < count; ++e) sum = sum + Simd<C>::load(elements[e] + j);
+      store_ahead(sum / sizes.of(window_row, j), y + j, s.ow - j, room - j);
+    }
+    y += s.ow, room -= s.ow;
+  }
+}
+
+/// Means of the windows of some planes.
+template <class T>
+void mean_of_windows(const PoolShape& s, int64_t planes, bool include_padding, const T* x, T* y) {
+  using C = Compute<T>;
+  if (pools_in_lanes(s))
+    return s.stride[1] == 1 ? mean_in_lanes<1>(s, planes, include_padding, x, y)
+                            : mean_in_lanes<2>(s, planes, include_padding, x, y);
+  for (int64_t plane = 0; plane < planes; ++plane, x += s.h * s.w, y += s.oh * s.ow) {
+    for_mean_windows(s, include_padding,
+                     [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {
+                       C total = 0;
+                       for (auto r = r0; r < r1; ++r) {
+                         for (auto c = c0; c < c1; ++c) total += static_cast<C>(x[r * s.w + c]);
+                       }
+                       y[window] = static_cast<T>(total / static_cast<C>(divisor));
+                     });
+  }
+}
+
+/// share_windows for windows that are Step columns apart: a register of columns at a time takes the shares of the
+/// windows over it, in the windows' order.
+template <int Step, class T>
+void share_in_lanes(const PoolShape& s, int64_t planes, bool include_padding, const T* dy, T* dx) {
+  using C = Compute<T>;
+  WindowRows<Step> windows(s);
+  PaddedRows<C> shares(windows.size(), windows.kept(), C(0));
+  WindowSizes<C> sizes(s, include_padding);
+  Scratch<C> nothing(windows.size());
+  std::fill_n(nothing.data(), windows.size(), C(0));
+  for (int64_t plane = 0; plane < planes; ++plane, dy += s.oh * s.ow, dx += s.h * s.w) {
+    auto read = [&](int64_t i, C* to) {
+      for_each_register(dy + i * s.ow, s.ow, C(0), [&](int64_t j, const Simd<C>& value, int64_t count) {
+        store_some(value / sizes.of(i, j), to + windows.before() + j, count);
+      });
+    };
+    windows.next_plane(), shares.next_plane();
+    for (int64_t r = 0; r < s.h; ++r) {
+      const C* arriving[most_lane_terms][Step];
+      int counts[Step] = {};
+      shares.row(windows.soon(r), read);
+      windows.over(r, [&](int64_t i) {
+        auto* row = shares.row(i, read) + windows.before();
+        for (int phase = 0; phase < Step; ++phase) {
+          for (int k = 0; k < windows.count(phase); ++k)
+            arriving[counts[phase]++][phase] = row - windows.shift(phase, k);
+        }
+      });
+      auto terms = *std::max_element(counts, counts + Step);  // for each phase
+      for (int phase = 0; phase < Step; ++phase) {
+        while (counts[phase] < terms) arriving[counts[phase]++][phase] = nothing.data() + windows.before();
+      }
+      for (int64_t m = 0; Step * m < s.w; m += simd_lanes) {
+        Simd<C> sums[2] = {Simd<C>(0), Simd<C>(0)};
+        for (int e = 0; e < terms; ++e) {
+          GRADUS_UNROLL
+          for (int phase = 0; phase < Step; ++phase) sums[phase] = sums[phase] + Simd<C>::load(arriving[e][phase] + m);
+        }
+        auto done = r * s.w + Step * m;
+        store_columns<Step>(sums[0], sums[Step - 1], dx + done, s.w - Step * m, (planes - plane) * s.h * s.w - done);
+      }
+    }
+  }
+}
+
+/// The transpose of mean_of_windows: each element of a plane gets the shares of the windows over it, added in order.
+template <class T>
+void share_windows(const PoolShape& s, int64_t planes, bool include_padding, const T* dy, T* dx) {
+  using C = Compute<T>;
+  if (pools_in_lanes(s))
+    return s.stride[1] == 1 ? share_in_lanes<1>(s, planes, include_padding, dy, dx)
+                            : share_in_lanes<2>(s, planes, include_padding, dy, dx);
+  auto size = s.h * s.w;
+  Scratch<C> wide(std::is_same_v<T, C> ? 0 : size);  // sums of two bytes would be rounded at every step
+  for (int64_t plane = 0; plane < planes; ++plane, dy += s.oh * s.ow, dx += size) {
+    C* sums = wide.data();
+    if constexpr (std::is_same_v<T, C>) sums = dx;
+    std::fill_n(sums, size, C(0));
+    for_mean_windows(s, include_padding,
+                     [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {
+                       auto share = static_cast<C>(dy[window]) / static_cast<C>(divisor);
+                       for (auto r = r0; r < r1; ++r) {
+                         for (auto c = c0; c < c1; ++c) sums[r * s.w + c] += share;
+                       }
+                     });
+    if constexpr (!std::is_same_v<T, C>) convert_run(sums, size, dx);
+  }
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD

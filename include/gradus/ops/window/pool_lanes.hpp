@@ -1,0 +1,242 @@
+// Pooling in registers of 16 windows side by side, for windows that are one or two columns apart. Rows are copied into
+// a buffer with room before and behind them, so that no window hangs over an edge.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "gradus/device/cpu/allocator.hpp"
+#include "gradus/device/cpu/simd_rows.hpp"
+#include "gradus/ops/window/pool_shape.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+inline constexpr int64_t most_lane_elements = 64, most_lane_terms = most_lane_elements;
+
+/// Whether registers pay: rows of enough windows, and not too large ones.
+inline bool pools_in_lanes(const PoolShape& s) {
+  return s.stride[1] <= 2 && s.ow >= 4 && s.kh * s.kw <= most_lane_elements;
+}
+
+/// 0, step, 2 step ... 15 step.
+template <class C>
+GRADUS_INLINE Simd<C> counted_lanes(int step) {
+  static constexpr C lanes[simd_lanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return Simd<C>::load(lanes) * Simd<C>(step);
+}
+
+inline int64_t whole_registers(int64_t n) { return (n + simd_lanes - 1) / simd_lanes * simd_lanes; }
+
+/// The last rows of a plane that were asked for, in ascending order, each in a place of `size` elements that are `fill`
+/// where nothing else is written.
+template <class C>
+class PaddedRows {
+ public:
+  PaddedRows(int64_t size, int64_t kept, C fill)
+      : size_(size), kept_(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(kept)))), data_(size * kept_) {
+    std::fill_n(data_.data(), size * kept_, fill);
+  }
+
+  void next_plane() { ready_ = 0; }
+
+  /// The place of row r, which read(r, place) writes when it is needed. It may be one of the last `kept` rows or a
+  /// later one.
+  template <class Read>
+  GRADUS_INLINE const C* row(int64_t r, Read&& read) {
+    for (ready_ = std::max(ready_, r - kept_ + 1); ready_ <= r; ++ready_) read(ready_, place(ready_));
+    return place(r);
+  }
+
+ private:
+  C* place(int64_t r) const { return data_.data() + (r & (kept_ - 1)) * size_; }
+
+  int64_t size_, kept_, ready_ = 0;
+  Scratch<C> data_;
+};
+
+template <class From, class To>
+GRADUS_INLINE void copy_converted(const From* from, int64_t n, To* to) {
+  if constexpr (std::is_same_v<From, To>) std::copy_n(from, n, to);
+  else convert_run(from, n, to);
+}
+
+template <class C, class T>
+GRADUS_INLINE Packet<C> load_packet(const T* from) {
+  if constexpr (std::is_same_v<T, C>) {
+    return reinterpret_cast<Packet<C>>(*reinterpret_cast<const PacketInMemory<C>*>(from));
+  } else {
+    Packet<C> packet;
+    for (int i = 0; i < Simd<C>::packet_lanes; ++i) packet[i] = static_cast<C>(from[i]);
+    return packet;
+  }
+}
+
+/// Numbers 0, 2, 4 ... 30 and 1, 3, 5 ... 31 of a row.
+template <class T, class C>
+GRADUS_INLINE void load_even_odd(const T* from, Simd<C>& even, Simd<C>& odd) {
+  constexpr int packets = Simd<C>::packets, lanes = Simd<C>::packet_lanes;
+  if constexpr (std::is_same_v<T, bf16>) {  // two to 32 bits, each the upper half of its float
+    typedef uint32_t Both __attribute__((vector_size(register_bytes), aligned(alignof(bf16)), may_alias));
+    for (int k = 0; k < packets; ++k) {
+      auto both = reinterpret_cast<Packet<uint32_t>>(*reinterpret_cast<const Both*>(from + 2 * k * lanes));
+      even.p[k] = reinterpret_cast<Packet<float>>(both << 16);
+      odd.p[k] = reinterpret_cast<Packet<float>>(both & 0xffff0000u);
+    }
+  } else {
+    [&]<size_t... I>(std::index_sequence<I...>) GRADUS_INLINE_LAMBDA {
+      GRADUS_UNROLL
+      for (int k = 0; k < packets; ++k) {
+        auto low = load_packet<C>(from + 2 * k * lanes), high = load_packet<C>(from + (2 * k + 1) * lanes);
+        even.p[k] = __builtin_shufflevector(low, high, static_cast<int>(2 * I)...);
+        odd.p[k] = __builtin_shufflevector(low, high, static_cast<int>(2 * I + 1)...);
+      }
+    }
+    (std::make_index_sequence<static_cast<size_t>(lanes)>());
+  }
+}
+
+/// Writes numbers of `even` and `odd` in turn.
+template <class C>
+GRADUS_INLINE void store_in_turn(const Simd<C>& even, const Simd<C>& odd, C* to) {
+  constexpr int lanes = Simd<C>::packet_lanes;
+  [&]<size_t... I>(std::index_sequence<I...>) GRADUS_INLINE_LAMBDA {
+    for (int k = 0; k < Simd<C>::packets; ++k) {
+      Packet<C> low = __builtin_shufflevector(even.p[k], odd.p[k], static_cast<int>(I / 2 + I % 2 * lanes)...);
+      Packet<C> high =
+          __builtin_shufflevector(even.p[k], odd.p[k], static_cast<int>(lanes / 2 + I / 2 + I % 2 * lanes)...);
+      *reinterpret_cast<PacketInMemory<C>*>(to + 2 * k * lanes) = reinterpret_cast<PacketInMemory<C>>(low);
+      *reinterpret_cast<PacketInMemory<C>*>(to + (2 * k + 1) * lanes) = reinterpret_cast<PacketInMemory<C>>(high);
+    }
+  }
+  (std::make_index_sequence<static_cast<size_t>(lanes)>());
+}
+
+/// Rows of an image for windows that are Step columns apart: column c, counted from the first one of the padding, is at
+/// c % Step * part + c / Step of a row's place, so that what a register of windows reads lies together.
+template <int Step, class T, class C>
+class ImageRows {
+ public:
+  ImageRows(const PoolShape& s, C fill)
+      : width_(s.w),
+        pixels_(s.h * s.w),
+        padding_(s.padding[1]),
+        part_(whole_registers((std::max(padding_ + whole_registers(s.w) + 2 * simd_lanes,
+                                        (whole_registers(s.ow) - 1) * Step + (s.kw - 1) * s.dilation[1] + 1) +
+                               Step - 1) /
+                              Step)),
+        fill_(fill),
+        rows_(Step * part_, (s.kh - 1) * s.dilation[0] + 1 + s.stride[0], fill) {}
+
+  void set_plane(const T* plane) {
+    plane_ = plane;
+    rows_.next_plane();
+  }
+  const C* row(int64_t r) {
+    return rows_.row(r, [this](int64_t row, C* to) GRADUS_INLINE_LAMBDA { read(row, to); });
+  }
+  /// From where a row begins to where the windows' elements of a column do.
+  int64_t column(int64_t c) const { return c % Step * part_ + c / Step; }
+
+ private:
+  GRADUS_INLINE void read(int64_t row, C* to) const {
+    auto* from = plane_ + row * width_;
+    if constexpr (Step == 1) {
+      copy_converted(from, width_, to + padding_);
+    } else {
+      auto* first = to + column(padding_);
+      auto* second = to + column(padding_ + 1);
+      Simd<C> even, odd;
+      for (int64_t c = 0; c < width_; c += 2 * simd_lanes) {
+        if (row * width_ + c + 2 * simd_lanes <= pixels_) {
+          load_even_odd(from + c, even, odd);
+        } else {
+          T rest[2 * simd_lanes] = {};
+          std::copy(from + c, from + width_, rest);
+          load_even_odd(static_cast<const T*>(rest), even, odd);
+        }
+        if (c + 2 * simd_lanes > width_) {  // what is read beyond the row is no part of it
+          auto lanes = counted_lanes<C>(2), left = Simd<C>(width_ - c);
+          even = where(lanes < left, even, fill_);
+          odd = where(lanes + 1 < left, odd, fill_);
+        }
+        even.store(first + c / 2);
+        odd.store(second + c / 2);
+      }
+    }
+  }
+
+  const T* plane_ = nullptr;
+  int64_t width_, pixels_, padding_, part_;
+  C fill_;
+  PaddedRows<C> rows_;
+};
+
+/// Rows of windows that are Step columns apart, as the columns of an image see them: of columns Step * m + phase,
+/// window m - shift has element b, where b * dilation - padding = Step * shift + phase.
+template <int Step>
+class WindowRows {
+ public:
+  explicit WindowRows(const PoolShape& s)
+      : s_(s), before_(std::max<int64_t>(((s.kw - 1) * s.dilation[1] - s.padding[1]) / Step, 0)) {
+    for (auto b = s.kw - 1; b >= 0; --b) {  // of windows in ascending order
+      auto column = b * s.dilation[1] - s.padding[1], phase = ((column % Step) + Step) % Step;
+      shifts_[phase][counts_[phase]++] = (column - phase) / Step;
+    }
+  }
+
+  int64_t before() const { return before_; }
+  int64_t size() const {
+    auto groups = whole_registers((s_.w + Step - 1) / Step) + (s_.padding[1] + Step - 1) / Step;
+    return before_ + std::max(s_.ow, groups);
+  }
+  int64_t kept() const { return (s_.kh - 1) * s_.dilation[0] / s_.stride[0] + 2; }
+
+  void next_plane() { first_ = 0; }
+  /// Calls body(i) for the rows of windows that hold row r of the image, from the top down. Rows come in ascending
+  /// order.
+  template <class Body>
+  GRADUS_INLINE void over(int64_t r, Body&& body) {
+    auto from = r + s_.padding[0];
+    while (first_ * s_.stride[0] + (s_.kh - 1) * s_.dilation[0] < from) ++first_;
+    for (auto i = first_; i < s_.oh && i * s_.stride[0] <= from; ++i) {
+      if (s_.dilation[0] == 1 || (from - i * s_.stride[0]) % s_.dilation[0] == 0) body(i);
+    }
+  }
+  /// A row of windows that is needed soon: written now, it can be read without waiting then.
+  int64_t soon(int64_t r) const { return std::min((r + s_.padding[0]) / s_.stride[0] + 1, s_.oh - 1); }
+
+  int count(int phase) const { return counts_[phase]; }
+  int64_t shift(int phase, int k) const { return shifts_[phase][k]; }
+
+ private:
+  const PoolShape& s_;
+  int64_t before_, first_ = 0;
+  int counts_[Step] = {};
+  int64_t shifts_[Step][most_lane_elements];
+};
+
+/// Stores a register at `to`, where `count` numbers are wanted and `room` may be written: of those beyond, the caller
+/// writes what belongs there later.
+template <class C, class T>
+GRADUS_INLINE void store_ahead(const Simd<C>& value, T* to, int64_t count, int64_t room) {
+  if (room >= simd_lanes) value.store(to);
+  else store_some(value, to, std::min(count, room));
+}
+
+/// Columns of a row from registers of every second one, or of all; as store_ahead.
+template <int Step, class T, class C>
+GRADUS_INLINE void store_columns(const Simd<C>& even, const Simd<C>& odd, T* to, int64_t count, int64_t room) {
+  if constexpr (Step == 1) {
+    store_ahead(even, to, count, room);
+  } else {
+    alignas(64) C columns[2 * simd_lanes];
+    if constexpr (std::is_same_v<T, C>) {
+      if (room >= 2 * simd_lanes) return store_in_turn(even, odd, to);
+    }
+    store_in_turn(even, odd, columns);
+    copy_converted(static_cast<const C*>(columns), std::min<int64_t>(count, 2 * simd_lanes), to);
+  }
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
