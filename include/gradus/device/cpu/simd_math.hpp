@@ -231,16 +231,18 @@ GRADUS_INLINE Simd<C> expm1(const Simd<C>& x) {
 template <class C, class Rest>
 GRADUS_INLINE Simd<C> log_of_normal(const Simd<C>& x, const Simd<C>& shift, Rest&& rest) {
   using K = MathConstants<C>;
-  constexpr auto two = std::bit_cast<Bits<C>>(C(2)), lowest = std::bit_cast<Bits<C>>(C(0.70710678118654752));
+  using Word = std::make_unsigned_t<Bits<C>>;  // wraps at NaN and below 0, which callers replace
+  constexpr auto two = std::bit_cast<Word>(C(2)), lowest = std::bit_cast<Word>(C(0.70710678118654752));
   Packet<Bits<C>> mantissa[Simd<C>::packets], scale[Simd<C>::packets];
   Simd<C> exponent;
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) {
-    auto bits = reinterpret_cast<Packet<Bits<C>>>(x.p[k]);
-    auto whole = (bits - lowest) >> K::mantissa_bits;
+    auto bits = reinterpret_cast<Packet<Word>>(x.p[k]);
+    auto whole = reinterpret_cast<Packet<Bits<C>>>(bits - lowest) >> K::mantissa_bits;
     exponent.p[k] = __builtin_convertvector(whole, Packet<C>);
-    mantissa[k] = bits - (whole << K::mantissa_bits);
-    scale[k] = two - (whole << K::mantissa_bits);
+    auto shifted = reinterpret_cast<Packet<Word>>(whole) << K::mantissa_bits;
+    mantissa[k] = reinterpret_cast<Packet<Bits<C>>>(bits - shifted);
+    scale[k] = reinterpret_cast<Packet<Bits<C>>>(two - shifted);
   }
   exponent = exponent + shift;
   auto f = rest(from_bits<C>(mantissa) - 1, from_bits<C>(scale));
