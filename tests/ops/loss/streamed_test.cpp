@@ -1,6 +1,7 @@
 // Results that are too large for the caches go past them: the same bits as row by row.
+#include <cmath>
 #include <cstring>
-#include <limits>
+#include <vector>
 
 #include "gradus/ops/loss/bce_with_logits.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
@@ -8,6 +9,7 @@
 #include "gradus/ops/loss/mse_loss.hpp"
 #include "gradus/ops/norm/batch_norm.hpp"
 #include "gradus/ops/norm/rms_norm.hpp"
+#include "gradus/ops/reduction/max.hpp"
 #include "gradus/ops/reduction/var.hpp"
 #include "gradus/ops/view/slice.hpp"
 #include "tests/support/catch.hpp"

@@ -1,6 +1,8 @@
 // Reductions at the edges of their kernels: odd sizes, few long rows, many columns, strides, ties, NaN, and the same
 // bits at any number of threads.
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
