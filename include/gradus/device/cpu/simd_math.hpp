@@ -286,7 +286,8 @@ GRADUS_INLINE Simd<C> tanh(const Simd<C>& x) {
   for (int k = 0; k < Simd<C>::packets; ++k) bits[k] = (steps[k] + K::exponent_bias) << K::mantissa_bits;
   auto scale = from_bits<C>(bits);
   auto e = fma(scale, expm1_small(rest), scale - 1);  // expm1(2 |x|), which does not overflow here
-  return copy_sign(e / (e + 2), x);
+  auto large = e > 4;  // then as 1 - 2 / (e + 2), in which the rounding of e + 2 counts for little
+  return copy_sign(where(large, -2, e) / (e + 2) + where(large, 1, 0), x);
 }
 
 template <class C>
