@@ -154,7 +154,7 @@ GRADUS_INLINE Simd<C> at_least(Simd<C> a, const std::type_identity_t<Simd<C>>& b
   else
     for (int k = 0; k < 2; ++k) a.p[k] = _mm512_maskz_max_pd(0xff, b.p[k], a.p[k]);
   return a;
-#elif defined(__SSE2__) || defined(__ARM_NEON)
+#elif defined(__SSE2__)
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) a.p[k] = Eigen::internal::pmax<Packet<C>>(a.p[k], b.p[k]);
   return a;
@@ -170,7 +170,7 @@ GRADUS_INLINE Simd<C> at_most(Simd<C> a, const std::type_identity_t<Simd<C>>& b)
   else
     for (int k = 0; k < 2; ++k) a.p[k] = _mm512_maskz_min_pd(0xff, b.p[k], a.p[k]);
   return a;
-#elif defined(__SSE2__) || defined(__ARM_NEON)
+#elif defined(__SSE2__)
   GRADUS_UNROLL
   for (int k = 0; k < Simd<C>::packets; ++k) a.p[k] = Eigen::internal::pmin<Packet<C>>(a.p[k], b.p[k]);
   return a;
