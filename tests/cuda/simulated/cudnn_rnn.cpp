@@ -277,6 +277,12 @@ struct Checked {
     memory(at, needed, what);
     if (reinterpret_cast<uintptr_t>(at) % 16 != 0) fail(std::string(what) + " is not aligned to 16 bytes");
   }
+  /// The spaces of a call, but for the reserve, which inference does not have.
+  void spaces(const void* weights, size_t weight_bytes, const void* work, size_t work_bytes) const {
+    space(weights, weight_bytes, rnn.groups().end, "the weights' space");
+    space(work, work_bytes, rnn.work_bytes(x), "the work space");
+  }
+  void reserved(const void* reserve, size_t bytes) const { space(reserve, bytes, rnn.reserve_bytes(x), "the reserve"); }
   int64_t state_bytes() const { return x.n * rnn.hidden * rnn.size(); }
 
   /// What is wrong with descriptors; null for nothing.
@@ -295,6 +301,18 @@ struct Checked {
     return nullptr;
   }
 };
+
+Call call_of(const Rnn& rnn, const Data& x, void* work) {
+  Call call;
+  call.rnn = rnn;
+  call.steps = x.steps;
+  call.n = x.n;
+  call.work = static_cast<char*>(work);
+  return call;
+}
+int enqueue(void* handle, const Call& call, void (Call::*what)() const) {
+  return simulated::enqueue(static_cast<simulated::CudnnHandle*>(handle)->stream, [=] { call.run(what); });
+}
 
 template <class T>
 int create(const char* call, void** made) {
@@ -433,15 +451,10 @@ int cudnnRNNForward(void* handle, void* rnn, int mode, const int32_t* lengths, v
   for (const auto* state : {hx, static_cast<const void*>(hy)}) checked.memory(state, checked.state_bytes(), "h", true);
   if (r.cell != lstm && (cx != nullptr || cy != nullptr)) checked.fail("cells of a layer that has none");
   for (const auto* state : {cx, static_cast<const void*>(cy)}) checked.memory(state, checked.state_bytes(), "c", true);
-  checked.space(weights, weight_bytes, r.groups().end, "the weights' space");
-  checked.space(work, work_bytes, r.work_bytes(data), "the work space");
-  if (mode == 1) checked.space(reserve, reserve_bytes, r.reserve_bytes(data), "the reserve");
+  checked.spaces(weights, weight_bytes, work, work_bytes);
+  if (mode == 1) checked.reserved(reserve, reserve_bytes);
   if (simulated::computes_nothing()) return count(r, data, 1), 0;
-  Call call;
-  call.rnn = r;
-  call.steps = data.steps;
-  call.n = data.n;
-  call.work = static_cast<char*>(work);
+  auto call = call_of(r, data, work);
   call.x = static_cast<const char*>(x);
   call.y = static_cast<char*>(y);
   call.hx = static_cast<const char*>(hx);
@@ -450,7 +463,7 @@ int cudnnRNNForward(void* handle, void* rnn, int mode, const int32_t* lengths, v
   call.cy = static_cast<char*>(cy);
   call.weights = static_cast<const char*>(weights);
   if (mode == 1) call.reserve = static_cast<char*>(reserve);
-  return simulated::enqueue(static_cast<simulated::CudnnHandle*>(handle)->stream, [call] { call.run(&Call::forward); });
+  return enqueue(handle, call, &Call::forward);
 }
 
 int cudnnRNNBackwardData_v8(void* handle, void* rnn, const int32_t* lengths, void* y_data, const void* y,
@@ -474,15 +487,10 @@ int cudnnRNNBackwardData_v8(void* handle, void* rnn, const int32_t* lengths, voi
     checked.fail("cells of a layer that has none");
   for (const auto* state : {cx, dcy, static_cast<const void*>(dcx)})
     checked.memory(state, checked.state_bytes(), "a cell", true);
-  checked.space(weights, weight_bytes, r.groups().end, "the weights' space");
-  checked.space(work, work_bytes, r.work_bytes(data), "the work space");
-  checked.space(reserve, reserve_bytes, r.reserve_bytes(data), "the reserve");
+  checked.spaces(weights, weight_bytes, work, work_bytes);
+  checked.reserved(reserve, reserve_bytes);
   if (simulated::computes_nothing()) return count(r, data, 1), 0;
-  Call call;
-  call.rnn = r;
-  call.steps = data.steps;
-  call.n = data.n;
-  call.work = static_cast<char*>(work);
+  auto call = call_of(r, data, work);
   call.y_in = static_cast<const char*>(y);
   call.dy = static_cast<const char*>(dy);
   call.dx = static_cast<char*>(dx);
@@ -494,8 +502,7 @@ int cudnnRNNBackwardData_v8(void* handle, void* rnn, const int32_t* lengths, voi
   call.dcx = static_cast<char*>(dcx);
   call.weights = static_cast<const char*>(weights);
   call.reserve = static_cast<char*>(reserve);
-  return simulated::enqueue(static_cast<simulated::CudnnHandle*>(handle)->stream,
-                            [call] { call.run(&Call::gradients_of_data); });
+  return enqueue(handle, call, &Call::gradients_of_data);
 }
 
 int cudnnRNNBackwardWeights_v8(void* handle, void* rnn, int add, const int32_t* lengths, void* x_data, const void* x,
@@ -513,22 +520,16 @@ int cudnnRNNBackwardWeights_v8(void* handle, void* rnn, int add, const int32_t* 
   checked.memory(x, data.bytes(), "x");
   checked.memory(y, static_cast<Data*>(y_data)->bytes(), "y");
   checked.memory(hx, checked.state_bytes(), "hx", true);
-  checked.space(dweights, weight_bytes, r.groups().end, "the weights' space");
-  checked.space(work, work_bytes, r.work_bytes(data), "the work space");
-  checked.space(reserve, reserve_bytes, r.reserve_bytes(data), "the reserve");
+  checked.spaces(dweights, weight_bytes, work, work_bytes);
+  checked.reserved(reserve, reserve_bytes);
   if (simulated::computes_nothing()) return count(r, data, 1), 0;
-  Call call;
-  call.rnn = r;
-  call.steps = data.steps;
-  call.n = data.n;
-  call.work = static_cast<char*>(work);
+  auto call = call_of(r, data, work);
   call.x = static_cast<const char*>(x);
   call.y_in = static_cast<const char*>(y);
   call.hx = static_cast<const char*>(hx);
   call.dweights = static_cast<char*>(dweights);
   call.reserve = static_cast<char*>(reserve);
-  return simulated::enqueue(static_cast<simulated::CudnnHandle*>(handle)->stream,
-                            [call] { call.run(&Call::gradients_of_weights); });
+  return enqueue(handle, call, &Call::gradients_of_weights);
 }
 
 }  // extern "C"

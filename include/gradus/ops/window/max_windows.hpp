@@ -1,4 +1,4 @@
-// The kernels of largest elements of windows, for one plane: which they are and where, and sums at these places.
+// The kernels of largest elements of windows, of planes: which they are and where, and sums at these places.
 #pragma once
 
 #include <limits>

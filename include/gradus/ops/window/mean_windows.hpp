@@ -1,4 +1,4 @@
-// The kernels of means of windows, for one plane, and of their gradient.
+// The kernels of means of windows of planes, and of their gradient.
 #pragma once
 
 #include "gradus/ops/window/pool_lanes.hpp"
