@@ -116,6 +116,12 @@ template <>
 struct ComputeType<bool> {
   using type = int32_t;
 };
+
+/// In the words of CUDA text and its prelude.
+inline const char* cuda_name(DType type) {
+  constexpr const char* names[] = {"float", "double", "bf16", "int64", "int", "unsigned char", "bool", "f16"};
+  return names[static_cast<int>(type)];
+}
 }  // namespace gradus::detail::inline GRADUS_STABLE
 
 namespace gradus::inline GRADUS_STABLE {

@@ -4,12 +4,9 @@
 
 #include <array>
 #include <atomic>
-#include <cstdio>
 #include <cstring>
-#include <deque>
 #include <functional>
 #include <initializer_list>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <tuple>
@@ -18,22 +15,11 @@
 #include "gradus/core/device.hpp"
 #include "gradus/core/dtype.hpp"
 #include "gradus/device/cuda/cublaslt_table.hpp"
-#include "gradus/device/cuda/kernel_cache.hpp"
+#include "gradus/device/cuda/kernels.hpp"
 #include "gradus/device/cuda/memory.hpp"
 #include "gradus/device/cuda/nvtx.hpp"
-#include "gradus/device/cuda/prelude.hpp"
+#include "gradus/device/cuda/timings.hpp"
 #include "gradus/device/cuda/uploads.hpp"
-
-namespace gradus::cuda::inline GRADUS_STABLE {
-
-/// What one kind of kernel took, as profile() tells it.
-struct KernelTime {
-  std::string op, kernel;  ///< operator and kernel; "library" stands for those of cuBLASLt and cuDNN
-  int64_t count = 0;
-  double milliseconds = 0;  ///< of the card, all together
-};
-
-}  // namespace gradus::cuda::inline GRADUS_STABLE
 
 namespace gradus::cuda::detail::inline GRADUS_STABLE {
 
@@ -43,43 +29,11 @@ struct KernelFault {
   long long value = 0, bound = 0, lowest = 0;
 };
 
-/// The text of a family of kernels. It is compiled for element types: T, U, V stand for them, C, CU, CV for the types
-/// that they are computed in.
-struct KernelText {
-  const char* name;
-  std::string_view text;
-  bool crowded = false;  ///< needs so many registers that one block on a multiprocessor will do
-};
-
 /// What a step leaves behind that is captured: cuda::capture() explains.
 struct CaptureRecord {
   int arena = 0;
   std::vector<void*> held;  ///< memory of others that the step gave back while it was captured
   std::vector<std::function<void(Handle)>> refreshes;  ///< run before each replay: what changes from step to step
-};
-
-/// One launch between two events.
-struct Timing {
-  const char* op;
-  std::string kernel;
-  Handle begin = nullptr, end = nullptr;
-  int failed = 0;  ///< what the driver said to the end
-};
-/// Puts the events of a timing before and behind what is launched in its lifetime.
-class TimedWork {
- public:
-  TimedWork(const Driver& driver, Timing& timing, Handle stream) : driver_(driver), timing_(timing), stream_(stream) {
-    for (auto* event : {&timing.begin, &timing.end})
-      driver.check(driver.event_create(event, 0), "cuEventCreate", timing.op);
-    driver.check(driver.event_record(timing.begin, stream), "cuEventRecord", timing.op);
-  }
-  TimedWork(const TimedWork&) = delete;
-  ~TimedWork() { timing_.failed = driver_.event_record(timing_.end, stream_); }
-
- private:
-  const Driver& driver_;
-  Timing& timing_;
-  Handle stream_;
 };
 
 /// Blocks and threads of a launch.
@@ -149,6 +103,7 @@ class GRADUS_SHARED Context {
     memory_.release(block);
   }
   MemoryPool& memory() { return memory_; }
+  Kernels& kernels() { return kernels_; }
   Uploads& uploads() { return uploads_; }
   /// New memory holds NaN: for tests.
   void set_poison(bool on) { poison_ = on; }
@@ -208,22 +163,6 @@ class GRADUS_SHARED Context {
   /// Where kernels report; memory of the host that they can write.
   KernelFault* fault() const { return fault_; }
 
-  /// The kernel `entry` of a family, for element types.
-  Handle kernel(const KernelText& family, std::initializer_list<DType> types, const char* entry) {
-    uint64_t packed = 0;
-    for (auto type : types) packed = packed << 8 | (static_cast<uint64_t>(type) + 1);
-    std::lock_guard lock(mutex_);
-    auto& function = functions_[{family.text.data(), packed, entry}];
-    if (function == nullptr) [[unlikely]]
-      function = load_locked(KernelSource{.name = family.name, .text = family_text(family, types)}, entry);
-    return function;
-  }
-  /// A kernel out of a program of its own. Programs with equal texts are loaded once.
-  Handle load(const KernelSource& source, const std::string& entry) {
-    std::lock_guard lock(mutex_);
-    return load_locked(source, entry);
-  }
-
   void launch(Handle function, const Grid& grid, void** arguments, const char* op) {
     if (grid.blocks == 0) return;
     auto launching = count_launch(op, function);
@@ -243,12 +182,9 @@ class GRADUS_SHARED Context {
     return {NamedRange(op), timed(op, "library", function)};
   }
   [[nodiscard]] std::optional<TimedWork> timed(const char* op, const char* what, Handle function = nullptr) {
-    if (!timing_ || capturing()) [[likely]]
+    if (!timings_.on() || capturing()) [[likely]]
       return std::nullopt;
-    std::lock_guard lock(mutex_);
-    auto found = names_.find(function);
-    timings_.push_back({op, found != names_.end() ? found->second : what});
-    return std::optional<TimedWork>(std::in_place, driver_, timings_.back(), stream_);
+    return timings_.time(op, kernels_.name_of(function, what));
   }
   /// From here on work is not done but recorded.
   void begin_capture(CaptureRecord& record) {
@@ -324,43 +260,10 @@ class GRADUS_SHARED Context {
     });
   }
 
-  void start_timing() {
-    std::lock_guard lock(mutex_);
-    timing_ = true;
-  }
+  void start_timing() { timings_.start(); }
   /// Waits for the card.
   std::vector<KernelTime> stop_timing() {
-    struct Owner {
-      const Driver& driver;
-      std::deque<Timing> timings;
-      ~Owner() {
-        for (auto& timing : timings) {
-          for (auto* event : {timing.begin, timing.end})
-            if (event != nullptr) driver.event_destroy(event);
-        }
-      }
-    } owner{driver_, {}};
-    {
-      std::lock_guard lock(mutex_);
-      timing_ = false;
-      owner.timings.swap(timings_);
-    }
-    wait("profile");
-    std::map<std::pair<std::string, std::string>, KernelTime> sums;
-    for (const auto& timing : owner.timings) {
-      float milliseconds = 0;
-      check(timing.failed, "cuEventRecord", timing.op);
-      check(driver_.event_elapsed(&milliseconds, timing.begin, timing.end), "cuEventElapsedTime", timing.op);
-      auto& sum = sums[{timing.op, timing.kernel}];
-      sum.op = timing.op;
-      sum.kernel = timing.kernel;
-      ++sum.count;
-      sum.milliseconds += static_cast<double>(milliseconds);
-    }
-    std::vector<KernelTime> times;
-    for (auto& [names, sum] : sums) times.push_back(std::move(sum));
-    std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.milliseconds > b.milliseconds; });
-    return times;
+    return timings_.stop([this] { wait("profile"); });
   }
 
   void check(int result, const char* call, const char* op) const { driver_.check(result, call, op); }
@@ -383,46 +286,6 @@ class GRADUS_SHARED Context {
     return std::clamp<int64_t>((threads + block - 1) / block, 0, int64_t{multiprocessors_} * 16);
   }
 
-  /// T, C and so on: the lines in front of a family's text.
-  static std::string family_text(const KernelText& family, std::initializer_list<DType> types) {
-    auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_blocks, "namespace gradus {\n");
-    const char* names[] = {"T", "U", "V"};
-    const char* computed[] = {"C", "CU", "CV"};
-    int i = 0;
-    auto crowded = family.crowded;
-    for (auto type : types) {
-      crowded |= size_of(type) == 8 || type == DType::f16;
-      text += join("typedef ", type_name(type), ' ', names[i], ";\n");
-      text += join("typedef decltype(widen(", names[i], "())) ", computed[i], ";\n");
-      ++i;
-    }
-    // The compiler aims at some number of blocks on a multiprocessor. With elements of 8 bytes or f16 it would spill
-    // registers to get there: then one block will do.
-    text +=
-        join("#define GRADUS_KERNEL extern \"C\" __global__ void __launch_bounds__(256", crowded ? ", 1" : "", ")\n");
-    return join(text, family.text, "}  // namespace gradus\n");
-  }
-  static const char* type_name(DType type) {
-    switch (type) {
-      case DType::f32:
-        return "float";
-      case DType::f64:
-        return "double";
-      case DType::bf16:
-        return "bf16";
-      case DType::f16:
-        return "f16";
-      case DType::i32:
-        return "int";
-      case DType::i64:
-        return "int64";
-      case DType::u8:
-        return "unsigned char";
-      default:
-        return "bool";
-    }
-  }
-
  private:
   explicit Context(int index)
       : driver_(Driver::get()),
@@ -430,7 +293,8 @@ class GRADUS_SHARED Context {
         stream_(start()),
         memory_(driver_, stats_, index, stream_),
         uploads_(driver_, stream_),
-        cache_(KernelCache::default_folder()) {
+        kernels_(driver_, architecture_),
+        timings_(driver_, stream_) {
     if (const auto* limit = std::getenv("GRADUS_CUDA_MEMORY"); limit != nullptr)
       memory_.set_limit(std::strtoull(limit, nullptr, 10));
     if (const auto* pool = std::getenv("GRADUS_CUDA_POOL"); pool != nullptr)
@@ -483,39 +347,6 @@ class GRADUS_SHARED Context {
     check(driver_.event_record(mark_, stream_), "cuEventRecord", op);
     return mark_;
   }
-  const Nvrtc& nvrtc() const { return Nvrtc::get(); }
-  /// The caller holds the mutex.
-  Handle load_locked(const KernelSource& source, const std::string& entry) {
-    auto key = KernelCache::key_of(nvrtc(), source, architecture_);
-    auto& module = modules_[key];
-    if (module == nullptr) {
-      auto binary = cache_.get(nvrtc(), source, architecture_);
-      if (auto result = driver_.module_load(&module, binary.code.data()); result != 0) {
-        module = nullptr;
-        check(result, "cuModuleLoadData", (source.name + too_new()).c_str());
-      }
-    }
-    Handle function = nullptr;
-    check(driver_.module_function(&function, module, entry.c_str()), "cuModuleGetFunction", entry.c_str());
-    names_[function] = entry;
-    return function;
-  }
-
-  /// Of a compiler whose code the driver may not know; else "".
-  std::string too_new() const {
-    int driver = 0, compiler = 10 * nvrtc().version_number();
-    if (driver_.driver_version(&driver) != 0 || compiler / 1000 <= driver / 1000) return "";
-    return join(" (compiled by CUDA ", Driver::version_text(compiler), ", but the driver is of ",
-                Driver::version_text(driver), ": update the driver)");
-  }
-
-  struct Key {
-    const void* text;
-    uint64_t types;
-    const void* entry;
-    auto operator<=>(const Key&) const = default;
-  };
-
   const Driver& driver_;
   int index_, architecture_ = 0, multiprocessors_ = 1;
   std::string name_;
@@ -527,12 +358,8 @@ class GRADUS_SHARED Context {
   std::atomic<int64_t> launches_{0}, copies_{0}, waits_{0};
   MemoryPool memory_;
   Uploads uploads_;
-  KernelCache cache_;
-  std::map<Key, Handle> functions_;
-  std::map<std::string, Handle> modules_;
-  std::map<Handle, std::string> names_;  // of functions
-  std::atomic<bool> timing_{false};
-  std::deque<Timing> timings_;  // of which references stay good
+  Kernels kernels_;
+  Timings timings_;
   bool poison_ = false;
   CaptureRecord* record_ = nullptr;
   int arenas_ = 0;
@@ -577,7 +404,7 @@ void launch(const char* op, Device device, const KernelText& family, std::initia
   if (grid.blocks == 0) return;
   auto& context = Context::of(device);
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
-  context.launch(context.kernel(family, types, entry), grid, pointers, op);
+  context.launch(context.kernels().get(family, types, entry), grid, pointers, op);
 }
 /// The same for a kernel of whose arguments some change from step to step: where the step is captured,
 /// refresh(arguments by reference...) sets them before each replay.
@@ -587,7 +414,7 @@ void launch_refreshed(const char* op, Device device, const KernelText& family, s
   launch(op, device, family, types, entry, grid, arguments...);
   auto& context = Context::of(device);
   if (!context.capturing() || grid.blocks == 0) return;
-  context.refresh_launch(context.kernel(family, types, entry), grid, op,
+  context.refresh_launch(context.kernels().get(family, types, entry), grid, op,
                          [refresh, kept = std::tuple<Arguments...>(arguments...)](auto&& launch_with) mutable {
                            std::apply(
                                [&](auto&... values) {
@@ -639,19 +466,6 @@ std::vector<KernelTime> profile(Device device, Work&& work) {
     std::rethrow_exception(problem);
   }
   return context.stop_timing();
-}
-/// A line a kind of kernel: milliseconds, share, count, operator, kernel.
-inline std::string to_table(const std::vector<KernelTime>& times) {
-  double sum = 0;
-  for (const auto& time : times) sum += time.milliseconds;
-  std::string table = "|    ms | share | launches | operator | kernel |\n| ---: | ---: | ---: | --- | --- |\n";
-  for (const auto& time : times) {
-    char numbers[80];
-    std::snprintf(numbers, sizeof(numbers), "| %.3f | %.1f %% | %lld | ", time.milliseconds,
-                  sum > 0 ? 100 * time.milliseconds / sum : 0, static_cast<long long>(time.count));
-    table += join(numbers, time.op, " | ", time.kernel, " |\n");
-  }
-  return table;
 }
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

@@ -38,7 +38,7 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
     auto y = kept.log_sums.defined() ? result.detach() : Tensor<T>();
     return differentiable(
         "scaled_dot_product_attention", result, inputs(query, key, value),
-        [problem, options, query = saved(query), key = saved(key), value = saved(value), y = saved(y), kept = kept,
+        [problem, options, query = saved(query), key = saved(key), value = saved(value), y = saved(y), sums = kept,
          mask = saved(options.mask), bias = saved(options.bias)](
             const Tensor<T>& dy, const std::array<bool, 3>&) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
           mask(), bias();  // as they were
@@ -48,7 +48,7 @@ Tensor<T> scaled_dot_product_attention(const Tensor<T>& query, const Tensor<T>& 
             });
           }
           return detail::AttentionOnCard<T>(problem, detail::query_block)
-              .backward(query(), key(), value(), y(), kept, dy);
+              .backward(query(), key(), value(), y(), sums, dy);
         });
   }
 #endif

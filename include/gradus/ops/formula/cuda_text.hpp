@@ -102,24 +102,22 @@ class CudaKernelWriter {
     std::string text = "(";
     for (auto number : inputs) {
       auto type = operand_type(number) == DType::boolean ? DType::boolean : expression.compute();
-      text += join(number == inputs.front() ? "" : ", ", Expression::type_name(type), ' ',
-                   Expression::operand_name(number));
+      text += join(number == inputs.front() ? "" : ", ", cuda_name(type), ' ', Expression::operand_name(number));
     }
     return text + ") {\n" + expression.body_of(result) + "}\n\n";
   }
 
   std::string entry(const CudaKernelText& kernel, const char* suffix, int width) const {
-    // As for other kernels of elements of 8 bytes: see Context::family_text.
+    // As for other kernels of elements of 8 bytes: see Kernels::family_text.
     const auto* blocks = size_of(type_) == 8 ? ", 1" : "";
-    auto text =
-        join("extern \"C\" __global__ void __launch_bounds__(", cuda_pointwise_threads, blocks, ")\n", kernel.entry,
-             suffix, "(const __grid_constant__ Layout layout, ", Expression::type_name(kernel.out), "* out");
+    auto text = join("extern \"C\" __global__ void __launch_bounds__(", cuda_pointwise_threads, blocks, ")\n",
+                     kernel.entry, suffix, "(const __grid_constant__ Layout layout, ", cuda_name(kernel.out), "* out");
     auto call = join("  pointwise<", width, ", formula>(layout, out");
     int row = 0, read = 0;
     for (auto number : kernel.inputs) {
       if (!is_number(number)) read = std::max(read, width * size_of(operand_type(number)));
       auto name = Expression::operand_name(number);
-      auto type = Expression::type_name(operand_type(number));
+      auto type = cuda_name(operand_type(number));
       text += is_number(number) ? join(", ", type, ' ', name) : join(", const ", type, "* ", name);
       call += is_number(number) ? join(", number(", name, ')') : join(", input<", row, ">(", name, ')');
       ++row;

@@ -87,13 +87,8 @@ class Expression {
 
   DType compute() const { return compute_; }
   bool is_bool(int value) const { return at(value).is_bool; }
-  const char* type_of(int value) const { return is_bool(value) ? "bool" : type_name(compute_); }
+  const char* type_of(int value) const { return is_bool(value) ? "bool" : cuda_name(compute_); }
 
-  /// Of an element or a number, in the prelude's words.
-  static const char* type_name(DType type) {
-    constexpr const char* names[] = {"float", "double", "bf16", "int64", "int", "unsigned char", "bool", "f16"};
-    return names[static_cast<int>(type)];
-  }
   static std::string operand_name(int number) { return number == seed_number ? "dy" : join('x', number); }
 
   /// The operands on which a value depends, dy first.

@@ -58,8 +58,8 @@ inline const LoadedPointwise& loaded_pointwise(Device device, CudaKernelWriterFu
     cuda::detail::KernelSource source{.name = name, .text = cuda_pointwise_program({text})};
     for (auto& letter : source.name) letter = std::isalnum(static_cast<unsigned char>(letter)) != 0 ? letter : '_';
     auto made = std::make_unique<LoadedPointwise>();
-    made->packs = context.load(source, text.entry);
-    made->strided = context.load(source, text.entry + "_strided");
+    made->packs = context.kernels().load(source, text.entry);
+    made->strided = context.kernels().load(source, text.entry + "_strided");
     made->inputs = text.inputs;
     made->width = text.width;
     kernel = std::move(made);
