@@ -79,6 +79,34 @@ detail::Simd<C> normal_exp_lanes(const detail::Simd<C>& x) {
   return detail::where(y < std::numeric_limits<C>::min(), C(0), y);
 }
 
+/// What log1p_of_exp is for: not for numbers above 0.
+template <class C, class Exact>
+Exact softplus_of_negative(Exact x) {
+  return std::log1p(std::exp(std::min(x, static_cast<Exact>(0))));
+}
+template <class C>
+detail::Simd<C> log1p_of_exp_lanes(const detail::Simd<C>& x) {
+  return detail::log1p_of_exp(detail::at_most(x, 0));
+}
+
+/// The largest distance of the normal distribution function from its exact value.
+template <class C>
+double worst_normal() {
+  const auto x = samples<C>();
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); i += 16) {
+    C y[16];
+    detail::normal_cdf(detail::Simd<C>::load(x.data() + i)).store(y);
+    for (size_t lane = 0; lane < 16; ++lane) {
+      auto exact = std::erfc(static_cast<long double>(x[i + lane]) * -0.70710678118654752440L) / 2;
+      if (std::isnan(x[i + lane])) CHECK(std::isnan(y[lane]));
+      else worst = std::max(worst, static_cast<double>(std::abs(y[lane] - exact)));
+      if (std::abs(x[i + lane]) > 10) CHECK(y[lane] == (x[i + lane] > 0 ? 1 : 0));
+    }
+  }
+  return worst;
+}
+
 #define GRADUS_TEST_LANES(C, name) [](const C* from, C* to) { name(detail::Simd<C>::load(from)).store(to); }
 
 }  // namespace
@@ -92,6 +120,7 @@ TEST_CASE("accuracy of functions on float registers") {
   check("expm1", 2, GRADUS_TEST_LANES(float, expm1), std::expm1);
   check("log", 1, GRADUS_TEST_LANES(float, log), std::log);
   check("log1p", 1.5, GRADUS_TEST_LANES(float, log1p), std::log1p);
+  check("log1p_of_exp", 3, GRADUS_TEST_LANES(float, log1p_of_exp_lanes), softplus_of_negative<float, double>);
   check("tanh", 2.5, GRADUS_TEST_LANES(float, tanh), std::tanh);
   check("sigmoid", 2.5, GRADUS_TEST_LANES(float, sigmoid), rounded_sigmoid<float, double>);
   check("erf", 2.5, GRADUS_TEST_LANES(float, erf), std::erf);
@@ -111,6 +140,7 @@ TEST_CASE("accuracy of functions on double registers") {
   check("expm1", 2, GRADUS_TEST_LANES(double, expm1), std::expm1);
   check("log", 1, GRADUS_TEST_LANES(double, log), std::log);
   check("log1p", 1.5, GRADUS_TEST_LANES(double, log1p), std::log1p);
+  check("log1p_of_exp", 2, GRADUS_TEST_LANES(double, log1p_of_exp_lanes), softplus_of_negative<double, Long>);
   check("tanh", 2.5, GRADUS_TEST_LANES(double, tanh), std::tanh);
   check("sigmoid", 2.5, GRADUS_TEST_LANES(double, sigmoid), rounded_sigmoid<double, Long>);
   check("erf", 2.5, GRADUS_TEST_LANES(double, erf), std::erf);
@@ -118,6 +148,11 @@ TEST_CASE("accuracy of functions on double registers") {
   check("cos", 2, GRADUS_TEST_LANES(double, cos), std::cos);
   check("floor", 0, GRADUS_TEST_LANES(double, floor), std::floor);
   check("sqrt", 0.5, GRADUS_TEST_LANES(double, sqrt), std::sqrt);
+}
+
+TEST_CASE("the normal distribution function, and exactly 0 and 1 far out") {
+  CHECK(worst_normal<float>() <= 0x1.a0p-23);  // 1.6 2^-23
+  CHECK(worst_normal<double>() <= 0x1p-51);
 }
 
 TEST_CASE("at_least and at_most keep a NaN on their left") {

@@ -109,6 +109,9 @@ bool rows_are_streamed(int64_t rows, int64_t n) {
 template <class C, class T>
 GRADUS_INLINE void store_row(const Simd<C>& value, T* to, int64_t count, bool streamed) {
   if (!streamed) return store_some(value, to, count);
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_stream_ps(to, value.p[0]);
+#endif
   alignas(64) T lanes[simd_lanes];
   value.store(lanes);
   stream_out(reinterpret_cast<char*>(to), reinterpret_cast<const char*>(lanes), sizeof(lanes));

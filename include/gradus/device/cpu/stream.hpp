@@ -49,10 +49,13 @@ inline void stream_out(char* to, const char* from, int64_t bytes) {
   std::memcpy(to + i, from + i, static_cast<size_t>(bytes - i));
 }
 
-/// Asks for lines of memory that are read soon. A loop that gathers a block in the cache and then streams it out reads
-/// nothing meanwhile; asked for before, what the next block needs arrives in that time.
-inline void fetch_ahead(const void* from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + i);
+/// Asks for lines of memory that are read soon, so many bytes further on: beyond the end is no error. A loop that
+/// gathers a block in the cache and then streams it out reads nothing meanwhile; asked for before, what the next block
+/// needs arrives in that time.
+GRADUS_INLINE void fetch_ahead(const void* from, int64_t bytes, int64_t further = 0) {
+  auto at = reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(further);
+  for (int64_t i = 0; i < bytes; i += 64)
+    __builtin_prefetch(reinterpret_cast<const void*>(at + static_cast<uintptr_t>(i)));
 }
 
 /// Before another thread may read what was streamed.

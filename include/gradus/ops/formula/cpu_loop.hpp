@@ -58,6 +58,9 @@ class PointwiseRun {
       for (int k = 0; k < count_; ++k) {
         steps[k] = operands_[k].single ? 0 : 1;
         in[k] = operands_[k].single ? splat_[k] : operands_[k].data + first * operands_[k].bytes;
+        // Two blocks ahead: while a block is streamed out, the processor's own fetching stands still. With more
+        // operands than one it does not, and asking takes longer than it gains.
+        if (streamed_ && count_ == 1 && steps[k] != 0) fetch_ahead(in[k], block * operands_[k].bytes, 2 * stream_block);
       }
       write(first, in, steps, std::min(block, last - first));
     }

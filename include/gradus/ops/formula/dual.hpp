@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "gradus/core/config.hpp"
+#include "gradus/ops/formula/composed.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -165,6 +166,11 @@ GRADUS_INLINE constexpr Dual<V> log1p(const Dual<V>& x) {
   return {log1p(x.value), x.derivative / (x.value + 1.0)};
 }
 template <class V>
+GRADUS_INLINE constexpr Dual<V> log1p_of_exp(const Dual<V>& x) {
+  auto e = exp(x.value);
+  return {log1p_of_exp(x.value), x.derivative * e / (e + 1.0)};
+}
+template <class V>
 GRADUS_INLINE constexpr Dual<V> tanh(const Dual<V>& x) {
   auto y = tanh(x.value);
   return {y, x.derivative * (1.0 - y * y)};
@@ -177,6 +183,11 @@ GRADUS_INLINE constexpr Dual<V> sigmoid(const Dual<V>& x) {
 template <class V>
 GRADUS_INLINE constexpr Dual<V> erf(const Dual<V>& x) {
   return {erf(x.value), x.derivative * (1.1283791670955126 * exp(-(x.value * x.value)))};  // 2 / sqrt(pi)
+}
+template <class V>
+GRADUS_INLINE constexpr Dual<V> normal_cdf(const Dual<V>& x) {
+  return {normal_cdf(x.value),
+          x.derivative * (0.3989422804014327 * exp(-0.5 * (x.value * x.value)))};  // 1 / sqrt(2 pi)
 }
 template <class V>
 GRADUS_INLINE constexpr Dual<V> sin(const Dual<V>& x) {

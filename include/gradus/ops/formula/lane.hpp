@@ -65,9 +65,11 @@ struct Lane {
   [[gnu::noinline]] friend Lane expm1(Lane a) { return expm1(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane log(Lane a) { return log(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane log1p(Lane a) { return log1p(a.packet()).lane(0); }
+  [[gnu::noinline]] friend Lane log1p_of_exp(Lane a) { return log1p_of_exp(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane tanh(Lane a) { return tanh(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane sigmoid(Lane a) { return sigmoid(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane erf(Lane a) { return erf(a.packet()).lane(0); }
+  [[gnu::noinline]] friend Lane normal_cdf(Lane a) { return normal_cdf(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane sin(Lane a) { return sin(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane cos(Lane a) { return cos(a.packet()).lane(0); }
   [[gnu::noinline]] friend Lane sqrt(Lane a) { return sqrt(a.packet()).lane(0); }

@@ -20,7 +20,7 @@ namespace gradus::detail::inline GRADUS_BUILD {
 inline constexpr auto bce_with_logits_formula =
     pointwise("bce_with_logits", [](auto x, auto t, auto weight) GRADUS_INLINE_LAMBDA {
       auto positive = x >= 0.0;
-      auto rest = log1p(exp(where(positive, -x, x)));
+      auto rest = log1p_of_exp(where(positive, -x, x));
       return (1.0 + (weight - 1.0) * t) * rest + x * where(positive, 1.0 - t, -(weight * t));
     });
 

@@ -3,8 +3,7 @@
 #include "gradus/ops/pointwise.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-inline constexpr auto gelu_formula =
-    pointwise("gelu", [](auto x) { return 0.5 * x * (1.0 + erf(0.7071067811865476 * x)); });
+inline constexpr auto gelu_formula = pointwise("gelu", [](auto x) { return x * normal_cdf(x); });
 inline constexpr auto gelu_tanh_formula = pointwise("gelu_tanh", [](auto x) {
   auto u = 0.7978845608028654 * (x + 0.044715 * x * x * x);
   return 0.5 * x * (1.0 + tanh(u));

@@ -4,7 +4,7 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 inline constexpr auto softplus_formula =
-    pointwise("softplus", [](auto x) { return maximum(x, 0.0) + log1p(exp(-abs(x))); });
+    pointwise("softplus", [](auto x) { return maximum(x, 0.0) + log1p_of_exp(-abs(x)); });
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {

@@ -12,41 +12,50 @@ namespace gradus::detail::inline GRADUS_BUILD {
 template <int Step, class T>
 void max_in_lanes(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
   constexpr auto lowest = -std::numeric_limits<float>::infinity();
-  ImageRows<Step, T, float> rows(s, lowest);
-  auto lanes = counted_lanes<int32_t>(Step);
+  WindowLanes<Step, T, float> lanes(s, x, planes, lowest);
+  auto steps = counted_lanes<int32_t>(Step);
   auto left = static_cast<int32_t>(s.padding[1]);
   auto room = planes * s.oh * s.ow;  // what is left of the results
   for (int64_t i = 0; i < planes * s.oh; ++i) {
-    auto window_row = i % s.oh, top = window_row * s.stride[0] - s.padding[0];
-    if (window_row == 0) rows.set_plane(x + i / s.oh * s.h * s.w);
-    // The next windows' rows now: registers that lie across what has just been stored would wait for it.
-    rows.row(std::min(top + s.stride[0] + (s.kh - 1) * s.dilation[0], s.h - 1));
-    const float* elements[most_lane_elements];  // of windows 0 to 15
-    int32_t places[most_lane_elements];         // of window 0, which may be in the padding
-    int count = 0;
-    for (auto row = top; row < std::min(top + (s.kh - 1) * s.dilation[0] + 1, s.h); row += s.dilation[0]) {
-      if (row < 0) continue;
-      auto* line = rows.row(row);
-      for (int64_t b = 0; b < s.kw; ++b, ++count) {
-        elements[count] = line + rows.column(b * s.dilation[1]);
-        places[count] = static_cast<int32_t>(row * s.w - left + b * s.dilation[1]);
-      }
-    }
-    for (int64_t j = 0; j < s.ow; j += simd_lanes) {
-      auto columns = lanes + static_cast<int32_t>(j * Step);
-      Simd<float> best(lowest);
-      // The first element has won, though it is -inf. Left of the image it is as many columns further right.
-      auto at = maximum(Simd<int32_t>(places[0]), places[0] + left - columns);
-      for (int e = 0; e < count; ++e) {
-        auto value = Simd<float>::load(elements[e] + j);
-        auto better = value > best || value != value;
-        best = where(better, value, best);
+    auto plane = i / s.oh * s.h, top = i % s.oh * s.stride[0] - s.padding[0];
+    while (top < 0) top += s.dilation[0];
+    auto end = std::min(i % s.oh * s.stride[0] - s.padding[0] + (s.kh - 1) * s.dilation[0] + 1, s.h);
+    auto run = [&](int64_t j, auto inside, auto width) GRADUS_INLINE_LAMBDA {
+      auto columns = steps + static_cast<int32_t>(j * Step);
+      auto better = [](const Simd<float>& value, const Simd<float>& than)
+                        GRADUS_INLINE_LAMBDA { return value > than || value != value; };
+      auto choose = [](const Mask<float>& chosen, const Simd<int32_t>& a, Simd<int32_t> b) GRADUS_INLINE_LAMBDA {
         GRADUS_UNROLL
-        for (int k = 0; k < Simd<float>::packets; ++k) at.p[k] = better.p[k] ? Packet<int32_t>{} + places[e] : at.p[k];
+        for (int k = 0; k < Simd<float>::packets; ++k) b.p[k] = chosen.p[k] ? a.p[k] : b.p[k];
+        return b;
+      };
+      // Rows by themselves, then the best of them: all elements after each other would wait for each other.
+      auto best_of_row = [&](int64_t row, Simd<float>& best, Simd<int32_t>& at) GRADUS_INLINE_LAMBDA {
+        auto place = static_cast<int32_t>(row * s.w) - left;
+        // The first element has won, though it is -inf. Left of the image it is as many columns further right.
+        best = Simd<float>(lowest);
+        at = inside ? Simd<int32_t>(place) : maximum(Simd<int32_t>(place), place + left - columns);
+        lanes.template each<inside>(
+            plane + row, width > 0 ? width : s.kw, [&](int64_t b, const Simd<float>& value) GRADUS_INLINE_LAMBDA {
+              if (inside && b == 0) return static_cast<void>(best = value);
+              auto won = better(value, best);
+              best = where(won, value, best);
+              at = choose(won, Simd<int32_t>(place + static_cast<int32_t>(b * s.dilation[1])), at);
+            });
+      };
+      Simd<float> best, next;
+      Simd<int32_t> at, next_at;
+      best_of_row(top, best, at);
+      for (auto row = top + s.dilation[0]; row < end; row += s.dilation[0]) {
+        best_of_row(row, next, next_at);
+        auto won = better(next, best);
+        best = where(won, next, best);
+        at = choose(won, next_at, at);
       }
       store_ahead(best, y + j, s.ow - j, room - j);
       store_ahead(at + columns, from + j, s.ow - j, room - j);
-    }
+    };
+    for_window_registers(s, lanes, plane + top, plane + end - 1, run);
     y += s.ow, from += s.ow, room -= s.ow;
   }
 }
@@ -129,6 +138,7 @@ void max_of_quads(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t*
         // Registers may read and write beyond the row, but not beyond the plane; what comes next overwrites it.
         auto end = std::min(s.oh * s.ow - at - simd_lanes, (s.h * s.w - (2 * i + 1) * s.w) / 2 - simd_lanes);
         for (int64_t j = 0; j < s.ow; j += simd_lanes) {
+          fetch_ahead(above + 4 * j, 4 * simd_lanes * int64_t{sizeof(T)}, pool_fetched_ahead);
           auto place = first + static_cast<int32_t>(2 * j);
           if (j <= end) max_of_16_quads(above + 2 * j, below + 2 * j, place, width, y + at + j, from + at + j);
           else

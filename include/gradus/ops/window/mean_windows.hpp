@@ -31,9 +31,9 @@ class WindowSizes {
   }
 
   /// Of windows j to j + 15 of row i.
-  GRADUS_INLINE Simd<C> of(int64_t i, int64_t j) const {
-    return Simd<C>::load(columns_.data() + j) * Simd<C>(size(i, s_.stride[0], s_.padding[0], s_.kh, s_.h));
-  }
+  GRADUS_INLINE Simd<C> of(int64_t i, int64_t j) const { return of_columns(j) * Simd<C>(of_row(i)); }
+  GRADUS_INLINE Simd<C> of_columns(int64_t j) const { return Simd<C>::load(columns_.data() + j); }
+  GRADUS_INLINE C of_row(int64_t i) const { return static_cast<C>(size(i, s_.stride[0], s_.padding[0], s_.kh, s_.h)); }
 
  private:
   int64_t size(int64_t window, int64_t step, int64_t padding, int64_t kernel, int64_t n) const {
@@ -50,24 +50,22 @@ class WindowSizes {
 template <int Step, class T>
 void mean_in_lanes(const PoolShape& s, int64_t planes, bool include_padding, const T* x, T* y) {
   using C = Compute<T>;
-  ImageRows<Step, T, C> rows(s, C(0));
+  WindowLanes<Step, T, C> lanes(s, x, planes, C(0));
   WindowSizes<C> sizes(s, include_padding);
   auto room = planes * s.oh * s.ow;  // what is left of the results
   for (int64_t i = 0; i < planes * s.oh; ++i) {
-    auto window_row = i % s.oh, top = window_row * s.stride[0] - s.padding[0];
-    if (window_row == 0) rows.set_plane(x + i / s.oh * s.h * s.w);
-    rows.row(std::min(top + s.stride[0] + s.kh - 1, s.h - 1));  // ahead, as in max_in_lanes
-    const C* elements[most_lane_elements];                      // of windows 0 to 15
-    int count = 0;
-    for (auto row = std::max<int64_t>(top, 0); row < std::min(top + s.kh, s.h); ++row) {
-      auto* line = rows.row(row);
-      for (int64_t b = 0; b < s.kw; ++b) elements[count++] = line + rows.column(b);
-    }
-    for (int64_t j = 0; j < s.ow; j += simd_lanes) {
+    auto plane = i / s.oh * s.h, window_row = i % s.oh, top = window_row * s.stride[0] - s.padding[0];
+    auto first = plane + std::max<int64_t>(top, 0), end = plane + std::min(top + s.kh, s.h);
+    Simd<C> rows(sizes.of_row(window_row));
+    auto run = [&](int64_t j, auto inside, auto width) GRADUS_INLINE_LAMBDA {
       Simd<C> sum(0);
-      for (int e = 0; e < count; ++e) sum = sum + Simd<C>::load(elements[e] + j);
-      store_ahead(sum / sizes.of(window_row, j), y + j, s.ow - j, room - j);
-    }
+      for (auto row = first; row < end; ++row) {
+        lanes.template each<inside>(row, width > 0 ? width : s.kw,
+                                    [&](int64_t, const Simd<C>& value) GRADUS_INLINE_LAMBDA { sum = sum + value; });
+      }
+      store_ahead(sum / (sizes.of_columns(j) * rows), y + j, s.ow - j, room - j);
+    };
+    for_window_registers(s, lanes, first, end - 1, run);
     y += s.ow, room -= s.ow;
   }
 }

@@ -1,5 +1,5 @@
-// Pooling in registers of 16 windows side by side, for windows that are one or two columns apart. Rows are copied into
-// a buffer with room before and behind them, so that no window hangs over an edge.
+// Pooling in registers of 16 windows side by side, for windows that are one or two columns apart. They are read from
+// the image itself; a buffer of rows with room at their ends, tried before, is read across what has just been stored.
 #pragma once
 
 #include <algorithm>
@@ -112,65 +112,98 @@ GRADUS_INLINE void store_in_turn(const Simd<C>& even, const Simd<C>& odd, C* to)
   (std::make_index_sequence<static_cast<size_t>(lanes)>());
 }
 
-/// Rows of an image for windows that are Step columns apart: column c, counted from the first one of the padding, is at
-/// c % Step * part + c / Step of a row's place, so that what a register of windows reads lies together.
+/// Bytes that are asked for before they are needed: a core that both reads and computes does not wait for them then.
+inline constexpr int64_t pool_fetched_ahead = 4096;
+
+/// Elements of 16 windows that are Step columns apart, straight from the image: what lies in the padding is `fill`.
 template <int Step, class T, class C>
-class ImageRows {
+class WindowLanes {
  public:
-  ImageRows(const PoolShape& s, C fill)
-      : width_(s.w),
-        pixels_(s.h * s.w),
-        padding_(s.padding[1]),
-        part_(whole_registers((std::max(padding_ + whole_registers(s.w) + 2 * simd_lanes,
-                                        (whole_registers(s.ow) - 1) * Step + (s.kw - 1) * s.dilation[1] + 1) +
-                               Step - 1) /
-                              Step)),
+  WindowLanes(const PoolShape& s, const T* x, int64_t planes, C fill)
+      : s_(s),
+        x_(x),
+        pixels_(planes * s.h * s.w),
         fill_(fill),
-        rows_(Step * part_, (s.kh - 1) * s.dilation[0] + 1 + s.stride[0], fill) {}
+        rows_(std::min(s.stride[0], s.kh)),
+        reach_((s.kw - 1) * s.dilation[1]) {}
 
-  void set_plane(const T* plane) {
-    plane_ = plane;
-    rows_.next_plane();
+  /// Goes on to windows j to j + 15, of which those below `ow` count, in rows [first, last] of all planes' rows.
+  GRADUS_INLINE void go_to(int64_t first, int64_t last, int64_t j) {
+    // A row of windows after the other reads its image from beginning to end.
+    fetch_ahead(x_ + first * s_.w + j * Step * s_.stride[0], Step * simd_lanes * rows_ * int64_t{sizeof(T)},
+                pool_fetched_ahead);
+    left_ = Step * j - s_.padding[1];
+    inside_ = left_ >= 0 && Step * std::min(j + simd_lanes, s_.ow) - Step - s_.padding[1] + reach_ < s_.w;
+    in_memory_ = first * s_.w + left_ >= 0 && last * s_.w + left_ + reach_ + Step * simd_lanes <= pixels_;
   }
-  const C* row(int64_t r) {
-    return rows_.row(r, [this](int64_t row, C* to) GRADUS_INLINE_LAMBDA { read(row, to); });
-  }
-  /// From where a row begins to where the windows' elements of a column do.
-  int64_t column(int64_t c) const { return c % Step * part_ + c / Step; }
 
- private:
-  GRADUS_INLINE void read(int64_t row, C* to) const {
-    auto* from = plane_ + row * width_;
-    if constexpr (Step == 1) {
-      copy_converted(from, width_, to + padding_);
-    } else {
-      auto* first = to + column(padding_);
-      auto* second = to + column(padding_ + 1);
-      Simd<C> even, odd;
-      for (int64_t c = 0; c < width_; c += 2 * simd_lanes) {
-        if (row * width_ + c + 2 * simd_lanes <= pixels_) {
-          load_even_odd(from + c, even, odd);
-        } else {
-          T rest[2 * simd_lanes] = {};
-          std::copy(from + c, from + width_, rest);
-          load_even_odd(static_cast<const T*>(rest), even, odd);
-        }
-        if (c + 2 * simd_lanes > width_) {  // what is read beyond the row is no part of it
-          auto lanes = counted_lanes<C>(2), left = Simd<C>(width_ - c);
-          even = where(lanes < left, even, fill_);
-          odd = where(lanes + 1 < left, odd, fill_);
-        }
-        even.store(first + c / 2);
-        odd.store(second + c / 2);
+  /// Whether no element lies in the padding.
+  GRADUS_INLINE bool inside() const { return inside_ && in_memory_; }
+
+  /// Calls body(b, elements b of the windows) for their elements of a row, `width` of them. `inside` may be true where
+  /// inside() is.
+  template <bool inside, class Body>
+  GRADUS_INLINE void each(int64_t row, int64_t width, Body&& body) const {
+    auto* from = x_ + row * s_.w;
+    int64_t b = 0;
+    if constexpr (Step == 2) {  // neighbours come by the same loads
+      for (; b + 1 < width && s_.dilation[1] == 1 && (inside || in_memory_); b += 2) {
+        Simd<C> even, odd;
+        load_even_odd(from + left_ + b, even, odd);
+        body(b, within<inside>(even, left_ + b));
+        body(b + 1, within<inside>(odd, left_ + b + 1));
+      }
+    }
+    for (; b < width; ++b) {
+      auto c = left_ + b * s_.dilation[1];
+      if (inside || in_memory_) [[likely]] {
+        Simd<C> value, odd;
+        if constexpr (Step == 1) value = Simd<C>::load(from + c);
+        else load_even_odd(from + c, value, odd);
+        body(b, within<inside>(value, c));
+      } else {
+        body(b, one_by_one(from, c, s_.w, fill_));
       }
     }
   }
 
-  const T* plane_ = nullptr;
-  int64_t width_, pixels_, padding_, part_;
+ private:
+  /// Elements of columns c, c + Step ...: `fill` beyond the row.
+  template <bool inside>
+  GRADUS_INLINE Simd<C> within(const Simd<C>& value, int64_t c) const {
+    if constexpr (inside) return value;
+    auto columns = counted_lanes<C>(Step) + Simd<C>(c);
+    return where(columns >= Simd<C>(0) && columns < Simd<C>(s_.w), value, Simd<C>(fill_));
+  }
+
+  static GRADUS_COLD Simd<C> one_by_one(const T* row, int64_t c, int64_t width, C fill) {
+    alignas(64) C lanes[simd_lanes];
+    for (int64_t lane = 0; lane < simd_lanes; ++lane, c += Step)
+      lanes[lane] = c >= 0 && c < width ? static_cast<C>(row[c]) : fill;
+    return Simd<C>::load(static_cast<const C*>(lanes));
+  }
+
+  const PoolShape& s_;
+  const T* x_;
+  int64_t pixels_;
   C fill_;
-  PaddedRows<C> rows_;
+  int64_t rows_, reach_, left_ = 0;
+  bool inside_ = false, in_memory_ = false;
 };
+
+/// Calls body(j, inside, width) for registers of windows j to j + 15 of rows [first, last], the last of which ends
+/// where a long row does. `inside` is lanes.inside(), and `width` the windows' width or 0 for any, as constants.
+template <class Lanes, class Body>
+GRADUS_INLINE void for_window_registers(const PoolShape& s, Lanes& lanes, int64_t first, int64_t last, Body&& body) {
+  for (int64_t next = 0; next < s.ow; next += simd_lanes) {
+    auto j = std::min(next, std::max<int64_t>(s.ow - simd_lanes, 0));
+    lanes.go_to(first, last, j);
+    using Any = std::integral_constant<int64_t, 0>;
+    if (!lanes.inside()) body(j, std::false_type(), Any());
+    else if (s.kw == 3) body(j, std::true_type(), std::integral_constant<int64_t, 3>());
+    else body(j, std::true_type(), Any());
+  }
+}
 
 /// Rows of windows that are Step columns apart, as the columns of an image see them: of columns Step * m + phase,
 /// window m - shift has element b, where b * dilation - padding = Step * shift + phase.
