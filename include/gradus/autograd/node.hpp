@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/tensor/tensor.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -178,8 +179,9 @@ TensorRef add_values(TensorRef a, const TensorRef& b) {
   auto* to = reinterpret_cast<T*>(a->data());
   auto* from = reinterpret_cast<const T*>(dense->data());
   parallel_for(a->numel, elements_per_chunk, [=](int64_t first, int64_t last) {
-    for (auto i = first; i < last; ++i)
-      to[i] = static_cast<T>(static_cast<Compute<T>>(to[i]) + static_cast<Compute<T>>(from[i]));
+    for_each_register(to + first, last - first, Compute<T>(0), [&](int64_t i, const auto& x, int64_t count) {
+      store_some(x + load_some<Compute<T>>(from + first + i, count), to + first + i, count);
+    });
   });
   return a;
 }

@@ -168,7 +168,7 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
 template <class T>
 void small_gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride, const GemmTail<T>& tail) {
   using C = Compute<T>;
-  constexpr int64_t block = 64;
+  constexpr int64_t block = 64, lanes = 16;
   for (int64_t i = 0; i < a.rows; ++i) {
     for (int64_t j0 = 0; j0 < b.columns; j0 += block) {
       auto width = std::min(block, b.columns - j0);
@@ -183,7 +183,11 @@ void small_gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_
         auto x = static_cast<C>(a.data[i * a.row_stride + k * a.column_stride]);
         auto* row = b.data + k * b.row_stride + j0 * b.column_stride;
         if (b.column_stride == 1) {
-          for (int64_t j = 0; j < width; ++j) sums[j] += x * static_cast<C>(row[j]);
+          int64_t j = 0;
+          for (; j + lanes <= width; j += lanes) {  // of known length, so that it is vectorized at -O2 too
+            for (int64_t l = 0; l < lanes; ++l) sums[j + l] += x * static_cast<C>(row[j + l]);
+          }
+          for (; j < width; ++j) sums[j] += x * static_cast<C>(row[j]);
         } else {
           for (int64_t j = 0; j < width; ++j) sums[j] += x * static_cast<C>(row[j * b.column_stride]);
         }

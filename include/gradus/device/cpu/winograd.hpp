@@ -112,6 +112,7 @@ void winograd_kernels(const WinogradKernels<T>& kernels, int64_t c_in, int64_t c
         for (int k = 0; k < 9; ++k) pstoreu(numbers + (kernels.flipped ? 8 - k : k) * lanes, P(block[k]));
       } else {
         for (int64_t i = 0; i < count; ++i, from += kernels.out_stride) {
+          GRADUS_UNROLL
           for (int k = 0; k < 9; ++k) numbers[k * lanes + i] = static_cast<C>(from[kernels.flipped ? 8 - k : k]);
         }
       }
@@ -309,6 +310,7 @@ void winograd_weight_gradient(const WinogradShape& s, const T* x, const T* dy, T
         }
       } else {
         for (int64_t i = 0; i < count; ++i) {
+          GRADUS_UNROLL
           for (int k = 0; k < 9; ++k) to[i * s.c_in * 9 + k] = static_cast<T>(numbers[k * lanes + i]);
         }
       }
