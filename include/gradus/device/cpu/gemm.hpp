@@ -27,14 +27,23 @@ struct GemmTail {
   bool accumulate = false;
 };
 
+/// A result of the sums' own type, which takes them block by block: no sums beside it, and no pass that copies them.
+/// Its rows lie `row` apart. With accumulate sums are added to what is there; with has_tail write() gets finished rows
+/// of it to change them in place.
+template <class Sum>
+struct SumsInResult {
+  Sum* data = nullptr;
+  int64_t row = 0;
+  bool accumulate = false, has_tail = false;
+};
+
 /// How a product of these sizes is cut into chunks: rows and columns into groups, a long depth into parts.
 template <class C>
 struct GemmPlan {
   using Tile = GemmTile<C>;
   int64_t rows, columns, depth;
   int64_t row_groups = 1, column_groups = 1, parts = 1;
-  int64_t group_rows = Tile::rows, group_columns = Tile::lanes;  ///< in elements; the last ones may be smaller
-  int64_t part_depth = 0;
+  int64_t part_depth = 0, block_depth = 0;  ///< a part goes in blocks
 
   /// Every element is summed in the same order whatever the groups: they may follow the number of threads, parts not.
   GemmPlan(int64_t m, int64_t n, int64_t k, int64_t threads) : rows(m), columns(n), depth(k) {
@@ -42,49 +51,71 @@ struct GemmPlan {
     parts = std::clamp<int64_t>(std::min(96 / (tiles * registers), depth / (3 * Tile::depth)), 1, 32);
     part_depth = round_up(ceil_div(std::max<int64_t>(depth, 1), parts), Tile::depth);
     parts = std::max<int64_t>(1, ceil_div(depth, part_depth));
+    auto longest = std::min(part_depth, round_up(std::max<int64_t>(depth, 1), Tile::lanes));
+    block_depth = round_up(ceil_div(longest, ceil_div(longest, 2 * Tile::depth)), Tile::lanes);
+    auto most_registers = std::clamp<int64_t>(12 * Tile::depth / block_depth, 3, 12);
     auto fewest_rows = ceil_div(tiles, most_rows / Tile::rows), fewest_columns = ceil_div(registers, most_registers);
     auto least = -1.0;
     for (auto r = fewest_rows; r <= std::min(tiles, fewest_rows + 7); ++r) {
       for (auto c = fewest_columns; c <= std::min(registers, fewest_columns + 11); ++c) {
-        auto cost = cost_of(ceil_div(tiles, r), ceil_div(registers, c), tiles, registers, threads);
+        auto cost = cost_of(r, c, tiles, registers, threads);
         if (least >= 0 && cost >= least) continue;
         least = cost;
-        group_rows = ceil_div(tiles, r) * Tile::rows;
-        group_columns = ceil_div(registers, c) * Tile::lanes;
+        row_groups = r;
+        column_groups = c;
       }
     }
-    row_groups = ceil_div(m, group_rows);
-    column_groups = ceil_div(n, group_columns);
   }
   int64_t chunks() const { return row_groups * column_groups * parts; }
+  /// Groups differ by one tile or register at most. The last ones end at these rows and columns, filled up.
+  int64_t first_row(int64_t group) const { return ceil_div(rows, Tile::rows) * group / row_groups * Tile::rows; }
+  int64_t first_column(int64_t group) const {
+    return ceil_div(columns, Tile::lanes) * group / column_groups * Tile::lanes;
+  }
 
   static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
   static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
  private:
-  static constexpr int64_t most_rows = 1024, most_registers = 12;
+  static constexpr int64_t most_rows = 1024;
 
-  /// Of groups of so many tiles and registers, in units of a tile of one register: what the thread with most chunks has
-  /// to do, and some of a chunk for one that is held up. Narrow panels reuse what is read less; packing a register of B
-  /// costs 1.5.
-  double cost_of(int64_t group_tiles, int64_t group_registers, int64_t tiles, int64_t registers,
-                 int64_t threads) const {
-    auto chunks = ceil_div(tiles, group_tiles) * ceil_div(registers, group_registers) * parts;
-    auto narrow = group_registers % 3 == 0 ? 0.0 : group_registers % 3 == 1 ? 0.25 : 0.15;
-    auto chunk = (static_cast<double>(group_registers) + narrow + 0.3) * static_cast<double>(group_tiles) +
-                 1.5 * static_cast<double>(group_registers);
-    return (static_cast<double>(ceil_div(chunks, threads)) + 0.25) * chunk;
+  /// Of so many groups of rows and columns, in units of a tile of one register: what the thread with most chunks has to
+  /// do, and some of a chunk for one that is held up. Every panel reads the rows anew; packing a register of B costs
+  /// 1.5.
+  double cost_of(int64_t r, int64_t c, int64_t tiles, int64_t registers, int64_t threads) const {
+    auto turns = ceil_div(r * c * parts, threads);
+    if constexpr (Tile::steps > 1) {  // of pairs the widest groups are counted, as measured
+      auto widest = static_cast<double>(ceil_div(registers, c));
+      auto narrow = ceil_div(registers, c) % 3 == 0 ? 0.0 : ceil_div(registers, c) % 3 == 1 ? 0.25 : 0.15;
+      auto chunk = (widest + narrow + 0.3) * static_cast<double>(ceil_div(tiles, r)) + 1.5 * widest;
+      return (static_cast<double>(turns) + 0.25) * chunk;
+    }
+    auto per_thread = [turns](int64_t all, int64_t groups) {  // one group has as many as it has on average, or one more
+      return turns == 1 ? static_cast<double>(ceil_div(all, groups))
+                        : static_cast<double>(all) / static_cast<double>(groups);
+    };
+    auto width = per_thread(registers, c);
+    auto panels = static_cast<double>(ceil_div(ceil_div(registers, c), 3));
+    auto chunk = (width + 0.15 * panels + 0.2) * per_thread(tiles, r) + 1.5 * width;
+    return (static_cast<double>(turns) + 0.25) * chunk;
   }
 };
+
+/// to[j] = from[j], with accumulate + what was there: bit for bit what the kernel does with whole tiles.
+template <class Sum>
+void put_sums(const Sum* from, int64_t n, bool accumulate, Sum* to) {
+  for (int64_t j = 0; j < n; ++j) to[j] = accumulate ? to[j] + from[j] : from[j];
+}
 
 /// Runs the product of operands packed as C, see Packed. pack_a(first row, rows, first k, depth, to) fills panels of A
 /// one behind another, each (depth, tile rows), the last one padded with zeros; pack_b(first column, columns, first k,
 /// depth, to) one of B, (depth, whole registers). Both are asked for up to packed_depth() of the plan's depth.
 /// write(first row, rows, first column, columns, tile, ld) takes finished results, a few rows at a time. Rows of A that
-/// need no packing may be given as `direct`; of those only a last tile that is not full is packed.
+/// need no packing may be given as `direct`; of those only a last tile that is not full is packed. Into `result` sums
+/// go without write(), see there; plans of several parts and of no depth take none.
 template <class C, class PackA, class PackB, class Write>
 void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Write&& write,
-                    const StridedRows<C>& direct = {}) {
+                    const StridedRows<C>& direct = {}, const SumsInResult<Compute<C>>& result = {}) {
   using Tile = GemmTile<C>;
   using Sum = Compute<C>;
   auto m = plan.rows, n = plan.columns, k = packed_depth<C>(plan.depth);
@@ -96,8 +127,8 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
     auto together = std::clamp<int64_t>(m / (8 * Tile::rows), 1, 16) * Tile::rows;
     parallel_for(plan.ceil_div(m, together), std::max<int64_t>(1, 16384 / std::max<int64_t>(k * together, 1)),
                  [&](int64_t first, int64_t last) {
-                   for (int64_t kb = 0; kb < k; kb += Tile::depth) {
-                     auto depth = std::min<int64_t>(Tile::depth, k - kb);
+                   for (int64_t kb = 0; kb < k; kb += plan.block_depth) {
+                     auto depth = std::min(plan.block_depth, k - kb);
                      for (auto i = first * together; i < std::min(m, last * together); i += together)
                        pack_a(i, std::min(together, m - i), kb, depth, all_a.data() + kb * padded_rows + i * depth);
                    }
@@ -107,43 +138,61 @@ void packed_product(const GemmPlan<C>& plan, PackA&& pack_a, PackB&& pack_b, Wri
   parallel_chunks(plan.chunks(), [&](int64_t chunk) {
     auto row_group = chunk % plan.row_groups, column_group = chunk / plan.row_groups % plan.column_groups;
     auto part = chunk / (plan.row_groups * plan.column_groups);
-    auto i0 = row_group * plan.group_rows, j0 = column_group * plan.group_columns, k0 = part * plan.part_depth;
-    auto rows = std::min(plan.group_rows, m - i0), columns = std::min(plan.group_columns, n - j0);
+    auto i0 = plan.first_row(row_group), j0 = plan.first_column(column_group), k0 = part * plan.part_depth;
+    auto rows = std::min(m, plan.first_row(row_group + 1)) - i0;
+    auto columns = std::min(n, plan.first_column(column_group + 1)) - j0;
+    ColumnPanels panels(column_registers<C>(columns));
     auto depth_end = std::min(k, k0 + plan.part_depth);
     auto tile_rows = plan.round_up(rows, Tile::rows), tile_columns = plan.round_up(columns, Tile::lanes);
-    auto several = depth_end - k0 > Tile::depth;
+    auto several = result.data == nullptr && depth_end - k0 > plan.block_depth;
     Scratch<Sum> sums(several ? tile_rows * tile_columns : Tile::rows * tile_columns);
-    Scratch<C> b(Tile::depth * tile_columns);
-    Scratch<C> a(prepack ? 0 : Tile::depth * Tile::rows);
+    Scratch<C> b(plan.block_depth * tile_columns);
+    Scratch<C> a(prepack ? 0 : plan.block_depth * Tile::rows);
     if (k0 >= depth_end) {  // an empty product
       std::fill_n(sums.data(), Tile::rows * tile_columns, Sum(0));
       for (int64_t i = 0; i < rows; i += Tile::rows)
         write(i0 + i, std::min<int64_t>(Tile::rows, rows - i), j0, columns, sums.data(), tile_columns);
       return;
     }
-    for (auto kb = k0; kb < depth_end; kb += Tile::depth) {
-      auto depth = std::min<int64_t>(Tile::depth, depth_end - kb);
+    for (auto kb = k0; kb < depth_end; kb += plan.block_depth) {
+      auto depth = std::min(plan.block_depth, depth_end - kb);
       auto finished = kb + depth == depth_end;
-      for (int64_t j = 0; j < columns; j += Tile::columns)
-        pack_b(j0 + j, std::min<int64_t>(Tile::columns, columns - j), kb, depth, b.data() + j * depth);
+      for (int64_t panel = 0; panel < panels.count; ++panel) {
+        auto j = panels.first(panel) * Tile::lanes;
+        pack_b(j0 + j, std::min<int64_t>(panels.width(panel) * Tile::lanes, columns - j), kb, depth,
+               b.data() + j * depth);
+      }
       for (int64_t i = 0; i < rows; i += Tile::rows) {
         auto height = std::min<int64_t>(Tile::rows, rows - i);
-        auto* panel = prepack ? all_a.data() + kb * padded_rows + (i0 + i) * depth : a.data();
+        auto* a_panel = prepack ? all_a.data() + kb * padded_rows + (i0 + i) * depth : a.data();
         auto in_place = direct.data != nullptr && height == Tile::rows;
         if (!prepack && !in_place) pack_a(i0 + i, height, kb, depth, a.data());
         auto* row = sums.data() + (several ? i * tile_columns : 0);
-        for (int64_t j = 0; j < columns; j += Tile::columns) {
-          auto registers = column_registers<C>(std::min<int64_t>(Tile::columns, columns - j));
+        Sum* in_result = nullptr;
+        if constexpr (std::is_same_v<C, Sum>) {
+          if (result.data != nullptr) in_result = result.data + (i0 + i) * result.row + j0;
+        }
+        for (int64_t panel = 0; panel < panels.count; ++panel) {
+          auto j = panels.first(panel) * Tile::lanes;
+          auto registers = panels.width(panel);
+          auto width = std::min<int64_t>(registers * Tile::lanes, columns - j);
+          auto whole = in_result != nullptr && height == Tile::rows && width == registers * Tile::lanes;
+          auto* to = whole ? in_result + j : row + j;
+          auto ld = whole ? result.row : tile_columns;
+          auto accumulate = kb > k0 || result.accumulate, to_sums = accumulate && (whole || in_result == nullptr);
           auto* b_panel = b.data() + j * depth;
           if constexpr (Tile::steps == 1) {
-            if (in_place) {
-              strided_tile<C>(registers, depth,
-                              {direct.data + (i0 + i) * direct.row + kb * direct.depth, direct.row, 1}, b_panel,
-                              registers * Tile::lanes, row + j, tile_columns, kb > k0);
-              continue;
-            }
+            if (in_place)
+              strided_tile<C>(registers, depth, {direct.data + (i0 + i) * direct.row + kb, direct.row, 1}, b_panel,
+                              registers * Tile::lanes, to, ld, to_sums);
           }
-          gemm_tile<C>(registers, depth, panel, b_panel, row + j, tile_columns, kb > k0);
+          if (!in_place) gemm_tile<C>(registers, depth, a_panel, b_panel, to, ld, to_sums);
+          if (in_result == nullptr || whole) continue;
+          for (int64_t r = 0; r < height; ++r) put_sums(to + r * ld, width, accumulate, in_result + r * result.row + j);
+        }
+        if (in_result != nullptr) {
+          if (finished && result.has_tail) write(i0 + i, height, j0, columns, in_result, result.row);
+          continue;
         }
         if (!finished) continue;
         if (plan.parts == 1) {
@@ -292,8 +341,14 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
   if (m < 4 && (b.row_stride == 1 || b.column_stride == 1)) return thin_gemm(a, b, c, c_stride, tail);
   GemmPlan<P> plan(m, n, k, num_threads());
   StridedRows<P> direct{};
-  if constexpr (std::is_same_v<P, T> && Tile::steps == 1) {  // what the L2 cache holds is read as fast as packed rows
-    if (a.column_stride == 1 && m * k <= 400'000) direct = {a.data, a.row_stride, 1};
+  if constexpr (std::is_same_v<P, T> && Tile::steps == 1) {
+    constexpr int64_t most_in_place = int64_t{1} << 22;
+    if (a.column_stride == 1 && (m * k <= most_in_place || plan.column_groups <= 8)) direct = {a.data, a.row_stride, 1};
+  }
+  SumsInResult<C> result;
+  if constexpr (std::is_same_v<C, T>) {
+    if (plan.parts == 1 && k > 0)
+      result = {c, c_stride, tail.accumulate, tail.row_bias != nullptr || tail.column_bias != nullptr};
   }
   packed_product<P>(
       plan,
@@ -310,10 +365,11 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
         for (int64_t i = 0; i < rows; ++i) {
           auto bias = tail.row_bias != nullptr ? static_cast<C>(tail.row_bias[i0 + i]) : C(0);
           auto* biases = tail.column_bias != nullptr ? tail.column_bias + j0 : nullptr;
-          write_row(tile + i * ld, columns, bias, biases, tail.accumulate, c + (i0 + i) * c_stride + j0);
+          write_row(tile + i * ld, columns, bias, biases, tail.accumulate && result.data == nullptr,
+                    c + (i0 + i) * c_stride + j0);
         }
       },
-      direct);
+      direct, result);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

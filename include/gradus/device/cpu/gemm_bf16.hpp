@@ -52,7 +52,8 @@ using Pairs = __m512i;
 /// c (rows, columns) of a scratch tile with leading dimension ld, (+)= a panel (depth / 2, tile rows) b panel (depth /
 /// 2, columns), whose rows lie b_stride pairs apart; an odd depth counts as the next even one.
 template <std::same_as<bf16> C, int Registers>
-inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, float* c, int64_t ld, bool accumulate) {
+[[gnu::noinline]] inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, float* c, int64_t ld,
+                                        bool accumulate) {
   using Tile = GemmTile<bf16>;
   __m512 sums[Tile::rows][Registers];
   GRADUS_UNROLL

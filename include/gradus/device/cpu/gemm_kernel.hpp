@@ -42,7 +42,8 @@ GRADUS_INLINE void tile_product(int64_t depth, Rows a, const C* b, int64_t b_str
   for (int i = 0; i < Tile::rows; ++i) {
     GRADUS_UNROLL
     for (int j = 0; j < Registers; ++j) {
-      sums[i][j] = accumulate ? ploadu<P>(c + i * ld + j * Tile::lanes) : pset1<P>(C(0));
+      __builtin_prefetch(c + i * ld + j * Tile::lanes, 1);
+      sums[i][j] = pset1<P>(C(0));
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
@@ -57,6 +58,13 @@ GRADUS_INLINE void tile_product(int64_t depth, Rows a, const C* b, int64_t b_str
     }
     a.next();
     b += b_stride;
+  }
+  if (accumulate) {
+    GRADUS_UNROLL
+    for (int i = 0; i < Tile::rows; ++i) {
+      GRADUS_UNROLL
+      for (int j = 0; j < Registers; ++j) sums[i][j] = padd(ploadu<P>(c + i * ld + j * Tile::lanes), sums[i][j]);
+    }
   }
   GRADUS_UNROLL
   for (int i = 0; i < Tile::rows; ++i) {
@@ -78,9 +86,11 @@ struct PackedRows {
   }
 };
 
-/// tile_product of packed rows.
+/// tile_product of packed rows. Never inlined: within a caller that needs registers too, sums were seen to be kept in
+/// memory.
 template <class C, int Registers>
-inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld, bool accumulate) {
+[[gnu::noinline]] inline void gemm_tile(int64_t depth, const C* a, const C* b, int64_t b_stride, C* c, int64_t ld,
+                                        bool accumulate) {
   tile_product<C, Registers>(depth, PackedRows<C>{a, depth * GemmTile<C>::rows}, b, b_stride, c, ld, accumulate);
 }
 
@@ -244,7 +254,18 @@ inline void pack_panels(const T* from, int64_t row_stride, int64_t k_stride, int
     return;
   }
   auto whole = rows / panel * panel;  // a line of memory holds numbers of several panels
-  for (int64_t k = 0; k < depth; ++k) {
+  constexpr int64_t together = 4;     // and so many steps fill lines of a panel, which may lie where others do
+  int64_t k = 0;
+  for (; k + together <= depth; k += together) {
+    for (int64_t i = 0; i < whole; i += panel) {
+      GRADUS_UNROLL
+      for (auto step = k; step < k + together; ++step) {
+        __builtin_prefetch(from + (step + 2 * together) * k_stride + i);
+        copy_row<C>(from + step * k_stride + i, panel, to + i * depth + step * panel);
+      }
+    }
+  }
+  for (; k < depth; ++k) {
     for (int64_t i = 0; i < whole; i += panel) copy_row<C>(from + k * k_stride + i, panel, to + i * depth + k * panel);
   }
   if (whole < rows)

@@ -18,8 +18,8 @@ struct StridedRows {
 
 /// tile_product of rows that are not packed, with so many registers.
 template <class C>
-inline void strided_tile(int registers, int64_t depth, const StridedRows<C>& a, const C* b, int64_t b_stride, C* c,
-                         int64_t ld, bool accumulate) {
+[[gnu::noinline]] inline void strided_tile(int registers, int64_t depth, const StridedRows<C>& a, const C* b,
+                                           int64_t b_stride, C* c, int64_t ld, bool accumulate) {
   switch (registers) {
     case 1:
       return tile_product<C, 1>(depth, a, b, b_stride, c, ld, accumulate);
