@@ -62,6 +62,13 @@ AnyTensor on_device(const AnyTensor& x, Device device) {
   return AnyTensor(detail::make_impl(x.dtype(), to->storage, x.impl()->offset, x.shape(), x.impl()->strides));
 }
 
+AnyTensor channels_last(const AnyTensor& x) {
+  if (x.shape().rank() != 4) return x;
+  auto images = detail::allocate_images(x.dtype(), x.shape(), x.impl()->storage->device(), true);
+  detail::copy_elements(*images, *x.impl());
+  return AnyTensor(images);
+}
+
 AnyTensor part_of(const AnyTensor& vector, int64_t first, int64_t count) {
   return view_of(vector, {count}, vector.impl()->strides, first * vector.impl()->strides[0]);
 }

@@ -67,6 +67,8 @@ AnyTensor scattered(const AnyTensor& x);  ///< axes in reversed order, two eleme
 AnyTensor gapped(const AnyTensor& x);     ///< row-major with a gap after every row
 /// The same memory, gaps and all, on another device.
 AnyTensor on_device(const AnyTensor& x, Device device);
+/// The same elements on the same device; images (n, c, h, w) lie channels last then.
+AnyTensor channels_last(const AnyTensor& x);
 /// Elements first, first + 1, ... first + count - 1 of a vector, as a view.
 AnyTensor part_of(const AnyTensor& vector, int64_t first, int64_t count);
 /// A vector of `count` elements that repeats x's over and over. x must have some.

@@ -271,8 +271,7 @@ class CaseChecks {
     auto allowed = [&](DType type, double factor) {
       return tolerance(type, size_of(type) == 2 ? factor : 20 * factor);
     };
-    auto check = [&](const std::string& name, auto&& laid_out) {
-      auto far = [&](const AnyTensor& x) { return on_device(laid_out(x), device); };
+    auto check = [&](const std::string& name, auto&& far) {
       guard([&] {
         auto there = map(inputs, far);
         add("on a GPU, " + name, mismatch(op.call(there).clone(), y, allowed(y.dtype(), 1)));
@@ -287,8 +286,11 @@ class CaseChecks {
         add_all("recorded gradient on a GPU", recorded, wanted, allowed(op.element, 10));
       });
     };
-    check("dense", [](const AnyTensor& x) { return x.clone(); });
-    check("scattered", [](const AnyTensor& x) { return scattered(x); });
+    check("dense", [&](const AnyTensor& x) { return on_device(x.clone(), device); });
+    check("scattered", [&](const AnyTensor& x) { return on_device(scattered(x), device); });
+    auto is_image = [](const AnyTensor& x) { return x.shape().rank() == 4; };
+    if (std::any_of(inputs.begin(), inputs.end(), is_image))
+      check("channels last", [&](const AnyTensor& x) { return channels_last(on_device(x.clone(), device)); });
   }
 
   /// Inputs broadcast by hand and laid out as vectors.

@@ -157,19 +157,18 @@ inline const char*& running_backward() {
 template <Floating T>
 TensorRef add_recorded(const TensorRef& a, const TensorRef& b);
 
-/// a + b in ordinary memory, not recorded: into a's own when nobody else can see it.
+/// a + b in ordinary memory, not recorded: into a's own when nobody else can see it. Channels last where a or b is.
 template <Floating T>
 TensorRef add_values(TensorRef a, const TensorRef& b) {
-  if (!(a.unique() && a->storage.unique() && a->is_contiguous())) {
-    auto sum = allocate_impl(a->dtype, a->shape, a->storage->device());
-    copy_elements(*sum, *a);
-    a = std::move(sum);
-  }
-  auto dense = b;
-  if (!b->is_contiguous()) {
-    dense = allocate_impl(b->dtype, b->shape, b->storage->device());
-    copy_elements(*dense, *b);
-  }
+  auto turned = is_channels_last(*a) || is_channels_last(*b);
+  auto lies = [turned](const TensorImpl& x) { return turned ? is_channels_last(x) : x.is_contiguous(); };
+  auto laid = [turned](const TensorImpl& x) {
+    auto copy = allocate_images(x.dtype, x.shape, x.storage->device(), turned);
+    copy_elements(*copy, x);
+    return copy;
+  };
+  if (!(a.unique() && a->storage.unique() && lies(*a))) a = laid(*a);
+  auto dense = lies(*b) ? b : laid(*b);
 #if defined(GRADUS_CUDA)
   if (on_card(*a)) {
     add_on_card(*a, *dense);

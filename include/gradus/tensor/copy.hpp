@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "gradus/core/thread_pool.hpp"
+#include "gradus/tensor/image_layout.hpp"
 #include "gradus/tensor/loop.hpp"
-#include "gradus/tensor/storage.hpp"
 #include "gradus/tensor/transposed_copy.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/tensor/copy_cuda.hpp"

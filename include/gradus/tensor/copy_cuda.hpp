@@ -3,7 +3,7 @@
 
 #include "gradus/device/cuda/context.hpp"
 #include "gradus/tensor/cuda_loop.hpp"
-#include "gradus/tensor/storage.hpp"
+#include "gradus/tensor/image_layout.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -140,8 +140,11 @@ inline void move_on_card(TensorImpl& to, const TensorImpl& from) {
   auto device = to.storage->device();
   auto* target = to.data();
   auto* source = static_cast<const char*>(from.data());
-  const Strides strides[] = {to.strides, from.strides};
-  auto plan = plan_loop(to.shape, strides, 2);
+  // Along the memory that is written.
+  auto turned = is_channels_last(to);
+  const Strides strides[] = {turned ? channels_behind(to.strides) : to.strides,
+                             turned ? channels_behind(from.strides) : from.strides};
+  auto plan = plan_loop(turned ? channels_behind(to.shape) : to.shape, strides, 2);
   auto types = {from.dtype, to.dtype};
   int64_t rows = 0, columns = 0;
   if (plan.rank == 1 && plan.inner_stride(0) == 1 && plan.inner_stride(1) == 1) {

@@ -13,24 +13,35 @@ namespace gradus::detail::inline GRADUS_BUILD {
 /// Threads of a block at most: the kernels are compiled for no more.
 inline constexpr int cuda_pointwise_threads = 256;
 
+/// n / size is the upper half of n * factor, shifted, for all n below 2^63 and sizes from 2 (Granlund and Montgomery,
+/// 1994): a GPU has no instruction that divides 64 bits.
+struct CudaDivisor {
+  int64_t size;
+  uint64_t factor;
+  int64_t shift;
+
+  explicit CudaDivisor(int64_t n) : size(n) {
+    __extension__ using Wide = unsigned __int128;
+    auto unsigned_size = static_cast<uint64_t>(n);
+    shift = n < 2 ? 0 : 63 - std::countl_zero(unsigned_size - 1);
+    factor = n < 1 ? 0 : static_cast<uint64_t>((Wide(1) << (64 + shift)) / unsigned_size) + 1;
+  }
+};
+
 /// First argument of a pointwise kernel. The output is dense; inputs have a stride (in elements, 0 where they are
 /// broadcast) for every axis. `Layout` in the text below has the same bytes.
 struct CudaPointwiseLayout {
   int64_t count = 0;  ///< elements of the output
   int32_t rank = 1;
-  int32_t shifts[7] = {};               ///< with `factors`: division by the sizes, see set_divisor
+  int32_t shifts[7] = {};               ///< with `factors`: division by the sizes, see CudaDivisor
   int64_t sizes[Shape::max_rank] = {};  ///< outermost axis first
   uint64_t factors[Shape::max_rank] = {};
   int64_t strides[max_operands][Shape::max_rank] = {};  ///< a row for each input, in the order of the arguments
 
-  /// n / size is the upper half of n * factor, shifted, for all n below 2^63 (Granlund and Montgomery, 1994):
-  /// a GPU has no instruction that divides 64 bits.
   void set_divisor(int axis) {
-    __extension__ using Wide = unsigned __int128;
-    auto size = static_cast<uint64_t>(sizes[axis]);
-    auto shift = size < 2 ? 0 : 63 - std::countl_zero(size - 1);
-    shifts[axis - 1] = shift;
-    factors[axis] = static_cast<uint64_t>((Wide(1) << (64 + shift)) / size) + 1;
+    CudaDivisor divisor(sizes[axis]);
+    shifts[axis - 1] = static_cast<int32_t>(divisor.shift);
+    factors[axis] = divisor.factor;
   }
 };
 static_assert(sizeof(CudaPointwiseLayout) == 8 * (1 + 4 + 8 + 8 + 8 * 8) && Shape::max_rank == 8 && max_operands == 8,

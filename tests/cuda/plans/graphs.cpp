@@ -82,7 +82,8 @@ std::string describe(const Graph& graph) {
   }
   auto s = shape_of<ConvGraphShape>(graph);
   return join(graph.name, " of x ", list(s.x), " and w ", list(s.w), " in cuDNN's type ", static_cast<int>(s.type),
-              ", unwanted notes ", s.unwanted);
+              s.x_strides[1] == 1 ? ", channels last" : "", s.has_bias != 0 ? ", with a bias" : "", ", unwanted notes ",
+              s.unwanted);
 }
 
 /// Those that programs left beside their kernels.
@@ -128,7 +129,8 @@ void add_attention(std::vector<Graph>& graphs) {
   }
 }
 
-/// LeNet; ResNet-50's kinds; MobileNetV2's channel by channel; ViT's patches.
+/// LeNet; ResNet-50's kinds; MobileNetV2's channel by channel; ViT's patches; odd numbers. Planar, and channels last
+/// where the library wants it: in half precision, and in float when TF32 is allowed.
 void add_convolutions(std::vector<Graph>& graphs) {
   struct Case {
     int64_t n, in, size, out, groups, kernel, stride, padding;
@@ -143,23 +145,35 @@ void add_convolutions(std::vector<Graph>& graphs) {
                         {32, 96, 112, 96, 96, 3, 2, 1},
                         {32, 960, 7, 960, 960, 3, 1, 1},
                         {16, 3, 224, 192, 1, 16, 16, 0},
-                        {3, 6, 9, 4, 2, 3, 2, 1}}) {
+                        {3, 6, 9, 4, 2, 3, 2, 1},
+                        {2, 5, 7, 1, 1, 3, 1, 1}}) {
     auto out = (c.size + 2 * c.padding - c.kernel) / c.stride + 1;
-    for (auto type : {CudnnType::f32, CudnnType::bf16, CudnnType::f16, CudnnType::f64}) {
+    struct Way {
+      CudnnType type;
+      bool last, tf32;
+    };
+    for (auto way : {Way{CudnnType::f32, false, false},
+                     {CudnnType::f32, true, true},
+                     {CudnnType::bf16, false, false},
+                     {CudnnType::bf16, true, false},
+                     {CudnnType::f16, true, false},
+                     {CudnnType::f64, false, false}}) {
       ConvGraphShape s{};
-      s.type = type;
+      s.type = way.type;
       s.unwanted = CudnnNote::compiled_at_run_time;
-      if (type == CudnnType::f32)
+      if (way.type == CudnnType::f32 && !way.tf32)
         s.unwanted |= CudnnNote::tensor_cores | CudnnNote::rounds_inputs | CudnnNote::rounds_sums;
       s.x = {c.n, c.in, c.size, c.size};
       s.w = {c.out, c.in / c.groups, c.kernel, c.kernel};
       s.y = {c.n, c.out, out, out};
-      s.x_strides = dense_strides(s.x);
+      s.x_strides = way.last ? channels_last_strides(s.x) : dense_strides(s.x);
       s.w_strides = dense_strides(s.w);
-      s.y_strides = dense_strides(s.y);
+      s.y_strides = way.last ? channels_last_strides(s.y) : dense_strides(s.y);
       s.window = {{c.stride, c.stride}, {c.padding, c.padding}, {1, 1}};
       for (const char* name : {"convolution", "convolution_input_gradient", "convolution_weight_gradient"})
         graphs.push_back(graph_of(name, s));
+      s.has_bias = 1;
+      if (!way.tf32) graphs.push_back(graph_of("convolution", s));
     }
   }
 }

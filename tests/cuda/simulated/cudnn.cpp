@@ -238,7 +238,10 @@ const char* wrong_convolution(const Descriptor& op, int first) {
                           : op.kind == kind::convolve_back_data ? 711
                                                                 : 717));
   if (c.get<int>(101) != 1) return "a convolution that is no cross-correlation";
-  if (x.data_type != w.data_type || x.data_type != y.data_type) return "element types that differ";
+  // Within a graph the result is of the type that is computed in, and an operation that follows rounds it.
+  if (y.is_virtual ? op.kind != kind::convolve || y.data_type != c.get<int>(100) : x.data_type != y.data_type)
+    return "a type of y that does not fit";
+  if (x.data_type != w.data_type) return "element types that differ";
   if ((x.data_type == 1) != (c.get<int>(100) == 1)) return "a compute type that does not fit";
   if (x.sizes[0] != y.sizes[0] || w.sizes[0] != y.sizes[1] || w.sizes[1] == 0 || x.sizes[1] % w.sizes[1] != 0 ||
       w.sizes[0] % (x.sizes[1] / w.sizes[1]) != 0)
@@ -252,6 +255,18 @@ const char* wrong_convolution(const Descriptor& op, int first) {
   auto last = [](const Tensor& t) { return t.strides[1] == 1 && t.sizes[1] > 1; };
   if (x.sizes[1] > 1 && y.sizes[1] > 1 && x.sizes[3] > 1 && y.sizes[3] > 1 && last(x) != last(y))
     return "x and y, of which one has its channels last";
+  for (const auto* t : {&x, &w, &y}) {
+    auto dense = [t](std::initializer_list<size_t> order) {  // outermost axis last
+      int64_t inside = 1;
+      for (auto i : order) {
+        if (t->sizes[i] > 1 && t->strides[i] != inside) return false;
+        inside *= t->sizes[i];
+      }
+      return true;
+    };
+    if (!dense({3, 2, 1, 0}) && !dense({1, 3, 2, 0}))
+      return "an image or weight that is neither planar nor channels last";
+  }
   return nullptr;
 }
 
@@ -279,6 +294,7 @@ const char* wrong(const Descriptor& d) {
       if ((mode == 601) != d.has(758)) return "a condition, or the lack of one";
       if (mode == 601 && Tensor(d.part(758)).data_type != 11) return "a condition that is not boolean";
       if (mode == 501 && !d.part(750).has(9)) return "an index without its axis";
+      if ((x.data_type == 1) != (d.part(750).get<int>(1) == 1)) return "a compute type that does not fit";
       return nullptr;
     }
     case kind::reduction_op:
@@ -304,6 +320,17 @@ std::string unsupported(const Descriptor& graph) {
       if (!fresh && known->second != tensor) simulated::mistake("cuDNN: two tensors of a graph have one id");
       seen.insert(tensor);
     }
+  }
+  for (int64_t i = 0; i < graph.values.at(801).count; ++i) {  // convolution, then nothing but its bias
+    if (graph.part(801, i).kind != kind::convolve || graph.values.at(801).count == 1) continue;
+    if (i != 0 || graph.values.at(801).count != 2) return "a convolution among other operations";
+    const auto &convolution = graph.part(801, 0), &add = graph.part(801, 1);
+    if (add.kind != kind::pointwise_op || add.part(750).get<int>(0) != 0 || &add.part(751) != &convolution.part(705))
+      return "a convolution that no bias is added to";
+    Tensor product(convolution.part(705)), y(add.part(753)), bias(add.part(752));
+    if (!product.is_virtual || product.sizes != y.sizes || product.strides != y.strides)
+      return "a product that lies otherwise than y";
+    if (bias.sizes != Sizes{1, y.sizes[1], 1, 1} || bias.data_type != y.data_type) return "a bias that is none";
   }
   if (products < 2 || reductions == 0) return {};
   for (const auto* d : seen) {  // attention

@@ -182,6 +182,10 @@ using CudnnSizes = std::array<int64_t, 4>;
 inline CudnnSizes dense_strides(const CudnnSizes& sizes) {
   return {sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1};
 }
+/// With the second axis innermost.
+inline CudnnSizes channels_last_strides(const CudnnSizes& sizes) {
+  return {sizes[1] * sizes[2] * sizes[3], 1, sizes[3] * sizes[1], sizes[1]};
+}
 
 /// A tensor of a graph.
 struct CudnnTensor {
@@ -259,7 +263,10 @@ class CudnnGraph {
     return tensor(id, type, {1, 1, 1, 1}, {1, 1, 1, 1}, false, true);
   }
   CudnnTensor inner(const CudnnSizes& sizes, CudnnType type = CudnnType::f32) {
-    return tensor(next_inner_++, type, sizes, dense_strides(sizes), true, false);
+    return inner(sizes, dense_strides(sizes), type);
+  }
+  CudnnTensor inner(const CudnnSizes& sizes, const CudnnSizes& strides, CudnnType type) {
+    return tensor(next_inner_++, type, sizes, strides, true, false);
   }
 
   CudnnTensor pointwise(CudnnPointwise mode, const CudnnTensor& x, CudnnType type = CudnnType::f32) {
@@ -273,8 +280,9 @@ class CudnnGraph {
   void pointwise_to(const CudnnTensor& y, CudnnPointwise mode, const CudnnTensor& x) {
     pointwise(mode, x, nullptr, nullptr, y, CudnnType::f32);
   }
-  void pointwise_to(const CudnnTensor& y, CudnnPointwise mode, const CudnnTensor& x, const CudnnTensor& b) {
-    pointwise(mode, x, b.descriptor, nullptr, y, CudnnType::f32);
+  void pointwise_to(const CudnnTensor& y, CudnnPointwise mode, const CudnnTensor& x, const CudnnTensor& b,
+                    CudnnType compute = CudnnType::f32) {
+    pointwise(mode, x, b.descriptor, nullptr, y, compute);
   }
   /// Each element's place along an axis.
   CudnnTensor index(const CudnnTensor& x, int64_t axis) {

@@ -1,4 +1,4 @@
-// Convolutions by cuDNN: the three products of one, each a graph of one operation.
+// Convolutions by cuDNN: the three products of one, each a graph of one operation, the forward one with its bias.
 #pragma once
 
 #include "gradus/device/cuda/cudnn.hpp"
@@ -13,19 +13,29 @@ struct ConvGraphShape {
   CudnnSizes x, w, y;
   CudnnSizes x_strides, w_strides, y_strides;
   CudnnGraph::Window window;
+  int64_t has_bias = 0;  ///< forward: (c_out,) is added to y
 };
 
 struct ConvIds {
-  static constexpr int64_t x = 1, w = 2, y = 3;
+  static constexpr int64_t x = 1, w = 2, y = 3, bias = 4;
 };
 
 /// The plan of y = x * w, or of the gradient of x or w: `kind` is one of CudnnKind's convolution_...
 inline std::optional<CudnnPlan> plan_convolution(const Cudnn& api, int kind, const ConvGraphShape& s,
                                                  const CudnnTarget& target, std::string* why = nullptr) {
   CudnnGraph graph(api, "conv2d");
-  graph.convolve(kind, s.window, graph.tensor(ConvIds::x, s.type, s.x, s.x_strides),
-                 graph.tensor(ConvIds::w, s.type, s.w, s.w_strides), graph.tensor(ConvIds::y, s.type, s.y, s.y_strides),
-                 s.type == CudnnType::f64 ? CudnnType::f64 : CudnnType::f32);
+  auto compute = s.type == CudnnType::f64 ? CudnnType::f64 : CudnnType::f32;
+  auto x = graph.tensor(ConvIds::x, s.type, s.x, s.x_strides), w = graph.tensor(ConvIds::w, s.type, s.w, s.w_strides),
+       y = graph.tensor(ConvIds::y, s.type, s.y, s.y_strides);
+  if (s.has_bias == 0) {
+    graph.convolve(kind, s.window, x, w, y, compute);
+  } else {
+    CudnnSizes sizes{1, s.y[1], 1, 1};
+    auto product = graph.inner(s.y, s.y_strides, compute),
+         bias = graph.tensor(ConvIds::bias, s.type, sizes, dense_strides(sizes));
+    graph.convolve(kind, s.window, x, w, product, compute);
+    graph.pointwise_to(y, CudnnPointwise::add, product, bias, compute);
+  }
   return graph.plan(target, s.unwanted, why);
 }
 

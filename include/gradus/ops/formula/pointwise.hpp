@@ -198,10 +198,13 @@ inline std::pair<Shape, Device> common_shape(const char* name, const GivenOperan
   return {shape, device};
 }
 
-/// The dense result, not recorded.
+/// The dense result, not recorded; on a GPU channels last where an operand of its shape is.
 inline TensorRef run_forward(const char* name, const PointwiseTable& table, const GivenOperand* given, int count) {
   auto [shape, device] = common_shape(name, given, count);
-  auto y = allocate_impl(table.result, shape, device, name);
+  auto last = !device.is_cpu() && std::any_of(given, given + count, [&all = shape](const GivenOperand& one) {
+    return one.tensor != nullptr && (*one.tensor)->shape == all && is_channels_last(**one.tensor);
+  });
+  auto y = allocate_images(table.result, shape, device, last, name);
   PointwiseOperand operands[max_operands];
   for (int k = 0; k < count; ++k) operands[k] = given[k].operand(shape);
 #if defined(GRADUS_CUDA)
@@ -245,9 +248,14 @@ inline TensorRef pointwise_gradient(const char* name, const PointwiseTable& tabl
   PointwiseOperand in[max_operands];
   in[0] = tensor_operand(*dy, dy->shape);
   for (size_t k = 0; k < operands.size(); ++k) in[k + 1] = operands[k].operand(dy->shape);
-  auto dx = allocate_impl(dy->dtype, dy->shape, dy->storage->device());
+  auto device = dy->storage->device();
+  auto last = !device.is_cpu() &&
+              (is_channels_last(*dy) || std::any_of(operands.begin(), operands.end(), [&](const KeptOperand& kept) {
+                 return kept.tensor && kept.tensor->shape == dy->shape && is_channels_last(*kept.tensor);
+               }));
+  auto dx = allocate_images(dy->dtype, dy->shape, device, last);
 #if defined(GRADUS_CUDA)
-  if (!dy->storage->device().is_cpu()) {
+  if (!device.is_cpu()) {
     run_pointwise_on_card(name, of.write, table.element, table.types.data(), static_cast<int>(operands.size()), *dx,
                           in + 1, in);
     return dx;

@@ -67,8 +67,9 @@ inline const LoadedPointwise& loaded_pointwise(Device device, CudaKernelWriterFu
   return *kernel;
 }
 
-/// Fills the dense tensor `out`. operands[k] is operand k of the formula, `dy` what Expression::seed_number names;
-/// types[k] how operand k enters the kernel, `type` the elements in which the formula works.
+/// Fills the dense tensor `out`, in whichever order it lies. operands[k] is operand k of the formula, `dy` what
+/// Expression::seed_number names; types[k] how operand k enters the kernel, `type` the elements in which the formula
+/// works.
 inline void run_pointwise_on_card(const char* name, CudaKernelWriterFunction write, DType type,
                                   const CudaOperand* types, int count, TensorImpl& out,
                                   const PointwiseOperand* operands, const PointwiseOperand* dy) {
@@ -80,11 +81,13 @@ inline void run_pointwise_on_card(const char* name, CudaKernelWriterFunction wri
   const char* pointers[max_operands];
   void* arguments[2 + max_operands];
   auto aligned = reinterpret_cast<uintptr_t>(out.data()) % 16 == 0;
+  auto last = is_channels_last(out);
+  auto dense = last ? contiguous_strides(out.shape) : out.strides;
   for (int k = 0; k < inputs; ++k) {
     auto number = kernel.inputs[static_cast<size_t>(k)];
     const auto& operand = number == Expression::seed_number ? *dy : operands[number];
     auto is_number = number != Expression::seed_number && types[number].is_number;
-    strides[k] = operand.dense ? out.strides : operand.single ? Strides::filled(out.shape.rank(), 0) : operand.strides;
+    strides[k] = operand.dense ? dense : operand.single ? Strides::filled(out.shape.rank(), 0) : operand.strides;
     pointers[k] = operand.data;
     arguments[2 + k] = is_number ? const_cast<char*>(operand.data) : static_cast<void*>(&pointers[k]);
     if (!is_number && !operand.single) {
@@ -92,7 +95,11 @@ inline void run_pointwise_on_card(const char* name, CudaKernelWriterFunction wri
       aligned &= reinterpret_cast<uintptr_t>(operand.data) % pack == 0;
     }
   }
-  auto layout = cuda_layout(plan_loop(out.shape, inputs > 0 ? strides : &out.strides, std::max(inputs, 1)));
+  if (inputs == 0) strides[0] = dense;
+  if (last) {  // the loop runs along the memory that is written
+    for (int k = 0; k < std::max(inputs, 1); ++k) strides[k] = channels_behind(strides[k]);
+  }
+  auto layout = cuda_layout(plan_loop(last ? channels_behind(out.shape) : out.shape, strides, std::max(inputs, 1)));
   auto* target = out.data();
   arguments[0] = &layout;
   arguments[1] = &target;

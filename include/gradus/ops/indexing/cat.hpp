@@ -48,7 +48,9 @@ Tensor<T> cat(const std::vector<Tensor<T>>& parts, int64_t axis = 0) {
     shape[a] += part.shape()[a];
     recorded |= part.requires_grad();
   }
-  auto y = Tensor<T>::empty(shape, parts[0].device(), "cat");
+  auto last =
+      std::any_of(parts.begin(), parts.end(), [](const Tensor<T>& x) { return detail::is_channels_last(*x.impl()); });
+  auto y = detail::empty_images<T>(shape, parts[0].device(), last, "cat");
   int64_t start = 0;
   for (const auto& part : parts) {
     auto count = part.shape()[a];

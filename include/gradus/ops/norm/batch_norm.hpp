@@ -111,36 +111,26 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient_by_operators(con
 }
 
 #if defined(GRADUS_CUDA)
-/// Normalising with the batch's statistics on a GPU; x is dense.
+/// Normalising with the batch's statistics on a GPU; x is dense, in either order.
 template <Floating T>
 Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor<T>& running_var,
                              const Tensor<T>& weight_in, const Tensor<T>& bias_in, const BatchNormOptions& options) {
-  using C = Compute<T>;
   static constexpr const char* name = "batch_norm";
-  auto channels = x.size(1), plane = x.numel() / std::max<int64_t>(x.size(0) * channels, 1);
-  auto each = x.size(0) * plane;  // values of a channel
   auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
   auto bias = bias_in.defined() ? contiguous(bias_in.detach()) : bias_in;
-  auto y = Tensor<T>::empty(x.shape(), x.device(), "batch_norm");
-  auto moments = no_grad(
-      [&] { return channel_moments_on_card(name, x, options.eps, options.momentum, running_mean, running_var); });
+  ChannelNorm<T> norm(name, x);
+  auto moments = no_grad([&] { return norm.moments(options.eps, options.momentum, running_mean, running_var); });
   auto mean = moments.first, inverse = moments.second;  // (c,)
-  cuda::detail::launch_each(name, x.device(), cuda_norm, {dtype_of<T>}, "channel_norm", x.numel(), x.numel(), channels,
-                            plane, y.impl()->data(), x.data(), mean.data(), inverse.data(), data_or_null(weight),
-                            data_or_null(bias));
   return differentiable(
-      name, y, inputs(x, weight_in, bias_in),
-      [x = saved(x), weight = saved(weight_in), mean, inverse, each, plane, eps = options.eps](
+      name, norm.normal(mean, inverse, weight, bias), inputs(x, weight_in, bias_in),
+      [x = saved(x), weight = saved(weight_in), mean, inverse, eps = options.eps](
           const Tensor<T>& dy_in, std::array<bool, 3>) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
         if (grad_enabled()) return batch_norm_gradient_by_operators(dy_in, x(), weight(), eps);
-        auto dy = contiguous(dy_in);
+        ChannelNorm<T> of(name, x());
+        auto dy = in_order(dy_in, of.channels_last());
         auto dense_weight = weight().defined() ? contiguous(weight().detach()) : weight();
-        auto sums = channel_slopes_on_card(name, x(), dy, mean, inverse);  // (2, c): of dy, of dy normal
-        auto dx = Tensor<T>::empty(x().shape(), x().device());
-        cuda::detail::launch_each(name, x().device(), cuda_norm, {dtype_of<T>}, "channel_norm_gradient", dx.numel(),
-                                  dx.numel(), dx.size(1), plane, C(1) / static_cast<C>(each), dx.impl()->data(),
-                                  dy.data(), x().data(), mean.data(), inverse.data(), data_or_null(dense_weight),
-                                  sums.data());
+        auto sums = of.slopes(dy, mean, inverse);  // (2, c): of dy, of dy normal
+        auto dx = of.gradient(dy, mean, inverse, dense_weight, sums);
         auto rounded = cast<T>(sums);
         return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
       });
@@ -177,7 +167,7 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
     return detail::scale_shift_formula(x_in, detail::per_channel(scale, x_in.rank()),
                                        detail::per_channel(shift, x_in.rank()));
   }
-  auto x = contiguous(x_in);
+  auto x = detail::in_some_order(x_in);
   detail::ChannelBlocks blocks(x.shape());
   auto count = blocks.per_channel();
   require<ValueError>(count > 1 || channels == 0, "batch_norm: input is ", x.shape(),

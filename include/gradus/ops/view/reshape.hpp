@@ -30,6 +30,38 @@ Tensor<T> contiguous(const Tensor<T>& x) {
   return detail::record_view("contiguous", x.clone(), x, [](const Tensor<T>& dy) { return dy; });
 }
 
+}  // namespace gradus::inline GRADUS_BUILD
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// Room for images (n, c, h, w).
+template <Element T>
+Tensor<T> empty_images(const Shape& shape, Device device, bool channels_last, const char* op = "copy") {
+  return Tensor<T>(allocate_images(dtype_of<T>, shape, device, channels_last, op));
+}
+
+/// x itself when it lies channels last, or row-major where that is not wanted, without gaps; else a dense copy that
+/// does.
+template <Element T>
+Tensor<T> in_order(const Tensor<T>& x, bool channels_last) {
+  auto shape = x.shape();
+  if (!channels_last || shape[1] == 1 || shape[2] * shape[3] == 1) return contiguous(x);
+  if (is_channels_last(*x.impl())) return x;
+  auto y = empty_images<T>(shape, x.device(), true);
+  copy_elements(*y.impl(), *x.impl());
+  return record_view("channels_last", std::move(y), x, [](const Tensor<T>& dy) { return dy; });
+}
+
+/// x itself when it is dense, row-major or channels last; else a row-major copy.
+template <Element T>
+Tensor<T> in_some_order(const Tensor<T>& x) {
+  return is_channels_last(*x.impl()) ? x : contiguous(x);
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
+
+namespace gradus::inline GRADUS_BUILD {
+
 /// The same elements in row-major order under another shape; one size may be -1 and is worked out. Shares memory
 /// when x is contiguous, else copies. Throws ShapeError when the counts differ.
 template <Element T>

@@ -25,8 +25,8 @@ Tensor<T> avg_pool_gradient(const Tensor<T>& dy_in, const PoolShape& s, bool inc
 
 template <Floating T>
 Tensor<T> avg_pool(const Tensor<T>& x_in, const PoolShape& s, bool include_padding) {
-  auto x = contiguous(x_in);
-  auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device(), "avg_pool2d");
+  auto x = in_order(x_in, s.channels_last);
+  auto y = empty_images<T>({s.n, s.c, s.oh, s.ow}, x.device(), s.channels_last, "avg_pool2d");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
@@ -45,8 +45,8 @@ Tensor<T> avg_pool(const Tensor<T>& x_in, const PoolShape& s, bool include_paddi
 /// The transpose of avg_pool, which is linear.
 template <Floating T>
 Tensor<T> avg_pool_gradient(const Tensor<T>& dy_in, const PoolShape& s, bool include_padding) {
-  auto dy = contiguous(dy_in);
-  auto dx = Tensor<T>::empty({s.n, s.c, s.h, s.w}, dy.device());
+  auto dy = in_order(dy_in, s.channels_last);
+  auto dx = empty_images<T>({s.n, s.c, s.h, s.w}, dy.device(), s.channels_last);
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!dy.device().is_cpu()) {
@@ -71,6 +71,7 @@ namespace gradus::inline GRADUS_BUILD {
 template <Floating T>
 Tensor<T> avg_pool2d(const Tensor<T>& x, Size2d kernel, const AvgPoolOptions& options = {}) {
   auto s = detail::pool_shape("avg_pool2d", x.shape(), kernel, {options.stride, options.padding, 1, options.ceil_mode});
+  s.channels_last = detail::is_channels_last(*x.impl());
   return detail::avg_pool(x, s, options.count_include_pad);
 }
 

@@ -52,6 +52,16 @@ inline ConvShape conv_shape(const Shape& x, const Shape& w, const ConvOptions& o
   return s;
 }
 
+/// Whether the images of a convolution lie channels last while it works.
+template <Floating T>
+bool conv_is_channels_last([[maybe_unused]] Device device, [[maybe_unused]] const ConvShape& s) {
+#if defined(GRADUS_CUDA)
+  return conv_wants_channels_last<T>(device, s);
+#else
+  return false;
+#endif
+}
+
 // The three products of a convolution are linear in both operands, and each one's gradients are the other two: so any
 // order of derivative exists.
 
@@ -76,12 +86,13 @@ Tensor<T> conv_of_nothing(const Tensor<T>& bias, const ConvShape& s, Device devi
 
 template <Floating T>
 Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s) {
-  auto x = contiguous(x_in), w = contiguous(w_in);
+  auto last = conv_is_channels_last<T>(x_in.device(), s);
+  auto x = in_order(x_in, last), w = contiguous(w_in);
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
   Tensor<T> y;
   if (s.c_in == 0) y = conv_of_nothing(bias, s, x.device());
 #if defined(GRADUS_CUDA)
-  else if (!x.device().is_cpu()) y = CardConv<T>(s).forward(x.detach(), w.detach(), dense_bias);
+  else if (!x.device().is_cpu()) y = CardConv<T>(s, last).forward(x.detach(), w.detach(), dense_bias);
 #endif
   if (!y.defined()) {
     y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device(), "conv2d");
@@ -98,11 +109,12 @@ Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tenso
 
 template <Floating T>
 Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, const ConvShape& s) {
-  auto dy = contiguous(dy_in), w = contiguous(w_in);
+  auto last = conv_is_channels_last<T>(dy_in.device(), s);
+  auto dy = in_order(dy_in, last), w = contiguous(w_in);
   Tensor<T> dx;
   if (s.c_in == 0) dx = Tensor<T>::empty({s.n, 0, s.h, s.w}, dy.device());
 #if defined(GRADUS_CUDA)
-  else if (!dy.device().is_cpu()) dx = CardConv<T>(s).input_gradient(dy.detach(), w.detach());
+  else if (!dy.device().is_cpu()) dx = CardConv<T>(s, last).input_gradient(dy.detach(), w.detach());
 #endif
   if (!dx.defined()) {
     dx = Tensor<T>::empty({s.n, s.c_in, s.h, s.w}, dy.device());
@@ -116,11 +128,12 @@ Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, con
 
 template <Floating T>
 Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s) {
-  auto x = contiguous(x_in), dy = contiguous(dy_in);
+  auto last = conv_is_channels_last<T>(x_in.device(), s);
+  auto x = in_order(x_in, last), dy = in_order(dy_in, last);
   Tensor<T> dw;
   if (s.c_in == 0) dw = Tensor<T>::empty({s.c_out, 0, s.kh, s.kw}, dy.device());
 #if defined(GRADUS_CUDA)
-  else if (!dy.device().is_cpu()) dw = CardConv<T>(s).weight_gradient(x.detach(), dy.detach());
+  else if (!dy.device().is_cpu()) dw = CardConv<T>(s, last).weight_gradient(x.detach(), dy.detach());
 #endif
   if (!dw.defined()) {
     dw = Tensor<T>::empty({s.c_out, s.c_in / s.groups, s.kh, s.kw}, dy.device());

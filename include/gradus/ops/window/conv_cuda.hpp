@@ -11,11 +11,20 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// The three products of a convolution; x, w and dy are dense. Groups are a leading axis of the products.
+/// Whether cuDNN shall have images and results channels last: where it multiplies on tensor cores, which read them so.
+/// Images of one row are sequences (conv1d): what follows them knows no such order.
+template <Floating T>
+bool conv_wants_channels_last(Device device, const ConvShape& s) {
+  if (device.is_cpu() || s.h == 1 || cuda::detail::CudnnPlans::of(device) == nullptr) return false;
+  return HalfWidth<T> || (dtype_of<T> == DType::f32 && cuda::detail::tf32_allowed());
+}
+
+/// The three products of a convolution; x and dy are dense, channels last or not, w is row-major. Groups are a leading
+/// axis of the products.
 template <Floating T>
 class CardConv {
  public:
-  explicit CardConv(const ConvShape& shape) : s_(shape) {
+  CardConv(const ConvShape& shape, bool channels_last) : s_(shape), last_(channels_last) {
     plain_ =
         s_.kh == 1 && s_.kw == 1 && s_.stride[0] == 1 && s_.stride[1] == 1 && s_.padding[0] == 0 && s_.padding[1] == 0;
     auto image = s_.c_in * s_.kh * s_.kw * pixels() * int64_t{sizeof(T)};
@@ -24,11 +33,14 @@ class CardConv {
 
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& bias) const {
     NoGradGuard guard;
-    auto y = Tensor<T>::empty({s_.n, s_.c_out, s_.oh(), s_.ow()}, x.device(), "conv2d");
+    auto y = empty_images<T>({s_.n, s_.c_out, s_.oh(), s_.ow()}, x.device(), last_, "conv2d");
     if (y.numel() == 0) return y;
     if (w.numel() == 0) {
       y.zero_();
+    } else if (bias.defined() && takes_bias() && by_cudnn(Kind::convolution_forward, x, w, y, bias)) {
+      return y;
     } else if (!by_cudnn(Kind::convolution_forward, x, w, y)) {
+      if (last_) return planar().forward(contiguous(x), w, bias);
       auto weight = reshape(w, {1, s_.groups, out(), depth()});
       for_chunks([&](int64_t first, int64_t n) {
         auto to = reshape(slice(y, 0, first, first + n), {n, s_.groups, out(), pixels()});
@@ -36,21 +48,22 @@ class CardConv {
       });
     }
     if (bias.defined()) {
-      launch_window("conv2d", *y.impl(), "add_channel", y.numel(), y.numel(), pixels(), s_.c_out, y.impl()->data(),
-                    bias.data());
+      launch_window("conv2d", *y.impl(), "add_channel", y.numel(), y.numel(), last_ ? 1 : pixels(), s_.c_out,
+                    y.impl()->data(), bias.data());
     }
     return y;
   }
 
   Tensor<T> input_gradient(const Tensor<T>& dy, const Tensor<T>& w) const {
     NoGradGuard guard;
-    auto dx = Tensor<T>::empty({s_.n, s_.c_in, s_.h, s_.w}, dy.device());
+    auto dx = empty_images<T>({s_.n, s_.c_in, s_.h, s_.w}, dy.device(), last_);
     if (dx.numel() == 0) return dx;
     if (dy.numel() == 0) {
       dx.zero_();
       return dx;
     }
     if (by_cudnn(Kind::convolution_backward_data, dx, w, dy)) return dx;
+    if (last_) return planar().input_gradient(contiguous(dy), w);
     auto weight = transpose(reshape(w, {1, s_.groups, out(), depth()}));
     for_chunks([&](int64_t first, int64_t n) {
       auto from = reshape(slice(dy, 0, first, first + n), {n, s_.groups, out(), pixels()});
@@ -73,6 +86,7 @@ class CardConv {
     if (dy.numel() == 0 || shape.numel() == 0) return zeros<T>(shape, dy.device());
     auto dw = Tensor<T>::empty(shape, dy.device());
     if (by_cudnn(Kind::convolution_backward_filter, x, dw, dy)) return dw;
+    if (last_) return planar().weight_gradient(contiguous(x), contiguous(dy));
     using C = Compute<T>;
     Tensor<C> total;
     for_chunks([&](int64_t first, int64_t n) {
@@ -89,8 +103,14 @@ class CardConv {
  private:
   using Kind = cuda::detail::CudnnKind;
 
-  /// Whether cuDNN took the work: y = x * w, or the gradient of x or w from the others.
-  bool by_cudnn(int kind, const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& y) const {
+  CardConv planar() const { return {s_, false}; }
+  /// In TF32 cuDNN's plans with a bias turn the images of some convolutions around, which those without do not.
+  bool takes_bias() const { return dtype_of<T> != DType::f32 || !cuda::detail::tf32_allowed(); }
+
+  /// Whether cuDNN took the work: y = x * w + bias, or the gradient of x or w from the others. Weights are given as
+  /// they lie: where images are channels last, it turns them around in its workspace, which is small.
+  bool by_cudnn(int kind, const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& y,
+                const Tensor<T>& bias = {}) const {
     using namespace cuda::detail;
     auto* plans = CudnnPlans::of(x.device());
     if (plans == nullptr) return false;
@@ -104,19 +124,23 @@ class CardConv {
       const auto& s = of.shape();
       return CudnnSizes{s[0], s[1], s[2], s[3]};
     };
+    auto strides = [this](const CudnnSizes& of) {
+      return last_ ? cuda::detail::channels_last_strides(of) : dense_strides(of);
+    };
     shape.x = sizes(x);
     shape.w = sizes(w);
     shape.y = sizes(y);
-    shape.x_strides = dense_strides(shape.x);
+    shape.x_strides = strides(shape.x);
     shape.w_strides = dense_strides(shape.w);
-    shape.y_strides = dense_strides(shape.y);
+    shape.y_strides = strides(shape.y);
+    shape.has_bias = bias.defined() ? 1 : 0;
     for (size_t i = 0; i < 2; ++i) {
       shape.window.stride[i] = s_.stride[i];
       shape.window.padding[i] = s_.padding[i];
       shape.window.dilation[i] = s_.dilation[i];
     }
-    for (const auto* of : {&x, &w, &y})
-      if (reinterpret_cast<uintptr_t>(of->impl()->data()) % 16 != 0) return false;
+    for (const auto* of : {&x, &w, &y, &bias})
+      if (of->defined() && reinterpret_cast<uintptr_t>(of->impl()->data()) % 16 != 0) return false;
     const auto* plan = plans->find(
         "conv2d",
         kind == Kind::convolution_forward         ? "convolution"
@@ -124,7 +148,10 @@ class CardConv {
                                                   : "convolution_weight_gradient",
         shape, [&](const auto& api, const auto& target) { return plan_convolution(api, kind, shape, target); });
     if (plan == nullptr) return false;
-    plans->run(*plan, {{ConvIds::x, x.impl()->data()}, {ConvIds::w, w.impl()->data()}, {ConvIds::y, y.impl()->data()}});
+    std::vector<std::pair<int64_t, const void*>> memory = {
+        {ConvIds::x, x.impl()->data()}, {ConvIds::w, w.impl()->data()}, {ConvIds::y, y.impl()->data()}};
+    if (bias.defined()) memory.emplace_back(ConvIds::bias, bias.impl()->data());
+    plans->run(*plan, memory);
     return true;
   }
 
@@ -133,6 +160,7 @@ class CardConv {
   int64_t depth() const { return s_.c_in / s_.groups * s_.kh * s_.kw; }
   CardWindows windows(int64_t images) const {
     return {images * s_.c_in,
+            1,
             s_.h,
             s_.w,
             s_.oh(),
@@ -158,6 +186,7 @@ class CardConv {
   }
 
   ConvShape s_;
+  bool last_;
   bool plain_ = false;
   int64_t chunk_ = 1;
 };

@@ -16,13 +16,13 @@ Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const Poo
 /// y[i] = x[from[i]] within each plane: x (n, c, h, w), from (n, c, oh, ow).
 template <Floating T>
 Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<int32_t>& from, const PoolShape& s) {
-  auto x = contiguous(x_in);
-  auto y = Tensor<T>::empty(from.shape(), x.device());
+  auto x = in_order(x_in, s.channels_last);
+  auto y = empty_images<T>(from.shape(), x.device(), s.channels_last);
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto pixels = from.size(2) * from.size(3), plane = x.size(2) * x.size(3);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    launch_window("pool_take", *y.impl(), "pool_take", y.numel(), y.numel(), pixels, plane, to, x.data(), from.data());
+    launch_window("pool_take", *y.impl(), "pool_take", y.numel(), card_windows(s), to, x.data(), from.data());
   } else
 #endif
     for_planes(from.size(0) * from.size(1), pixels, [&](int64_t first, int64_t count) {
@@ -36,9 +36,9 @@ Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<int32_t>& from, const Po
 /// Zeros of the image's shape, plus y[i] at from[i]: the transpose of pool_take.
 template <Floating T>
 Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const PoolShape& s) {
-  auto y = contiguous(y_in);
+  auto y = in_order(y_in, s.channels_last);
   Shape shape{s.n, s.c, s.h, s.w};
-  auto x = Tensor<T>::empty(shape, y.device());
+  auto x = empty_images<T>(shape, y.device(), s.channels_last);
   auto* to = reinterpret_cast<T*>(x.impl()->data());
   auto pixels = from.size(2) * from.size(3), plane = shape[2] * shape[3];
 #if defined(GRADUS_CUDA)
@@ -62,9 +62,11 @@ namespace gradus::inline GRADUS_BUILD {
 template <Floating T>
 Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& options = {}) {
   auto s = detail::pool_shape("max_pool2d", x_in.shape(), kernel, options);
-  auto x = contiguous(x_in);
-  auto y = Tensor<T>::empty({s.n, s.c, s.oh, s.ow}, x.device(), "max_pool2d");
-  auto from = Tensor<int32_t>::empty(y.shape(), x.device(), "max_pool2d");
+  auto x = detail::in_some_order(x_in);
+  s.channels_last = detail::is_channels_last(*x.impl());
+  Shape shape{s.n, s.c, s.oh, s.ow};
+  auto y = detail::empty_images<T>(shape, x.device(), s.channels_last, "max_pool2d");
+  auto from = detail::empty_images<int32_t>(shape, x.device(), s.channels_last, "max_pool2d");
   auto* values = reinterpret_cast<T*>(y.impl()->data());
   auto* places = reinterpret_cast<int32_t*>(from.impl()->data());
   auto quads = detail::are_quads(s);

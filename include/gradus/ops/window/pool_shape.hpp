@@ -23,6 +23,7 @@ struct PoolShape {
   int64_t n, c, h, w, kh, kw;
   std::array<int64_t, 2> stride, padding, dilation;
   int64_t oh, ow;
+  bool channels_last = false;  ///< how the images lie, see tensor/image_layout.hpp
 };
 
 inline PoolShape pool_shape(const char* op, const Shape& x, const Size2d& kernel, const PoolOptions& options) {

@@ -3,17 +3,21 @@
 
 #include "gradus/device/cuda/context.hpp"
 #include "gradus/ops/window/pool_shape.hpp"
+#include "gradus/tensor/cuda_loop.hpp"
 #include "gradus/tensor/storage.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// Sizes of a window operator, as in the text below; the same bytes there.
+/// Sizes of a window operator, as in the text below; the same bytes there. Images lie as (images, h, w, channels):
+/// planes of channels are images of one channel.
 struct CardWindows {
-  int64_t planes, h, w, oh, ow, kh, kw;
+  int64_t images, channels, h, w, oh, ow, kh, kw;
   int64_t stride[2], padding[2], dilation[2];
+  CudaDivisor by_channels{channels}, by_h{h}, by_w{w}, by_oh{oh}, by_ow{ow};
 };
 inline CardWindows card_windows(const PoolShape& s) {
-  return {s.n * s.c,
+  return {s.channels_last ? s.n : s.n * s.c,
+          s.channels_last ? s.c : 1,
           s.h,
           s.w,
           s.oh,
@@ -26,36 +30,59 @@ inline CardWindows card_windows(const PoolShape& s) {
 }
 
 inline constexpr std::string_view cuda_window_text = R"cuda(
+struct Divisor {
+  int64 size;
+  unsigned long long factor;
+  int64 shift;
+  __device__ int64 of(int64 n) const { return size == 1 ? n : __umul64hi(n, factor) >> shift; }
+};
 struct Windows {
-  int64 planes, h, w, oh, ow, kh, kw;
+  int64 images, channels, h, w, oh, ow, kh, kw;
   int64 stride[2], padding[2], dilation[2];
+  Divisor by_channels, by_h, by_w, by_oh, by_ow;
 };
 GRADUS_DEVICE int64 least(int64 a, int64 b) { return a < b ? a : b; }
 GRADUS_DEVICE int64 most(int64 a, int64 b) { return a > b ? a : b; }
 
+// Element i of images (images, h, w, channels). `start` is its channel's place at the image's first pixel.
+struct Pixel {
+  int64 row, column, image, channel;
+  __device__ int64 start(int64 h, int64 w, int64 channels) const { return image * h * w * channels + channel; }
+};
+GRADUS_DEVICE Pixel pixel_of(int64 i, const Divisor& h, const Divisor& w, const Divisor& channels) {
+  Pixel p;
+  const int64 pixel = channels.of(i), line = w.of(pixel);
+  p.channel = i - pixel * channels.size;
+  p.column = pixel - line * w.size;
+  p.image = h.of(line);
+  p.row = line - p.image * h.size;
+  return p;
+}
+
 // The largest of each window and where it was: the first of several, but the last NaN.
 GRADUS_KERNEL max_pool(const __grid_constant__ Windows s, T* y, int* from, const T* x) {
-  GRADUS_EACH(i, s.planes * s.oh * s.ow) {
-    const int64 column = i % s.ow, row = i / s.ow % s.oh, plane = i / (s.ow * s.oh);
-    const T* at = x + plane * s.h * s.w;
+  GRADUS_EACH(i, s.images * s.oh * s.ow * s.channels) {
+    const Pixel p = pixel_of(i, s.by_oh, s.by_ow, s.by_channels);
+    const T* at = x + p.start(s.h, s.w, s.channels);
     C best = -from_infinity(C(0));
     int64 place = -1;
     for (int64 k = 0; k < s.kh; ++k) {
-      const int64 r = row * s.stride[0] - s.padding[0] + k * s.dilation[0];
+      const int64 r = p.row * s.stride[0] - s.padding[0] + k * s.dilation[0];
       if (r < 0 || r >= s.h) continue;
       for (int64 l = 0; l < s.kw; ++l) {
-        const int64 c = column * s.stride[1] - s.padding[1] + l * s.dilation[1];
+        const int64 c = p.column * s.stride[1] - s.padding[1] + l * s.dilation[1];
         if (c < 0 || c >= s.w) continue;
-        const C v = widen(at[r * s.w + c]);
+        const C v = widen(at[(r * s.w + c) * s.channels]);
         if (place < 0 || v > best || v != v) best = v, place = r * s.w + c;
       }
     }
-    y[i] = at[place];
+    y[i] = at[place * s.channels];
     from[i] = static_cast<int>(place);
   }
 }
-GRADUS_KERNEL pool_take(int64 count, int64 pixels, int64 plane, T* y, const T* x, const int* from) {
-  GRADUS_EACH(i, count) y[i] = x[i / pixels * plane + from[i]];
+GRADUS_KERNEL pool_take(const __grid_constant__ Windows s, T* y, const T* x, const int* from) {
+  GRADUS_EACH(i, s.images * s.oh * s.ow * s.channels)
+    y[i] = x[pixel_of(i, s.by_oh, s.by_ow, s.by_channels).start(s.h, s.w, s.channels) + from[i] * s.channels];
 }
 // The windows from `first` to `last` of one axis that hold a place.
 GRADUS_DEVICE void windows_of(int64 place, int64 size, int64 kernel, int64 stride, int64 padding, int64 dilation,
@@ -66,15 +93,16 @@ GRADUS_DEVICE void windows_of(int64 place, int64 size, int64 kernel, int64 strid
 }
 // What each pixel was the largest of, gathered window by window.
 GRADUS_KERNEL pool_put(const __grid_constant__ Windows s, T* x, const T* y, const int* from) {
-  GRADUS_EACH(i, s.planes * s.h * s.w) {
-    const int64 c = i % s.w, r = i / s.w % s.h, plane = i / (s.w * s.h), here = r * s.w + c;
+  GRADUS_EACH(i, s.images * s.h * s.w * s.channels) {
+    const Pixel p = pixel_of(i, s.by_h, s.by_w, s.by_channels);
+    const int64 here = p.row * s.w + p.column, start = p.start(s.oh, s.ow, s.channels);
     int64 r0, r1, c0, c1;
-    windows_of(r, s.oh, s.kh, s.stride[0], s.padding[0], s.dilation[0], r0, r1);
-    windows_of(c, s.ow, s.kw, s.stride[1], s.padding[1], s.dilation[1], c0, c1);
+    windows_of(p.row, s.oh, s.kh, s.stride[0], s.padding[0], s.dilation[0], r0, r1);
+    windows_of(p.column, s.ow, s.kw, s.stride[1], s.padding[1], s.dilation[1], c0, c1);
     C total = 0;
     for (int64 row = r0; row <= r1; ++row) {
       for (int64 column = c0; column <= c1; ++column) {
-        const int64 window = (plane * s.oh + row) * s.ow + column;
+        const int64 window = start + (row * s.ow + column) * s.channels;
         if (from[window] == here) total += widen(y[window]);
       }
     }
@@ -94,36 +122,38 @@ GRADUS_DEVICE Mean mean_of(const Windows& s, int64 row, int64 column, int includ
   return m;
 }
 GRADUS_KERNEL avg_pool(const __grid_constant__ Windows s, int include_padding, T* y, const T* x) {
-  GRADUS_EACH(i, s.planes * s.oh * s.ow) {
-    const Mean m = mean_of(s, i / s.ow % s.oh, i % s.ow, include_padding);
-    const T* at = x + i / (s.ow * s.oh) * s.h * s.w;
+  GRADUS_EACH(i, s.images * s.oh * s.ow * s.channels) {
+    const Pixel p = pixel_of(i, s.by_oh, s.by_ow, s.by_channels);
+    const Mean m = mean_of(s, p.row, p.column, include_padding);
+    const T* at = x + p.start(s.h, s.w, s.channels);
     C total = 0;
     for (int64 r = m.r0; r < m.r1; ++r)
-      for (int64 c = m.c0; c < m.c1; ++c) total += widen(at[r * s.w + c]);
+      for (int64 c = m.c0; c < m.c1; ++c) total += widen(at[(r * s.w + c) * s.channels]);
     y[i] = narrow<T>(total / C(m.divisor));
   }
 }
 GRADUS_KERNEL avg_pool_gradient(const __grid_constant__ Windows s, int include_padding, T* x, const T* y) {
-  GRADUS_EACH(i, s.planes * s.h * s.w) {
-    const int64 c = i % s.w, r = i / s.w % s.h, plane = i / (s.w * s.h);
+  GRADUS_EACH(i, s.images * s.h * s.w * s.channels) {
+    const Pixel p = pixel_of(i, s.by_h, s.by_w, s.by_channels);
+    const T* at = y + p.start(s.oh, s.ow, s.channels);
     int64 r0, r1, c0, c1;
-    windows_of(r, s.oh, s.kh, s.stride[0], s.padding[0], 1, r0, r1);
-    windows_of(c, s.ow, s.kw, s.stride[1], s.padding[1], 1, c0, c1);
+    windows_of(p.row, s.oh, s.kh, s.stride[0], s.padding[0], 1, r0, r1);
+    windows_of(p.column, s.ow, s.kw, s.stride[1], s.padding[1], 1, c0, c1);
     C total = 0;
     for (int64 row = r0; row <= r1; ++row) {
       for (int64 column = c0; column <= c1; ++column) {
         const Mean m = mean_of(s, row, column, include_padding);
-        if (r < m.r0 || r >= m.r1 || c < m.c0 || c >= m.c1) continue;
-        total += widen(y[(plane * s.oh + row) * s.ow + column]) / C(m.divisor);
+        if (p.row < m.r0 || p.row >= m.r1 || p.column < m.c0 || p.column >= m.c1) continue;
+        total += widen(at[(row * s.ow + column) * s.channels]) / C(m.divisor);
       }
     }
     x[i] = narrow<T>(total);
   }
 }
 
-// Every window of every plane becomes a column: x (planes, h, w) -> (planes, kh, kw, oh, ow).
+// Every window of every plane becomes a column: x (images, h, w), of one channel each, -> (images, kh, kw, oh, ow).
 GRADUS_KERNEL unfold(const __grid_constant__ Windows s, T* y, const T* x) {
-  GRADUS_EACH(i, s.planes * s.kh * s.kw * s.oh * s.ow) {
+  GRADUS_EACH(i, s.images * s.kh * s.kw * s.oh * s.ow) {
     const int64 column = i % s.ow, row = i / s.ow % s.oh, rest = i / (s.ow * s.oh);
     const int64 l = rest % s.kw, k = rest / s.kw % s.kh, plane = rest / (s.kw * s.kh);
     const int64 r = row * s.stride[0] - s.padding[0] + k * s.dilation[0];
@@ -133,7 +163,7 @@ GRADUS_KERNEL unfold(const __grid_constant__ Windows s, T* y, const T* x) {
 }
 // The transpose: each pixel adds up the windows that hold it.
 GRADUS_KERNEL fold(const __grid_constant__ Windows s, T* x, const T* y) {
-  GRADUS_EACH(i, s.planes * s.h * s.w) {
+  GRADUS_EACH(i, s.images * s.h * s.w) {
     const int64 c = i % s.w, r = i / s.w % s.h, plane = i / (s.w * s.h);
     C total = 0;
     for (int64 k = 0; k < s.kh; ++k) {
