@@ -81,7 +81,7 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
 
 }  // namespace
 
-/// gpu_steps [--profile] [--capture] [--autotune] [--tf32] [--cudnn-rnn] [part of a model's name], or
+/// gpu_steps [--profile] [--capture] [--autotune] [--tf32] [--fp8] [--cudnn-rnn] [part of a model's name], or
 /// gpu_steps --roofline <the simulated card's folder> <its peaks> [part of a model's name]: see roofline.hpp.
 int main(int argc, char** argv) {
   Choice choice;
@@ -91,6 +91,7 @@ int main(int argc, char** argv) {
 #if defined(GRADUS_CUDA)
     else if (std::string(argv[i]) == "--autotune") cuda::autotune_products();
     else if (std::string(argv[i]) == "--tf32") cuda::allow_tf32();
+    else if (std::string(argv[i]) == "--fp8") cuda::use_fp8();
     else if (std::string(argv[i]) == "--cudnn-rnn") cuda::use_cudnn_recurrent();
     else if (std::string(argv[i]) == "--roofline" && i + 2 < argc) {
       roofline::use(argv[i + 1], argv[i + 2]);

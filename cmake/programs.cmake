@@ -75,7 +75,31 @@ function(gradus_add_test_program name prefix serial)
                          WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
                          PROPERTIES TIMEOUT 900 LABELS simulated ${gradus_catch_skip}
                                     ENVIRONMENT GRADUS_TEST_SIMULATED_CARD=${CMAKE_CURRENT_BINARY_DIR}/cuda/simulated)
+    gradus_add_address_checks(${name})
   endif()
+endfunction()
+
+# Kernels of the operators once more, compiled with the address sanitizer, whose library is loaded before the program. So
+# are wrong kernels, which it must find.
+function(gradus_add_address_checks name)
+  if(GRADUS_SANITIZE OR NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR NOT name MATCHES "^(cuda|ops)$")
+    return()
+  endif()
+  execute_process(COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libasan.so OUTPUT_VARIABLE library
+                  OUTPUT_STRIP_TRAILING_WHITESPACE)
+  if(NOT EXISTS "${library}")
+    return()
+  endif()
+  set(cases "~[nvrtc]")
+  if(name STREQUAL "cuda")
+    set(cases "the address sanitizer*,fp8*")
+  endif()
+  # One process for all, since every start and every kernel that is loaded costs; begun before other tests.
+  add_test(NAME "simulated card: ${name} with the address sanitizer" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+           COMMAND $<TARGET_FILE:test_${name}> "${cases}")
+  set_tests_properties("simulated card: ${name} with the address sanitizer" PROPERTIES
+    TIMEOUT 1500 COST 1000 LABELS simulated ENVIRONMENT
+    "GRADUS_TEST_SIMULATED_CARD=${CMAKE_CURRENT_BINARY_DIR}/cuda/simulated;GRADUS_SIMULATED_CHECKS=address;LD_PRELOAD=${library};ASAN_OPTIONS=detect_leaks=0")
 endfunction()
 
 # gradus_add_check(<name> <command>...): a test that is not a case of a test program. It is skipped when it ends with 77.

@@ -107,6 +107,19 @@ GRADUS_KERNEL big_index(T* y) {
   y[threadIdx.x] = i * i;
 }
 GRADUS_KERNEL wide_shift(T* y) { y[threadIdx.x] = 1 << threadIdx.x; }
+GRADUS_KERNEL own_array_by_pointer(T* y) {
+  T own[4] = {1, 2, 3, 4};
+  const T* at = own;
+  y[threadIdx.x] = at[static_cast<int>(y[0]) + 4];
+}
+GRADUS_KERNEL shared_by_pointer(T* y) {
+  __shared__ T first[64], second[64];
+  first[threadIdx.x % 64] = 1;
+  second[threadIdx.x % 64] = 1;
+  __syncthreads();
+  const T* at = first;
+  y[threadIdx.x] = at[static_cast<int>(y[0]) + 64] + second[0];
+}
 GRADUS_KERNEL array_index(T* y) {
   __shared__ T own[64];
   own[threadIdx.x] = 1;
@@ -159,9 +172,9 @@ std::string said_of_wrong(const char* kernel, int64_t blocks = 1) {
   });
 }
 
-bool has_checks() {
+bool has_checks(std::string_view wanted = "") {
   const auto* checks = std::getenv("GRADUS_SIMULATED_CHECKS");
-  return test::sees_simulated_card && (checks == nullptr || std::string_view(checks) != "off");
+  return test::sees_simulated_card && (checks == nullptr ? "" : checks) == wanted;
 }
 #define NEEDS_SIMULATED_CARD() \
   if (!has_checks()) SKIP_LOUDLY("only the simulated card checks kernels")
@@ -245,6 +258,28 @@ TEST_CASE("the simulated card finds what the language leaves undefined") {
   check_said(said_of_wrong("big_index"), "big_index", "a product overflows (wrong.cu:");
   check_said(said_of_wrong("wide_shift"), "wide_shift", "a shift is out of range (wrong.cu:");
   check_said(said_of_wrong("array_index"), "array_index", "an index is outside of its array (wrong.cu:");
+}
+
+TEST_CASE("the address sanitizer lets right kernels pass and finds what wrong ones do") {
+  if (!has_checks("address")) SKIP_LOUDLY("the kernels are not compiled with the address sanitizer");
+  for (const char* kernel : {"reverse_by_shared", "shared_within_warp", "packs", "all_shuffle", "sum_by_atomics"}) {
+    INFO(kernel);
+    CHECK(said_of_wrong(kernel) == "");
+  }
+  auto check = [](const std::string& text, const char* what) {
+    INFO(text);
+    CHECK(text.find(std::string("ERROR: AddressSanitizer: ") + what) != std::string::npos);
+  };
+  check(said_of_wrong("own_array_by_pointer"), "stack-buffer-overflow");
+  check(said_of_wrong("shared_by_pointer"), "global-buffer-overflow");
+  // One element beyond a tensor, within its page.
+  check(said_by_card([] {
+          cuda::detail::DevicePointer at = 0;
+          auto& context = cuda::detail::Context::of(Device::cuda(0));
+          context.check(context.driver().allocate(&at, 1020), "cuMemAlloc", "");
+          launch_wrong("own_elements", reinterpret_cast<void*>(at));
+        }),
+        "use-after-poison");
 }
 
 TEST_CASE("without the pool the simulated card sees the bounds and the life of each tensor") {

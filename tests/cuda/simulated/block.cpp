@@ -10,6 +10,12 @@
 
 #include "tests/cuda/simulated/card.hpp"
 
+// The address sanitizer wants to know on which stack a program goes on; null where it is not there.
+extern "C" {
+__attribute__((weak)) void __sanitizer_start_switch_fiber(void** save, const void* bottom, size_t bytes);
+__attribute__((weak)) void __sanitizer_finish_switch_fiber(void* saved, const void** bottom, size_t* bytes);
+}
+
 simulated::Dim gridDim, blockDim, blockIdx, threadIdx;
 
 namespace simulated {
@@ -46,6 +52,8 @@ Fiber fibers[1024];
 Warp warps[32];
 unsigned shuffles[1024];
 void* scheduler_pointer = nullptr;
+const void* scheduler_stack = nullptr;  ///< what the address sanitizer takes it to be
+size_t scheduler_bytes = 0;
 int current = 0, in_block = 0, running = 0, arrived = 0;
 unsigned generation = 0;
 void** body_arguments = nullptr;
@@ -112,7 +120,15 @@ gradus_switch:
 #endif
 extern "C" void gradus_switch(void** save, void* to);
 
-void yield() { gradus_switch(&fibers[current].stack_pointer, scheduler_pointer); }
+/// Goes on at `to`, which is on the stack [bottom, bottom + bytes).
+void go_on(void** save, void* to, const void* bottom, size_t bytes) {
+  if (&__sanitizer_start_switch_fiber == nullptr) return gradus_switch(save, to);
+  void* saved = nullptr;
+  __sanitizer_start_switch_fiber(&saved, bottom, bytes);
+  gradus_switch(save, to);
+  __sanitizer_finish_switch_fiber(saved, nullptr, nullptr);
+}
+void yield() { go_on(&fibers[current].stack_pointer, scheduler_pointer, scheduler_stack, scheduler_bytes); }
 
 /// The thread sees the moments that its warp and block have come to.
 void refresh() {
@@ -121,6 +137,8 @@ void refresh() {
 }
 
 void run_fiber() {
+  if (&__sanitizer_finish_switch_fiber != nullptr)
+    __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_bytes);
   now.kernel->call(body_arguments);
   fibers[current].done = true;
   progress = true;
@@ -179,7 +197,7 @@ void run_fibers(unsigned order) {
       be(i);
       threadIdx = fibers[i].thread;
       now.stack = reinterpret_cast<uintptr_t>(fibers[i].stack);
-      gradus_switch(&scheduler_pointer, fibers[i].stack_pointer);
+      go_on(&scheduler_pointer, fibers[i].stack_pointer, fibers[i].stack, stack_bytes);
     }
     if (progress || running == 0) continue;
     threadIdx = std::find_if(fibers, fibers + threads, [](const Fiber& fiber) { return !fiber.done; })->thread;

@@ -36,6 +36,8 @@ int enqueue(void* stream, std::function<void()> work);
 int drain(void* stream);
 /// Whether all of [at, at + bytes) lies within one block of device memory.
 bool is_device_memory(const void* at, size_t bytes);
+/// Ten times the major number and the minor one; GRADUS_SIMULATED_CAPABILITY chooses.
+int capability();
 /// Prints what went wrong and ends the program: mistakes that a card would punish or, worse, not notice.
 [[noreturn]] void mistake(const std::string& text);
 /// What kernels may read and write is told to check.cpp: all addresses once, then what is allocated and freed.

@@ -13,6 +13,12 @@
 #include "tests/cuda/simulated/block.hpp"
 #include "tests/cuda/simulated/card.hpp"
 
+// The address sanitizer's, where it is there: it learns which device memory is allocated.
+extern "C" {
+__attribute__((weak)) void __asan_poison_memory_region(const volatile void* at, size_t bytes);
+__attribute__((weak)) void __asan_unpoison_memory_region(const volatile void* at, size_t bytes);
+}
+
 namespace simulated {
 
 /// The last accesses to one byte.
@@ -184,6 +190,10 @@ void watch_arena(char* begin, size_t bytes) {
 }
 void memory_begins(const char* at, size_t bytes) {
   if (computes_nothing()) return;
+  if (&__asan_poison_memory_region != nullptr) {
+    __asan_poison_memory_region(at, (bytes + page - 1) / page * page);
+    __asan_unpoison_memory_region(at, bytes);
+  }
   auto* valid = arena.valid + (reinterpret_cast<uintptr_t>(at) - arena.begin) / page;
   for (; bytes > 0; ++valid) {
     const auto here = std::min(bytes, page);

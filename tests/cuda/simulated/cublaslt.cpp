@@ -11,10 +11,14 @@
 
 namespace {
 
+constexpr int e4m3 = 28, e5m2 = 29;
+
 struct Product {
   int compute = 68, scale = 0, transposes[2] = {0, 0}, epilogue = 1;
   const void *bias = nullptr, *aux = nullptr;
   int64_t aux_ld = 0;
+  const void* scales[4] = {};  // of a, b, c, d
+  signed char fast_sums = 0;
   bool has_bias() const { return (epilogue & 4) != 0; }
   bool has_bias_gradient() const { return (epilogue & 16) != 0; }
   bool has_gelu() const { return (epilogue & 32) != 0; }
@@ -27,8 +31,12 @@ struct Layout {
   int32_t count = 1;
   int64_t elements() const { return rows == 0 || columns == 0 ? 0 : (count - 1) * stride + (columns - 1) * ld + rows; }
   double matrix_bytes() const {
-    return static_cast<double>(rows * columns * (stride == 0 ? 1 : count)) * (type == 1 ? 8 : type == 14 ? 2 : 4);
+    return static_cast<double>(rows * columns * (stride == 0 ? 1 : count)) * (type == 1                      ? 8
+                                                                              : type == 14                   ? 2
+                                                                              : type == e4m3 || type == e5m2 ? 1
+                                                                                                             : 4);
   }
+  bool is_fp8() const { return type == e4m3 || type == e5m2; }
 };
 struct Preference {
   size_t workspace = 0;
@@ -48,9 +56,21 @@ struct Heuristic {
   int reserved[4];
 };
 
-size_t size_of(int type) { return type == 1 ? 8 : type == 14 || type == 2 ? 2 : 4; }
+size_t size_of(int type) { return type == 1 ? 8 : type == 14 || type == 2 ? 2 : type == e4m3 || type == e5m2 ? 1 : 4; }
+
+/// The number that a code of fp8 stands for: a sign, exponent bits, mantissa bits. e4m3 has no infinities.
+double from_fp8(unsigned char code, int type) {
+  const int mantissa = type == e4m3 ? 3 : 2, bias = type == e4m3 ? 7 : 15;
+  const int exponent = (code & 0x7f) >> mantissa, fraction = code & ((1 << mantissa) - 1);
+  double size = exponent == 0 ? std::ldexp(fraction, 1 - bias - mantissa)
+                              : std::ldexp((1 << mantissa) + fraction, exponent - bias - mantissa);
+  if (type == e4m3 && (code & 0x7f) == 0x7f) size = std::nan("");
+  if (type == e5m2 && exponent == 31) size = fraction == 0 ? HUGE_VAL : std::nan("");
+  return (code & 0x80) != 0 ? -size : size;
+}
 
 double load(const char* at, int type, int64_t i) {
+  if (type == e4m3 || type == e5m2) return from_fp8(reinterpret_cast<const unsigned char*>(at)[i], type);
   if (type == 1) return reinterpret_cast<const double*>(at)[i];
   if (type == 0) return static_cast<double>(reinterpret_cast<const float*>(at)[i]);
   if (type == 2) return static_cast<double>(simulated::from_half(reinterpret_cast<const uint16_t*>(at)[i]));
@@ -77,15 +97,40 @@ void store(char* at, int type, int64_t i, double value) {
 
 constexpr uint64_t mark = 0x6772616475736c74;
 
+/// What is wrong with a product in fp8, as the library's manual has it for cards of compute capability 8.9 and 9.0, and
+/// with what Gradus wants of it.
+const char* wrong_in_fp8(const Product& p, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
+  if (!a.is_fp8() || !b.is_fp8()) return "fp8 times another type";
+  if (a.type == e5m2 && b.type == e5m2) return "e5m2 times e5m2";
+  if (c.type != 14 || d.type != 14) return "a result of fp8 that is not bf16";
+  if (p.compute != 68 || p.scale != 0) return "fp8 that is not added up in float";
+  if (p.transposes[0] != 1 || p.transposes[1] != 0) return "fp8 whose first matrix is not turned, or whose second is";
+  for (const auto* layout : {&a, &b, &c, &d}) {
+    if (layout->rows % 16 != 0 || layout->columns % 16 != 0) return "fp8 with sizes that are no multiples of 16";
+    if (layout->ld * static_cast<int64_t>(size_of(layout->type)) % 16 != 0)
+      return "fp8 with columns that do not begin at multiples of 16 bytes";
+    if (layout->count != 1) return "fp8 in a stack";
+  }
+  if (p.epilogue != 1 && p.epilogue != 4) return "fp8 with another epilogue than a bias";
+  if (p.fast_sums != 0 && p.fast_sums != 1) return "a flag of fast sums that is neither 0 nor 1";
+  for (int i = 0; i < 2; ++i)
+    if (p.scales[i] == nullptr) return "fp8 without a scale";
+  if (p.scales[2] != nullptr || p.scales[3] != nullptr) return "a scale of a result that is not fp8";
+  return nullptr;
+}
 /// What is wrong with a product's descriptors; null for nothing.
 const char* wrong(const Product& p, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
   for (const auto* layout : {&a, &b, &c, &d}) {
-    if (layout->type > 2 && layout->type != 14) return "an element type that Gradus does not use";
+    if (layout->type > 2 && layout->type != 14 && !layout->is_fp8()) return "an element type that Gradus does not use";
     if (layout->ld < layout->rows) return "a leading dimension below the rows";
     if (layout->rows <= 0 || layout->columns <= 0) return "an empty matrix";
     if (layout->count != d.count) return "stacks of different sizes";
   }
-  if (a.type != b.type || c.type != d.type || a.type != d.type) return "element types that differ";
+  const bool fp8 = a.is_fp8() || b.is_fp8();
+  if (const auto* what = fp8 ? wrong_in_fp8(p, a, b, c, d) : nullptr; what != nullptr) return what;
+  if (!fp8 && (a.type != b.type || c.type != d.type || a.type != d.type)) return "element types that differ";
+  if (!fp8 && (p.fast_sums != 0 || p.scales[0] != nullptr || p.scales[1] != nullptr))
+    return "scales or fast sums of what is not fp8";
   if ((d.type == 1) != (p.compute == 70) || (d.type == 1) != (p.scale == 1)) return "a compute type that does not fit";
   if (size_of(d.type) == 2 && p.compute != 68) return "a compute type that bf16 and f16 do not go with";
   auto m = p.transposes[0] != 0 ? a.columns : a.rows, k = p.transposes[0] != 0 ? a.rows : a.columns;
@@ -143,6 +188,8 @@ int cublasLtMatmulDescSetAttribute(void* product, int attribute, const void* val
   if (attribute == 8 && bytes == 8) return std::memcpy(&p.bias, value, 8), 0;
   if (attribute == 11 && bytes == 8) return std::memcpy(&p.aux, value, 8), 0;
   if (attribute == 12 && bytes == 8) return std::memcpy(&p.aux_ld, value, 8), 0;
+  if (attribute >= 17 && attribute <= 20 && bytes == 8) return std::memcpy(&p.scales[attribute - 17], value, 8), 0;
+  if (attribute == 25 && bytes == 1) return std::memcpy(&p.fast_sums, value, 1), 0;
   return 7;
 }
 int cublasLtMatmulDescDestroy(void* product) {
@@ -194,6 +241,7 @@ int cublasLtMatmulAlgoGetHeuristic(void*, void* product, void* a, void* b, void*
                            *static_cast<Layout*>(c), *static_cast<Layout*>(d));
   if (what != nullptr) mistake(std::string("cublasLtMatmulAlgoGetHeuristic: ") + what);
   if (wanted < 1) return 7;
+  if (static_cast<Layout*>(a)->is_fp8() && simulated::capability() < 89) return *count = 0, 15;
   *count = wanted < 2 ? 1 : 2;  // more than one, so that there is something to choose from
   for (int i = 0; i < *count; ++i) {
     results[i] = {};
@@ -223,6 +271,12 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
     if (!simulated::is_device_memory(pointers[i], bytes))
       fail("a matrix that is not within one block of device memory");
   }
+  for (int i = 0; i < 2; ++i) {
+    if (!layouts[i]->is_fp8()) continue;
+    if (!simulated::is_device_memory(p.scales[i], 4) || alignment(p.scales[i]) < 4)
+      fail("a scale that is no float of device memory");
+    if (alignment(pointers[i]) < 16 || alignment(d_data) < 16) fail("fp8 with memory that is not aligned to 16 bytes");
+  }
   if ((p.has_bias() || p.has_bias_gradient()) &&
       !simulated::is_device_memory(p.bias, static_cast<size_t>(d.rows) * size_of(d.type)))
     fail("a bias that is not device memory");
@@ -243,6 +297,7 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
     if (p.has_aux()) bytes += d.matrix_bytes();
     auto k = p.transposes[0] != 0 ? a.rows : a.columns;
     using simulated::Arithmetic;
+    // There are no figures for fp8: it counts as bf16.
     auto arithmetic = d.type == 14      ? Arithmetic::bf16
                       : d.type == 1     ? Arithmetic::f64
                       : p.compute == 77 ? Arithmetic::tf32
@@ -253,6 +308,9 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
   }
   return simulated::enqueue(stream, [=] {
     auto m = d.rows, n = d.columns, k = p.transposes[0] != 0 ? a.rows : a.columns;
+    auto factor = one;
+    for (int i = 0; i < 2; ++i)
+      if (p.scales[i] != nullptr) factor *= load(static_cast<const char*>(p.scales[i]), 0, 0);
     std::vector<double> first(static_cast<size_t>(m * k)), second(static_cast<size_t>(k * n)),
         column_sums(static_cast<size_t>(m));
     for (int64_t s = 0; s < d.count; ++s) {
@@ -274,7 +332,7 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
           for (int64_t l = 0; l < k; ++l)
             sum += first[static_cast<size_t>(i * k + l)] * second[static_cast<size_t>(j * k + l)];
           auto at = s * d.stride + i + j * d.ld;
-          sum *= one;
+          sum *= factor;
           if (keep != 0) sum += keep * load(static_cast<const char*>(c_data), c.type, s * c.stride + i + j * c.ld);
           if (p.has_bias()) sum += load(static_cast<const char*>(p.bias), d.type, i);
           auto* aux = static_cast<char*>(const_cast<void*>(p.aux));

@@ -191,6 +191,11 @@ bool is_device_memory(const void* at, size_t bytes) {
   return offset <= block->second && bytes <= block->second - offset;
 }
 
+int capability() {
+  const auto* text = std::getenv("GRADUS_SIMULATED_CAPABILITY");
+  return text == nullptr ? 90 : std::atoi(text);
+}
+
 int injected(const char* function) {
   auto& c = card();
   std::lock_guard lock(c.mutex);
@@ -310,7 +315,10 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
   GRADUS_INJECT("cuDeviceGetAttribute");
   switch (attribute) {
     case 75:
-      *value = 9;
+      *value = capability() / 10;
+      break;
+    case 76:
+      *value = capability() % 10;
       break;
     case 16:
       *value = computes_nothing() ? 132 : 2;  // as an H100 and an H200 have

@@ -15,6 +15,9 @@ struct CardMatrix {
 /// What follows a product as it is written: nothing; gelu_tanh; the gradient of gelu_tanh, by which it is multiplied.
 enum class CardTail : int { none = 0, gelu = 32, gelu_slope = 64 };
 
+/// What a and b hold in place of numbers of the product's type: codes of one byte. The values are cuBLASLt's names.
+enum class CardCode : int { none = 0, e4m3 = 28, e5m2 = 29 };
+
 /// d (rows, columns) = a b + bias for each of `count` matrices of a stack; d is row-major.
 struct CardProduct {
   DType type = DType::f32;
@@ -26,6 +29,11 @@ struct CardProduct {
   CardTail tail = CardTail::none;
   void* before_tail = nullptr;    ///< what gelu is of, as dense as d: written (or null), or read for its gradient
   void* bias_gradient = nullptr;  ///< with gelu_slope: sums of d's columns, or null
+  /// fp8: both or none, and not both e5m2. What is added up must lie side by side (a's rows and b's columns), all sizes
+  /// be multiples of 16, the type bf16; a number is its code's times the scale, a float of the card.
+  CardCode a_code = CardCode::none, b_code = CardCode::none;
+  const void *a_scale = nullptr, *b_scale = nullptr;
+  bool fast_sums = false;  ///< of fp8, with fewer bits than float has
 };
 
 /// Whether products of float may round their operands to TF32 (10 bits of mantissa) for speed. Off at the start.
@@ -47,6 +55,17 @@ GRADUS_SHARED inline std::atomic<bool>& gelu_fused() {
   return fused;
 }
 
+/// Whether dense layers of bf16 are multiplied in fp8. Off at the start.
+GRADUS_SHARED inline std::atomic<bool>& fp8_used() {
+  static std::atomic<bool> used{false};
+  return used;
+}
+/// Whether the forward products of fp8 may add up with fewer bits. Off at the start.
+GRADUS_SHARED inline std::atomic<bool>& fp8_sums_fast() {
+  static std::atomic<bool> fast{false};
+  return fast;
+}
+
 /// Products of one card, with what cuBLASLt chose for each kind kept.
 class GRADUS_SHARED LtProducts {
  public:
@@ -54,7 +73,7 @@ class GRADUS_SHARED LtProducts {
     return one_of_card<LtProducts>(device, [device] { return new LtProducts(Context::of(device)); });
   }
 
-  /// False when cuBLASLt has no way for a product with such a tail; nothing was done then.
+  /// False when cuBLASLt has no way for a product with such a tail, or of fp8; nothing was done then.
   bool run(const CardProduct& p, const char* op) {
     std::lock_guard lock(mutex_);
     auto done = true;
@@ -74,11 +93,12 @@ class GRADUS_SHARED LtProducts {
     uint64_t algorithm[8] = {};
     bool refused = false;
   };
-  using Key = std::array<int64_t, 16>;
+  using Key = std::array<int64_t, 17>;
 
   static constexpr size_t workspace_bytes = size_t{32} << 20;  // what Hopper's kernels ask for
   static constexpr int transpose_first = 3, transpose_second = 4, epilogue = 7, bias_pointer = 8, batch_count = 5,
-                       batch_stride = 6, workspace_limit = 1, alignment_first = 5, aux_pointer = 11, aux_ld = 12;
+                       batch_stride = 6, workspace_limit = 1, alignment_first = 5, aux_pointer = 11, aux_ld = 12,
+                       first_scale = 17, second_scale = 18, fast_accumulation = 25;
   static constexpr int epilogue_bias = 4, epilogue_bias_gradient = 16, epilogue_aux = 128, not_supported = 15,
                        candidates = 8;
 
@@ -92,6 +112,8 @@ class GRADUS_SHARED LtProducts {
     };
     set(bias_pointer, bias_of(p));
     set(aux_pointer, p.before_tail);
+    set(first_scale, p.b_scale);
+    set(second_scale, p.a_scale);
   }
 
   void multiply(const Plan& plan, const CardProduct& p, const uint64_t* algorithm, const char* op) {
@@ -132,8 +154,10 @@ class GRADUS_SHARED LtProducts {
   Plan& plan_for(const CardProduct& p, const char* op) {
     auto a = seen(p.a), b = seen(p.b);
     auto m = p.a.rows, n = p.b.columns, k = p.a.columns, size = int64_t{size_of(p.type)};
-    int64_t alignments[] = {alignment(p.b.data, p.b.stack_stride * size), alignment(p.a.data, p.a.stack_stride * size),
-                            alignment(p.d, p.d_stack_stride * size), alignment(bias_of(p), 0)};
+    auto a_size = p.a_code == CardCode::none ? size : 1, b_size = p.b_code == CardCode::none ? size : 1;
+    int64_t alignments[] = {alignment(p.b.data, p.b.stack_stride * b_size),
+                            alignment(p.a.data, p.a.stack_stride * a_size), alignment(p.d, p.d_stack_stride * size),
+                            alignment(bias_of(p), 0)};
     auto fast = p.type == DType::f32 && tf32_allowed();
     Key key = {
         static_cast<int64_t>(p.type) * 8 + (bias_of(p) != nullptr ? 4 : 0) + (p.beta != 0 ? 2 : 0) + (fast ? 1 : 0),
@@ -151,7 +175,8 @@ class GRADUS_SHARED LtProducts {
         alignments[1],
         alignments[2],
         alignments[3],
-        p.tail == CardTail::none ? 0 : static_cast<int64_t>(p.tail) + 1024 * alignment(p.before_tail, 0)};
+        p.tail == CardTail::none ? 0 : static_cast<int64_t>(p.tail) + 1024 * alignment(p.before_tail, 0),
+        static_cast<int64_t>(p.a_code) * 128 + static_cast<int64_t>(p.b_code) * 2 + (p.fast_sums ? 1 : 0)};
     auto [found, fresh] = plans_.try_emplace(key);
     auto& plan = found->second;
     if (!fresh) return plan;
@@ -180,21 +205,26 @@ class GRADUS_SHARED LtProducts {
     if (bias_of(p) != nullptr) tail += p.tail == CardTail::gelu_slope ? epilogue_bias_gradient : epilogue_bias;
     if (tail != 0) set(epilogue, tail);
     set_pointers(plan, p, op);
+    if (p.fast_sums) {
+      int8_t on = 1;
+      check(lt_.product_set(plan.product, fast_accumulation, &on, sizeof(on)), "cublasLtMatmulDescSetAttribute");
+    }
     if (p.before_tail != nullptr) {
       auto columns = p.b.columns;
       check(lt_.product_set(plan.product, aux_ld, &columns, sizeof(columns)), "cublasLtMatmulDescSetAttribute");
     }
-    auto layout = [&](Handle& to, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
-      check(lt_.layout_create(&to, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
+    auto layout = [&](Handle& to, CardCode code, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
+      auto element = code == CardCode::none ? type : static_cast<int>(code);
+      check(lt_.layout_create(&to, element, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld),
             "cublasLtMatrixLayoutCreate");
       if (p.count == 1) return;
       auto count = static_cast<int32_t>(p.count);
       check(lt_.layout_set(to, batch_count, &count, sizeof(count)), "cublasLtMatrixLayoutSetAttribute");
       check(lt_.layout_set(to, batch_stride, &stride, sizeof(stride)), "cublasLtMatrixLayoutSetAttribute");
     };
-    layout(plan.first, b.rows, b.columns, b.ld, p.b.stack_stride);
-    layout(plan.second, a.rows, a.columns, a.ld, p.a.stack_stride);
-    layout(plan.result, p.b.columns, p.a.rows, p.b.columns, p.d_stack_stride);
+    layout(plan.first, p.b_code, b.rows, b.columns, b.ld, p.b.stack_stride);
+    layout(plan.second, p.a_code, a.rows, a.columns, a.ld, p.a.stack_stride);
+    layout(plan.result, CardCode::none, p.b.columns, p.a.rows, p.b.columns, p.d_stack_stride);
     Handle preference = nullptr;
     check(lt_.preference_create(&preference), "cublasLtMatmulPreferenceCreate");
     struct Owner {
@@ -214,7 +244,7 @@ class GRADUS_SHARED LtProducts {
     auto answer = lt_.heuristic(handle_, plan.product, plan.first, plan.second, plan.result, plan.result, preference,
                                 tune ? candidates : 1, results, &count);
     auto none = answer == not_supported || (answer == 0 && count == 0);
-    plan.refused = none && p.tail != CardTail::none;
+    plan.refused = none && (p.tail != CardTail::none || p.a_code != CardCode::none);
     if (plan.refused) return;
     check(none ? not_supported : answer, "cublasLtMatmulAlgoGetHeuristic");
     auto best = count > 1 ? fastest(plan, p, results, count, op) : 0;
@@ -284,5 +314,16 @@ inline void autotune_products(bool on = true) { detail::autotune_allowed() = on;
 /// gradients to the tails of cuBLASLt's products: two passes over the wide layer fewer, and GELU of sums that were not
 /// rounded. Off unless asked for, because it has not been timed on a card yet.
 inline void fuse_gelu(bool on = true) { detail::gelu_fused() = on; }
+
+/// Lets dense layers (ops/product/linear.hpp) of bf16 on a GPU multiply in fp8: inputs and weights as e4m3, gradients
+/// as e5m2, each tensor with a scale of its own, found on the card as it is used; sums are in float and results in
+/// bf16. Errors of a product are some percent of its size, instead of half a percent. Layers that do not fit stay in
+/// bf16: on cards before compute capability 8.9, with sizes (rows, in, out) that are no multiples of 16, and in
+/// gradients that are to be differentiated again. With `fast_sums` forward products add up with fewer bits, which is
+/// faster on some cards. Off unless asked for; not timed on a card yet.
+inline void use_fp8(bool on = true, bool fast_sums = false) {
+  detail::fp8_used() = on;
+  detail::fp8_sums_fast() = on && fast_sums;
+}
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

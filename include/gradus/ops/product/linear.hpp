@@ -1,11 +1,15 @@
 #pragma once
 
 #include "gradus/ops/product/matmul.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/product/linear_fp8.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
 /// A dense layer: x (..., in) times weight (out, in) transposed, plus bias (out,) -> (..., out). The bias, which may be
-/// an undefined tensor, is added as the product is written. As torch.nn.functional.linear.
+/// an undefined tensor, is added as the product is written. As torch.nn.functional.linear. On a GPU, after
+/// cuda::use_fp8(), products of bf16 are in fp8 where sizes fit.
 template <Floating T>
 Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias = {}) {
   require<ShapeError>(weight.rank() == 2, "linear: weight is ", weight.shape(), ", but must be (out, in)");
@@ -22,6 +26,11 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
     rows.erase(x.rank() - 1);
     return reshape(linear(reshape(x, {rows.numel(), in}), weight, bias), shape);
   }
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    if (auto y = detail::linear_in_fp8(x, weight, bias)) return *y;
+  }
+#endif
   auto y = Tensor<T>::empty({x.size(0), out}, x.device(), "linear");  // (n, out)
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
 #if defined(GRADUS_CUDA)
