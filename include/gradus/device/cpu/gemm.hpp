@@ -81,7 +81,7 @@ struct GemmPlan {
 
   /// Of so many groups of rows and columns, in units of a tile of one register: what the thread with most chunks has to
   /// do, and some of a chunk for one that is held up. Every panel reads the rows anew; packing a register of B costs
-  /// 1.5.
+  /// 1.5; starting on a chunk counts where the depth is small.
   double cost_of(int64_t r, int64_t c, int64_t tiles, int64_t registers, int64_t threads) const {
     auto turns = ceil_div(r * c * parts, threads);
     if constexpr (Tile::steps > 1) {  // of pairs the widest groups are counted, as measured
@@ -96,7 +96,8 @@ struct GemmPlan {
     };
     auto width = per_thread(registers, c);
     auto panels = static_cast<double>(ceil_div(ceil_div(registers, c), 3));
-    auto chunk = (width + 0.15 * panels + 0.2) * per_thread(tiles, r) + 1.5 * width;
+    auto start = 100.0 / static_cast<double>(std::clamp<int64_t>(depth, 1, part_depth));
+    auto chunk = (width + 0.15 * panels + 0.2) * per_thread(tiles, r) + 1.5 * width + start;
     return (static_cast<double>(turns) + 0.25) * chunk;
   }
 };
