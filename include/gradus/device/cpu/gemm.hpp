@@ -81,7 +81,7 @@ struct GemmPlan {
 
   /// Of so many groups of rows and columns, in units of a tile of one register: what the thread with most chunks has to
   /// do, and some of a chunk for one that is held up. Every panel reads the rows anew; packing a register of B costs
-  /// 1.5; starting on a chunk counts where the depth is small.
+  /// 1.5, starting on a chunk 2 and 150 steps of the depth.
   double cost_of(int64_t r, int64_t c, int64_t tiles, int64_t registers, int64_t threads) const {
     auto turns = ceil_div(r * c * parts, threads);
     if constexpr (Tile::steps > 1) {  // of pairs the widest groups are counted, as measured
@@ -96,7 +96,7 @@ struct GemmPlan {
     };
     auto width = per_thread(registers, c);
     auto panels = static_cast<double>(ceil_div(ceil_div(registers, c), 3));
-    auto start = 100.0 / static_cast<double>(std::clamp<int64_t>(depth, 1, part_depth));
+    auto start = 2 + 150.0 / static_cast<double>(std::clamp<int64_t>(depth, 1, part_depth));
     auto chunk = (width + 0.15 * panels + 0.2) * per_thread(tiles, r) + 1.5 * width + start;
     return (static_cast<double>(turns) + 0.25) * chunk;
   }
@@ -105,7 +105,9 @@ struct GemmPlan {
 /// to[j] = from[j], with accumulate + what was there: bit for bit what the kernel does with whole tiles.
 template <class Sum>
 void put_sums(const Sum* from, int64_t n, bool accumulate, Sum* to) {
-  for (int64_t j = 0; j < n; ++j) to[j] = accumulate ? to[j] + from[j] : from[j];
+  for_each_register(from, n, Sum(0), [&](int64_t j, const Simd<Sum>& x, int64_t count) GRADUS_INLINE_LAMBDA {
+    store_some(accumulate ? load_some<Sum>(to + j, count) + x : x, to + j, count);
+  });
 }
 
 /// Runs the product of operands packed as C, see Packed. pack_a(first row, rows, first k, depth, to) fills panels of A
