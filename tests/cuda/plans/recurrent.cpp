@@ -19,7 +19,7 @@ int check_recurrent() {
             RnnDescriptors(*api, nullptr, {type, cell, 90, 64, 512, 256, biases, fast});
             ++made;
           } catch (const CudaError& error) {
-            fail(join("cell ", static_cast<int>(cell), " in ", Context::type_name(type), ": ", error.what()));
+            fail(join("cell ", static_cast<int>(cell), " in ", gradus::detail::cuda_name(type), ": ", error.what()));
           }
         }
       }
