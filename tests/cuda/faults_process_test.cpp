@@ -250,7 +250,7 @@ TEST_CASE("each kernel's loading fails once, and the step is complete after it")
   for (const std::string function : {"cuModuleLoadData", "cuModuleGetFunction"}) {
     auto report = run_child(simulated_folder(), {{"GRADUS_TEST_WORK", "walk:" + function}});
     CHECK(report["losses"] == clean["losses"]);
-    CHECK(std::atoi(report["errors"].c_str()) > 8);
+    CHECK(std::atoi(report["errors"].c_str()) >= 8);
     CHECK(report["errors"] == report["named"]);
   }
 }

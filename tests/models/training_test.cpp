@@ -88,7 +88,7 @@ TEST_CASE("LeNet has PyTorch's first 20 losses") {
   Workload workload{{8, 1, 28, 28}, 10, 1e-3};
   check_losses("lenet", losses<double>(models::LeNet<double>(), workload), 1e-11);
   auto in_float = losses<float>(models::LeNet<float>(), workload);
-  check_losses("lenet", in_float, 1e-5);
+  check_losses("lenet", in_float, 3e-5);
   // PyTorch's own losses in float differ by 1.5e-5 from processor to processor
   check_losses("lenet in float", in_float, 1e-4);
 }
