@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "tests/cuda/card_runs.hpp"
 #include "tests/cuda/faults.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
@@ -72,10 +73,7 @@ void check_counts(const std::string& name, Model model, Loss&& loss_of, const Co
   auto device = Device::best();
   const auto* card = test::SimulatedFaults::find();
   if (device.is_cpu() || card == nullptr) SKIP_LOUDLY("no simulated card");
-  struct Recurrent {
-    explicit Recurrent(bool on) { cuda::use_cudnn_recurrent(on); }
-    ~Recurrent() { cuda::use_cudnn_recurrent(false); }
-  } recurrent(counted.cudnn_recurrent);
+  test::RecurrentByCudnnGuard recurrent(counted.cudnn_recurrent);
   to(model, device);
   optim::AdamW<T> adam(model, {.lr = 1e-3});
   auto loss_now = loss_of(device);  // its batch is on the card

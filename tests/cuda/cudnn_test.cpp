@@ -2,6 +2,7 @@
 // kernels for the rest.
 #include "gradus/gradus.hpp"
 
+#include "tests/cuda/card_runs.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"
@@ -50,12 +51,6 @@ int64_t library_calls(const std::vector<cuda::KernelTime>& times, const std::str
     if (time.op == op && time.kernel == "library") count += time.count;
   return count;
 }
-
-/// While it lives LSTM and GRU go by cuDNN.
-struct RecurrentByCudnnGuard {
-  RecurrentByCudnnGuard() { cuda::use_cudnn_recurrent(); }
-  ~RecurrentByCudnnGuard() { cuda::use_cudnn_recurrent(false); }
-};
 
 struct RecurrentCase {
   int64_t steps, n, in, hidden;
@@ -171,7 +166,7 @@ TEST_CASE("convolutions with groups, strides and gaps by cuDNN agree with the CP
 TEMPLATE_TEST_CASE("LSTM and GRU by cuDNN agree with the CPU, in results and all gradients", "", float, double, bf16,
                    f16) {
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
-  RecurrentByCudnnGuard guard;
+  test::RecurrentByCudnnGuard guard;
   auto device = Device::best();
   auto tolerance = dtype_of<TestType> == DType::f64   ? 1e-12
                    : dtype_of<TestType> == DType::f32 ? 1e-5
@@ -206,7 +201,7 @@ TEST_CASE("what cuDNN's recurrent layers do not do goes by operators") {
     return library_calls(cuda::profile(device, [&] { lstm(x, start, start, parameters, options); }), "recurrent layer");
   };
   CHECK(calls({}) == 0);  // nobody asked for it
-  RecurrentByCudnnGuard guard;
+  test::RecurrentByCudnnGuard guard;
   CHECK(calls({}) == 1);
   CHECK(calls({.reverse = true}) == 0);
   CHECK(calls({.lengths = tensor<int64_t>({5, 2, 3})}) == 0);
@@ -215,7 +210,7 @@ TEST_CASE("what cuDNN's recurrent layers do not do goes by operators") {
 }
 TEST_CASE("derivatives of second order of LSTM and GRU by cuDNN, and a backward that runs twice") {
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
-  RecurrentByCudnnGuard guard;
+  test::RecurrentByCudnnGuard guard;
   auto run = [](Device where, bool is_lstm) {
     auto gates = is_lstm ? 4 : 3;
     auto x = test::hashed<double>(1, {3, 2, 2}, -1, 1).to(where), w = test::hashed<double>(2, {gates * 3, 2}, -1, 1),
@@ -241,7 +236,7 @@ TEST_CASE("derivatives of second order of LSTM and GRU by cuDNN, and a backward 
 }
 TEST_CASE("forecasters learn by cuDNN's recurrent layers as on the CPU, captured, too") {
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
-  RecurrentByCudnnGuard guard;
+  test::RecurrentByCudnnGuard guard;
   auto losses = [](auto model, Device device, bool captured) {
     to(model, device);
     optim::AdamW<float> adam(model, {.lr = 0.01});

@@ -9,6 +9,7 @@
 
 #include "gradus/gradus.hpp"
 
+#include "tests/cuda/card_runs.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"
@@ -83,12 +84,6 @@ std::vector<Tensor<double>> layer_on(Device device, int64_t rows, int64_t in, in
 double distance_of(const Tensor<double>& a, const Tensor<double>& b) {
   auto difference = a - b;
   return std::sqrt(sum(difference * difference).item() / sum(b * b).item());
-}
-int64_t runs_of(const std::vector<cuda::KernelTime>& times, const std::string& kernel) {
-  int64_t count = 0;
-  for (const auto& time : times)
-    if (time.kernel.find(kernel) != std::string::npos) count += time.count;
-  return count;
 }
 
 }  // namespace
@@ -180,10 +175,10 @@ TEST_CASE("fp8: a dense layer and its gradients agree with the CPU in float") {
   check(16, 16, 16, false, true);
   check(144, 64, 32, true, true);
   auto times = cuda::profile(Device::best(), [] { layer_on<bf16>(Device::best(), 48, 80, 112); });
-  CHECK(runs_of(times, "block_largest") == 3);
-  CHECK(runs_of(times, "block_to_e4m3") == 4);
-  CHECK(runs_of(times, "block_to_e5m2") == 1);
-  CHECK(runs_of(times, "library") == 3);
+  CHECK(test::launches_of(times, "block_largest") == 3);
+  CHECK(test::launches_of(times, "block_to_e4m3") == 4);
+  CHECK(test::launches_of(times, "block_to_e5m2") == 1);
+  CHECK(test::launches_of(times, "library") == 3);
   Fp8Guard fast(true);
   check(48, 80, 112, true, true);
 }
@@ -195,7 +190,7 @@ TEST_CASE("fp8: what does not fit stays in bf16, with its bits") {
     Fp8Guard guard;
     CHECK(run() == want);
     auto times = cuda::profile(Device::best(), [&] { run(); });
-    CHECK(runs_of(times, "block_to_e4m3") == 0);
+    CHECK(test::launches_of(times, "block_to_e4m3") == 0);
   };
   auto sizes = [&](int64_t rows, int64_t in, int64_t out) {
     same([=] { return layer_on<bf16>(Device::best(), rows, in, out)[1].to_vector(); });
@@ -252,26 +247,7 @@ TEST_CASE("fp8: a GPT learns as in bf16, captured, too") {
   models::Gpt<bf16> start({.vocabulary = 32, .context = 16, .layers = 2, .heads = 2, .width = 32, .dropout = 0});
   test::fill_hashed<bf16>(start);
   auto losses = [&](bool captured) {
-    auto model = start;
-    to(model, device);
-    optim::AdamW<bf16> adam(model, {.lr = 3e-3});
-    auto ids = reshape(test::hashed_labels(1, 4 * 13, 32), {4, 13}).to(device);
-    auto from = slice(ids, 1, 0, 12).clone(), next = flatten(slice(ids, 1, 1, 13).clone(), 0);
-    auto step = [&] {
-      auto loss = cross_entropy(flatten(model(from), 0, 1), next);
-      loss.backward();
-      adam.step();
-      adam.zero_grad();
-      return loss.detach();
-    };
-    std::vector<double> all;
-    auto keep = [&](auto&& one) {
-      for (int i = 0; i < 20; ++i)
-        all.push_back(static_cast<double>(static_cast<float>(one().to(Device::cpu()).item())));
-    };
-    if (captured) keep(capture(device, step));
-    else keep(step);
-    return all;
+    return test::gpt_losses(start, device, {.lr = 3e-3, .count = 20, .captured = captured});
   };
   auto in_bf16 = losses(false);
   Fp8Guard guard;
@@ -304,6 +280,6 @@ TEST_CASE("fp8: a card of compute capability 8.0 computes in bf16") {
   Fp8Guard guard;
   CHECK(cuda::detail::Context::of(Device::cuda()).architecture() == 80);
   auto times = cuda::profile(Device::cuda(), [&] { CHECK(run() == want); });
-  CHECK(runs_of(times, "block_to_e4m3") == 0);
+  CHECK(test::launches_of(times, "block_to_e4m3") == 0);
 }
 #endif

@@ -1,6 +1,7 @@
 // Dense layers with GELU between them, left to the tails of cuBLASLt's products.
 #include "gradus/gradus.hpp"
 
+#include "tests/cuda/card_runs.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"
@@ -53,13 +54,6 @@ void check_gelu_layers(int64_t wide, bool biases, double tolerance, bool second_
     for (size_t k = 0; k < x.size(); ++k) CHECK(std::abs(x[k] - y[k]) <= tolerance * (1 + std::abs(x[k])));
   }
 }
-/// Names of the kernels that ran, of libraries "library".
-int64_t launches_of(const std::vector<cuda::KernelTime>& times, const std::string& kernel) {
-  int64_t count = 0;
-  for (const auto& time : times)
-    if (time.kernel.find(kernel) != std::string::npos) count += time.count;
-  return count;
-}
 
 }  // namespace
 
@@ -71,8 +65,8 @@ TEMPLATE_TEST_CASE("GELU in the tails of products agrees with the CPU, in result
   for (bool biases : {true, false}) {
     check_gelu_layers<TestType>(16, biases, tolerance);
     auto times = cuda::profile(Device::best(), [&] { gelu_layers<TestType>(Device::best(), 16, biases); });
-    CHECK(launches_of(times, "gelu") == 0);
-    CHECK(launches_of(times, "library") == 6);
+    CHECK(test::launches_of(times, "gelu") == 0);
+    CHECK(test::launches_of(times, "library") == 6);
     check_gelu_layers<TestType>(12, biases, tolerance);  // no eights: in single operators
   }
 }
@@ -100,25 +94,7 @@ TEST_CASE("GPT-2 learns with GELU in the tails of products as on the CPU, captur
   manual_seed(1);
   models::Gpt<float> start({.vocabulary = 31, .context = 16, .layers = 2, .heads = 2, .width = 32, .dropout = 0});
   auto losses = [&](Device device, bool captured) {
-    auto model = start;
-    to(model, device);
-    optim::AdamW<float> adam(model, {.lr = 1e-3});
-    auto ids = reshape(test::hashed_labels(1, 4 * 13, 31), {4, 13}).to(device);
-    auto from = slice(ids, 1, 0, 12).clone(), next = flatten(slice(ids, 1, 1, 13).clone(), 0);
-    auto step = [&] {
-      auto loss = cross_entropy(flatten(model(from), 0, 1), next);
-      loss.backward();
-      adam.step();
-      adam.zero_grad();
-      return loss.detach();
-    };
-    std::vector<double> all;
-    auto keep = [&](auto&& one) {
-      for (int i = 0; i < 6; ++i) all.push_back(static_cast<double>(one().to(Device::cpu()).item()));
-    };
-    if (captured) keep(capture(device, step));
-    else keep(step);
-    return all;
+    return test::gpt_losses(start, device, {.lr = 1e-3, .count = 6, .captured = captured});
   };
   auto here = losses(Device::cpu(), false), there = losses(Device::best(), false);
   for (size_t i = 0; i < here.size(); ++i) CHECK(there[i] == Approx(here[i]).epsilon(1e-4));

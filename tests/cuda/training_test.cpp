@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/cuda/faults.hpp"
+#include "tests/cuda/card_runs.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 
@@ -173,10 +173,7 @@ TEST_CASE("100 steps on a card as on the CPU: LSTM forecaster") {
   check_long_run<float>(models::LstmForecaster<float>(5, 4, {.hidden = 12}), forecast_of_series_loss());
 }
 TEST_CASE("100 steps on a card as on the CPU: LSTM forecaster by cuDNN") {
-  struct Recurrent {
-    Recurrent() { cuda::use_cudnn_recurrent(); }
-    ~Recurrent() { cuda::use_cudnn_recurrent(false); }
-  } recurrent;
+  test::RecurrentByCudnnGuard recurrent;
   check_long_run<float>(models::LstmForecaster<float>(5, 4, {.hidden = 12}), forecast_of_series_loss());
 }
 TEST_CASE("100 steps on a card as on the CPU: GRU forecaster") {

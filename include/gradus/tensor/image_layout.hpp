@@ -12,7 +12,10 @@ inline Strides channels_last_strides(const Shape& s) { return {s[1] * s[2] * s[3
 /// Sizes or strides of the axes (n, c, h, w) in the order of channels-last memory: (n, h, w, c).
 inline Shape channels_behind(const Shape& s) { return {s[0], s[2], s[3], s[1]}; }
 
-/// Whether x lies channels last, without gaps. False for what is row-major as well: one channel, or one pixel.
+/// Whether row-major and channels last are two things for images (n, c, h, w): not with one channel, or one pixel.
+inline bool orders_differ(const Shape& s) { return s[1] > 1 && s[2] * s[3] > 1; }
+
+/// Whether x lies channels last, without gaps. False for what is row-major as well.
 inline bool is_channels_last([[maybe_unused]] const TensorImpl& x) {
 #if defined(GRADUS_CUDA)
   if (x.shape.rank() != 4 || x.storage->device().is_cpu() || x.is_contiguous()) return false;
@@ -30,13 +33,8 @@ inline bool is_channels_last([[maybe_unused]] const TensorImpl& x) {
 inline TensorRef allocate_images(DType dtype, const Shape& shape, Device device, bool channels_last,
                                  const char* op = "copy") {
   auto images = allocate_impl(dtype, shape, device, op);
-  if (channels_last && shape[1] > 1 && shape[2] * shape[3] > 1) images->strides = channels_last_strides(shape);
+  if (channels_last && orders_differ(shape)) images->strides = channels_last_strides(shape);
   return images;
-}
-
-/// A dense tensor of x's type and shape in x's order, row-major where x has gaps.
-inline TensorRef allocate_like(const TensorImpl& x, const char* op = "copy") {
-  return allocate_images(x.dtype, x.shape, x.storage->device(), is_channels_last(x), op);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -12,6 +12,7 @@
 namespace {
 
 constexpr int e4m3 = 28, e5m2 = 29;
+size_t size_of(int type) { return type == 1 ? 8 : type == 14 || type == 2 ? 2 : type == e4m3 || type == e5m2 ? 1 : 4; }
 
 struct Product {
   int compute = 68, scale = 0, transposes[2] = {0, 0}, epilogue = 1;
@@ -31,10 +32,7 @@ struct Layout {
   int32_t count = 1;
   int64_t elements() const { return rows == 0 || columns == 0 ? 0 : (count - 1) * stride + (columns - 1) * ld + rows; }
   double matrix_bytes() const {
-    return static_cast<double>(rows * columns * (stride == 0 ? 1 : count)) * (type == 1                      ? 8
-                                                                              : type == 14                   ? 2
-                                                                              : type == e4m3 || type == e5m2 ? 1
-                                                                                                             : 4);
+    return static_cast<double>(rows * columns * (stride == 0 ? 1 : count)) * static_cast<double>(size_of(type));
   }
   bool is_fp8() const { return type == e4m3 || type == e5m2; }
 };
@@ -55,8 +53,6 @@ struct Heuristic {
   float waves;
   int reserved[4];
 };
-
-size_t size_of(int type) { return type == 1 ? 8 : type == 14 || type == 2 ? 2 : type == e4m3 || type == e5m2 ? 1 : 4; }
 
 /// The number that a code of fp8 stands for: a sign, exponent bits, mantissa bits. e4m3 has no infinities.
 double from_fp8(unsigned char code, int type) {

@@ -3,7 +3,7 @@
 #include "gradus/ops/norm/channel_blocks.hpp"
 #include "gradus/ops/norm/norm_gradient.hpp"
 #if defined(GRADUS_CUDA)
-#include "gradus/ops/norm/norm_cuda.hpp"
+#include "gradus/ops/norm/channel_norm_cuda.hpp"
 #endif
 
 namespace gradus::inline GRADUS_BUILD {

@@ -45,7 +45,7 @@ Tensor<T> empty_images(const Shape& shape, Device device, bool channels_last, co
 template <Element T>
 Tensor<T> in_order(const Tensor<T>& x, bool channels_last) {
   auto shape = x.shape();
-  if (!channels_last || shape[1] == 1 || shape[2] * shape[3] == 1) return contiguous(x);
+  if (!channels_last || !orders_differ(shape)) return contiguous(x);
   if (is_channels_last(*x.impl())) return x;
   auto y = empty_images<T>(shape, x.device(), true);
   copy_elements(*y.impl(), *x.impl());

@@ -1,0 +1,126 @@
+// Batch norm on a GPU: the launches, for images in planes and for those that lie channels last.
+#pragma once
+
+#include "gradus/ops/norm/norm_cuda.hpp"
+#include "gradus/ops/norm/norm_last_cuda.hpp"
+#include "gradus/ops/view/reshape.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// How the channels of x (images, channels, ...) are gone through: in parts of about 16,384 elements, which a block's
+/// cache holds, whatever the card: the same bits on each.
+struct ChannelParts {
+  int64_t images, channels, plane, parts;
+
+  explicit ChannelParts(const Shape& x)
+      : images(x[0]),
+        channels(x[1]),
+        plane(x.numel() / std::max<int64_t>(images * channels, 1)),
+        parts(std::clamp<int64_t>(images * plane / 16384, 1, 1024)) {}
+};
+
+/// The launches of batch norm over x (images, channels, ...), dense in either order.
+template <Floating T>
+class ChannelNorm {
+ public:
+  using C = Compute<T>;
+
+  ChannelNorm(const char* op, const Tensor<T>& x)
+      : op_(op),
+        x_(x),
+        last_(is_channels_last(*x.impl())),
+        planes_(x.shape()),
+        rows_(planes_.images * planes_.plane, planes_.channels, int{sizeof(T)}),
+        parts_(last_ ? rows_.parts : planes_.parts) {}
+
+  /// Mean and 1 / sqrt(variance + eps) of the channels, (channels,) each; the running ones move, where defined.
+  std::pair<Tensor<C>, Tensor<C>> moments(double eps, double momentum, Tensor<T>& running_mean,
+                                          Tensor<T>& running_var) const {
+    auto device = x_.device();
+    auto partial = Tensor<C>::empty({3, parts_, channels()}, device, op_);
+    if (last_)
+      by_strips("block_channel_moments_last", rows_.rows, channels(), parts_, partial.impl()->data(), x_.data());
+    else
+      by_blocks("block_channel_moments", channels() * parts_, planes_.images, channels(), planes_.plane, parts_,
+                partial.impl()->data(), x_.data());
+    auto mean = Tensor<C>::empty({channels()}, device, op_), inverse = Tensor<C>::empty({channels()}, device, op_);
+    auto moves = running_mean.defined() && running_var.defined();
+    auto mean_now = moves ? contiguous(running_mean) : Tensor<T>(),
+         var_now = moves ? contiguous(running_var) : Tensor<T>();
+    auto memory = [](const Tensor<T>& of) { return of.defined() ? of.impl()->data() : nullptr; };
+    by_blocks("block_join_moments", channels(), channels(), parts_, static_cast<C>(each()), static_cast<C>(eps),
+              static_cast<C>(momentum), mean.impl()->data(), inverse.impl()->data(), memory(mean_now), memory(var_now),
+              partial.data());
+    if (moves) {  // where they are dense there is nothing left to copy
+      running_mean.copy_(mean_now);
+      running_var.copy_(var_now);
+    }
+    return {mean, inverse};
+  }
+
+  /// (x - mean) * inverse * weight + bias.
+  Tensor<T> normal(const Tensor<C>& mean, const Tensor<C>& inverse, const Tensor<T>& weight,
+                   const Tensor<T>& bias) const {
+    auto y = empty_images<T>(x_.shape(), x_.device(), last_, op_);
+    launch_over_all("channel_norm", "channel_norm_last", y.impl()->data(), x_.data(), mean.data(), inverse.data(),
+                    data_or_null(weight), data_or_null(bias));
+    return y;
+  }
+
+  /// Sums over the channels of dy and of dy times normal x: (2, channels). dy lies as x does.
+  Tensor<C> slopes(const Tensor<T>& dy, const Tensor<C>& mean, const Tensor<C>& inverse) const {
+    auto partial = Tensor<C>::empty({2, parts_, channels()}, x_.device(), op_);
+    if (last_)
+      by_strips("block_channel_slopes_last", rows_.rows, channels(), parts_, partial.impl()->data(), x_.data(),
+                dy.data(), mean.data(), inverse.data());
+    else
+      by_blocks("block_channel_slopes", channels() * parts_, planes_.images, channels(), planes_.plane, parts_,
+                partial.impl()->data(), x_.data(), dy.data(), mean.data(), inverse.data());
+    return reduce<SumReducer<C>>(op_, partial, 1, false);
+  }
+
+  /// The gradient of x, from the slopes.
+  Tensor<T> gradient(const Tensor<T>& dy, const Tensor<C>& mean, const Tensor<C>& inverse, const Tensor<T>& weight,
+                     const Tensor<C>& sums) const {
+    auto dx = empty_images<T>(x_.shape(), x_.device(), last_);
+    launch_over_all("channel_norm_gradient", "channel_norm_gradient_last", C(1) / static_cast<C>(each()),
+                    dx.impl()->data(), dy.data(), x_.data(), mean.data(), inverse.data(), data_or_null(weight),
+                    sums.data());
+    return dx;
+  }
+
+  bool channels_last() const { return last_; }
+
+ private:
+  int64_t channels() const { return planes_.channels; }
+  int64_t each() const { return planes_.images * planes_.plane; }
+
+  template <class... A>
+  void by_blocks(const char* entry, int64_t blocks, const A&... arguments) const {
+    cuda::detail::launch_blocks(op_, x_.device(), cuda_norm, {dtype_of<T>}, entry, blocks, arguments...);
+  }
+  template <class... A>
+  void by_strips(const char* entry, const A&... arguments) const {
+    cuda::detail::launch_blocks(op_, x_.device(), cuda_norm_last, {dtype_of<T>}, entry, parts_ * rows_.strips,
+                                arguments...);
+  }
+  template <class... A>
+  void launch_over_all(const char* planar, const char* last, const A&... arguments) const {
+    if (last_) {
+      cuda::detail::launch_each(op_, x_.device(), cuda_norm_last, {dtype_of<T>}, last, rows_.packs * rows_.step,
+                                rows_.rows, channels(), rows_.step, arguments...);
+    } else {
+      cuda::detail::launch_each(op_, x_.device(), cuda_norm, {dtype_of<T>}, planar, x_.numel(), x_.numel(), channels(),
+                                planes_.plane, arguments...);
+    }
+  }
+
+  const char* op_;
+  const Tensor<T>& x_;
+  bool last_;
+  ChannelParts planes_;
+  LastParts rows_;
+  int64_t parts_;
+};
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
