@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "tests/cuda/card_runs.hpp"
 #include "tests/cuda/faults.hpp"
+#include "tests/cuda/on_card.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 

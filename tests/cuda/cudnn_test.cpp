@@ -2,7 +2,7 @@
 // kernels for the rest.
 #include "gradus/gradus.hpp"
 
-#include "tests/cuda/card_runs.hpp"
+#include "tests/cuda/on_card.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"

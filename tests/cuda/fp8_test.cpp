@@ -9,7 +9,7 @@
 
 #include "gradus/gradus.hpp"
 
-#include "tests/cuda/card_runs.hpp"
+#include "tests/cuda/on_card.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"

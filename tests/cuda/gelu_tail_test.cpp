@@ -1,7 +1,7 @@
 // Dense layers with GELU between them, left to the tails of cuBLASLt's products.
 #include "gradus/gradus.hpp"
 
-#include "tests/cuda/card_runs.hpp"
+#include "tests/cuda/on_card.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"
