@@ -13,6 +13,7 @@
 #include "gradus/core/dtype.hpp"
 #include "gradus/core/error.hpp"
 #include "gradus/core/fields.hpp"
+#include "gradus/core/rectifier.hpp"
 #include "gradus/core/rng.hpp"
 #include "gradus/core/shape.hpp"
 #include "gradus/core/thread_pool.hpp"
