@@ -19,10 +19,12 @@ template <class C>
 struct RectifierRange {
   C low = -std::numeric_limits<C>::infinity(), high = std::numeric_limits<C>::infinity();
 
-  explicit RectifierRange(Rectifier rectifier) {
+  constexpr explicit RectifierRange(Rectifier rectifier) {
     if (rectifier != Rectifier::none) low = C(0);
     if (rectifier == Rectifier::relu6) high = C(6);
   }
+
+  constexpr bool bounded() const { return low == C(0); }  ///< whether there is a rectifier
 };
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

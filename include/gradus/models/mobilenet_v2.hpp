@@ -8,7 +8,6 @@
 #include "gradus/nn/linear.hpp"
 #include "gradus/nn/sequential.hpp"
 #include "gradus/ops/pointwise/arithmetic.hpp"
-#include "gradus/ops/pointwise/relu6.hpp"
 #include "gradus/ops/window/global_pool.hpp"
 
 namespace gradus::models::inline GRADUS_BUILD {
@@ -29,13 +28,6 @@ inline int64_t multiple_of_8(double channels) {
   return static_cast<double>(rounded) < 0.9 * channels ? rounded + 8 : rounded;
 }
 
-struct Relu6 {
-  template <Floating T>
-  Tensor<T> operator()(const Tensor<T>& x) const {
-    return relu6(x);
-  }
-};
-
 /// Convolution without bias, norm, relu6: torchvision's Conv2dNormActivation, or its first two parts alone.
 template <Floating T>
 nn::Conv2d<T> mobile_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups = 1) {
@@ -47,7 +39,8 @@ nn::Conv2d<T> mobile_conv(int64_t in, int64_t out, int64_t kernel, int64_t strid
 template <Floating T>
 nn::Sequential<T> mobile_stage(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups = 1) {
   nn::Sequential<T> stage;
-  stage.append(mobile_conv<T>(in, out, kernel, stride, groups)).append(nn::BatchNorm2d<T>(out)).append(Relu6());
+  stage.append(mobile_conv<T>(in, out, kernel, stride, groups));
+  stage.append(nn::BatchNorm2d<T>(out, {.activation = Rectifier::relu6}));
   return stage;
 }
 

@@ -8,8 +8,8 @@
 #include "gradus/nn/conv2d.hpp"
 #include "gradus/nn/linear.hpp"
 #include "gradus/nn/sequential.hpp"
-#include "gradus/ops/pointwise/relu.hpp"
 #include "gradus/ops/window/global_pool.hpp"
+#include "gradus/ops/window/max_pool2d.hpp"
 
 namespace gradus::models::inline GRADUS_BUILD {
 
@@ -52,22 +52,22 @@ struct ResidualBlock {
 
   ResidualBlock(int64_t in, int64_t width, int64_t stride, bool bottleneck)
       : conv1(detail::resnet_conv<T>(in, width, bottleneck ? 1 : 3, bottleneck ? 1 : stride)),
-        bn1(width),
+        bn1(width, {.activation = Rectifier::relu}),
         conv2(detail::resnet_conv<T>(width, width, 3, bottleneck ? stride : 1)),
-        bn2(width) {
+        bn2(width, {.activation = Rectifier::relu}) {
     auto out = bottleneck ? 4 * width : width;
     if (bottleneck) {
       conv3 = detail::resnet_conv<T>(width, out, 1, 1);
-      bn3.emplace(out);
+      bn3.emplace(out, nn::BatchNorm2dOptions{.activation = Rectifier::relu});
     }
     if (stride != 1 || in != out)
       downsample.append(detail::resnet_conv<T>(in, out, 1, stride)).append(nn::BatchNorm2d<T>(out));
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) {   // (n, in, h, w)
-    auto y = bn2(conv2(relu(bn1(conv1(x)))));  // (n, width, h / stride, w / stride)
-    if (conv3) y = (*bn3)((*conv3)(relu(y)));  // (n, 4 width, h / stride, w / stride)
-    return relu(y + downsample(x));
+  /// (n, in, h, w) -> (n, width, h / stride, w / stride), with bottleneck of 4 width.
+  Tensor<T> operator()(const Tensor<T>& x) {
+    auto y = conv2(bn1(conv1(x)));
+    return conv3 ? (*bn3)((*conv3)(bn2(y)), downsample(x)) : bn2(y, downsample(x));
   }
 };
 
@@ -83,7 +83,7 @@ struct ResNet {
 
   explicit ResNet(const ResNetOptions& options = {})
       : conv1(detail::resnet_conv<T>(options.channels, options.width, 7, 2)),
-        bn1(options.width),
+        bn1(options.width, {.activation = Rectifier::relu}),
         fc(8 * options.width * (options.bottleneck ? 4 : 1), options.classes) {
     auto in = options.width, width = options.width;
     int64_t stride = 1;
@@ -100,7 +100,7 @@ struct ResNet {
   }
 
   Tensor<T> operator()(const Tensor<T>& images) {       // (n, channels, h, w)
-    auto x = relu(bn1(conv1(images)));                  // (n, width, h / 2, w / 2)
+    auto x = bn1(conv1(images));                        // (n, width, h / 2, w / 2)
     x = max_pool2d(x, 3, {.stride = 2, .padding = 1});  // (n, width, h / 4, w / 4)
     for (auto* stage : {&layer1, &layer2, &layer3, &layer4}) {
       for (auto& block : *stage) x = block(x);

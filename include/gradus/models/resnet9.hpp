@@ -3,7 +3,6 @@
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/conv2d.hpp"
 #include "gradus/nn/linear.hpp"
-#include "gradus/ops/pointwise/relu.hpp"
 #include "gradus/ops/window/max_pool2d.hpp"
 
 namespace gradus::models::inline GRADUS_BUILD {
@@ -15,8 +14,9 @@ struct ConvNormRelu {
   nn::BatchNorm2d<T> norm;
   GRADUS_FIELDS(conv, norm)
 
-  ConvNormRelu(int64_t in, int64_t out) : conv(in, out, {.kernel = 3, .padding = 1, .bias = false}), norm(out) {}
-  Tensor<T> operator()(const Tensor<T>& x) { return relu(norm(conv(x))); }  // (n, in, h, w) -> (n, out, h, w)
+  ConvNormRelu(int64_t in, int64_t out)
+      : conv(in, out, {.kernel = 3, .padding = 1, .bias = false}), norm(out, {.activation = Rectifier::relu}) {}
+  Tensor<T> operator()(const Tensor<T>& x) { return norm(conv(x)); }  // (n, in, h, w) -> (n, out, h, w)
 };
 
 /// Two of them with the input added to their result (He et al., 2016).

@@ -5,7 +5,6 @@
 #include "gradus/nn/batch_norm2d.hpp"
 #include "gradus/nn/conv2d.hpp"
 #include "gradus/ops/indexing/cat.hpp"
-#include "gradus/ops/pointwise/relu.hpp"
 #include "gradus/ops/window/max_pool2d.hpp"
 #include "gradus/ops/window/resize.hpp"
 
@@ -29,10 +28,10 @@ struct DoubleConv {
 
   DoubleConv(int64_t in, int64_t out)
       : conv1(in, out, {.kernel = 3, .padding = 1, .bias = false}),
-        bn1(out),
+        bn1(out, {.activation = Rectifier::relu}),
         conv2(out, out, {.kernel = 3, .padding = 1, .bias = false}),
-        bn2(out) {}
-  Tensor<T> operator()(const Tensor<T>& x) { return relu(bn2(conv2(relu(bn1(conv1(x)))))); }
+        bn2(out, {.activation = Rectifier::relu}) {}
+  Tensor<T> operator()(const Tensor<T>& x) { return bn2(conv2(bn1(conv1(x)))); }
 };
 
 /// A number or more for each pixel (Ronneberger et al., 2015): images (n, channels, h, w) -> (n, classes, h, w). The

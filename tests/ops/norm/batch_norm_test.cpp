@@ -1,5 +1,7 @@
 #include "gradus/ops/norm/batch_norm.hpp"
 #include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/pointwise/relu.hpp"
+#include "gradus/ops/pointwise/relu6.hpp"
 
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
@@ -18,6 +20,18 @@ def use(x, w, b):
     return F.batch_norm(x, values([0.5, -1, 2]), values([1, 0.5, 2]), w, b, False)
 case("in use", use, randn(4, 3, 5, 2), randn(3), randn(3))
 case("in use", use, randn(0, 3, 5), randn(3), randn(3))
+case("rectified", lambda x, w, b: F.relu(train(x, w, b)), randn(4, 3, 5, 2), randn(3), randn(3))
+case("rectified", lambda x, w, b: F.relu(train(x, w, b)), randn(2, 3, 37), randn(3), randn(3))
+case("rectified at 6", lambda x, w, b: F.relu6(train(x, w, b)), randn(4, 3, 5, 2), randn(3) * 5, randn(3) + 4)
+case("added", lambda x, w, b, r: train(x, w, b) + r, randn(4, 3, 5, 2), randn(3), randn(3), randn(4, 3, 5, 2))
+def add_rectified(x, w, b, r):
+    return F.relu(train(x, w, b) + r)
+case("added and rectified", add_rectified, randn(4, 3, 5, 2), randn(3), randn(3), randn(4, 3, 5, 2))
+case("added and rectified", add_rectified, randn(2, 3, 37), randn(3), randn(3), randn(2, 3, 37))
+def use_rectified(x, w, b, r):
+    return F.relu6(use(x, w, b) + r)
+case("added and rectified in use", use_rectified, randn(4, 3, 5, 2), randn(3), randn(3), randn(4, 3, 5, 2) * 4)
+case("rectified in use", lambda x, w, b: F.relu(use(x, w, b)), randn(4, 3, 5, 2), randn(3), randn(3))
 def running(x, mean, var):
     mean, var = mean.detach().clone(), var.detach().clone()
     F.batch_norm(x.detach(), mean, var, None, None, True, 0.3)
@@ -43,14 +57,87 @@ TEST_CASE("batch_norm in training") {
   });
 }
 
+namespace {
+
+template <class T>
+Tensor<T> batch_norm_in_use(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
+                            Rectifier activation = Rectifier::none, const Tensor<T>& residual = {}) {
+  auto mean = cast<T>(tensor<double>({0.5, -1, 2})).to(x.device()),
+       var = cast<T>(tensor<double>({1, 0.5, 2})).to(x.device());
+  return batch_norm(x, mean, var, weight, bias, {.training = false, .activation = activation}, residual);
+}
+
+}  // namespace
+
 TEST_CASE("batch_norm in use") {
-  test::check_operator<double, float>("in use",
-                                      []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
-                                        auto mean = cast<T>(tensor<double>({0.5, -1, 2})).to(x.device()),
-                                             var = cast<T>(tensor<double>({1, 0.5, 2})).to(x.device());
-                                        return batch_norm(x, mean, var, weight, bias, {.training = false});
-                                      },
-                                      {.float_tolerance = 1e-5});
+  using test::check_operator;
+  check_operator<double, float>("in use",
+                                []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+                                  return batch_norm_in_use(x, weight, bias);
+                                },
+                                {.float_tolerance = 1e-5});
+  check_operator<double, float>("rectified in use",
+                                []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+                                  return batch_norm_in_use(x, weight, bias, Rectifier::relu);
+                                },
+                                {.float_tolerance = 1e-5});
+  check_operator<double, float>(
+      "added and rectified in use",
+      []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, const Tensor<T>& residual) {
+        return batch_norm_in_use(x, weight, bias, Rectifier::relu6, residual);
+      },
+      {.float_tolerance = 1e-5});
+}
+
+TEST_CASE("batch_norm with a residual and an activation") {
+  auto rectified = [](Rectifier activation) {
+    return [activation]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+      return batch_norm(x, {}, {}, weight, bias, {.activation = activation});
+    };
+  };
+  auto added = [](Rectifier activation) {
+    return [activation]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
+                                 const Tensor<T>& residual) {
+      return batch_norm(x, {}, {}, weight, bias, {.activation = activation}, residual);
+    };
+  };
+  auto tolerances = test::OperatorOptions{.double_tolerance = 1e-11, .float_tolerance = 1e-5};
+  test::check_operator<double, float>("rectified", rectified(Rectifier::relu), tolerances);
+  test::check_operator<double, float>("rectified at 6", rectified(Rectifier::relu6), tolerances);
+  test::check_operator<double, float>("added", added(Rectifier::none), tolerances);
+  test::check_operator<double, float>("added and rectified", added(Rectifier::relu), tolerances);
+}
+
+TEST_CASE("batch_norm and its activation are what they are one after the other") {
+  auto check = []<class T>(T) {
+    auto x = randn<T>({4, 3, 8, 5}), weight = randn<T>({3}), bias = randn<T>({3}) + 2.0f,
+         residual = randn<T>({4, 3, 8, 5});
+    for (auto activation : {Rectifier::none, Rectifier::relu, Rectifier::relu6}) {
+      auto after = [&](const Tensor<T>& y) {
+        return activation == Rectifier::none ? y : activation == Rectifier::relu ? relu(y) : relu6(y);
+      };
+      auto at_once = batch_norm(x, {}, {}, weight, bias, {.activation = activation});
+      CHECK(at_once.to_vector() == after(batch_norm(x, {}, {}, weight, bias)).to_vector());
+      if constexpr (std::is_same_v<T, float>) {
+        auto added = batch_norm(x, {}, {}, weight, bias, {.activation = activation}, residual);
+        CHECK(added.to_vector() == after(batch_norm(x, {}, {}, weight, bias) + residual).to_vector());
+      }
+    }
+  };
+  check(float());
+  check(bf16());
+}
+
+TEST_CASE("batch_norm passes NaN through its activation, and back where it was not cut") {
+  auto x = randn<float>({2, 2, 4, 4});
+  x.mutable_data()[3] = std::numeric_limits<float>::quiet_NaN();  // of channel 0
+  x.set_requires_grad();
+  auto y = batch_norm(x, {}, {}, {}, {}, {.activation = Rectifier::relu6});
+  CHECK(std::isnan(y.data()[0]));
+  CHECK_FALSE(std::isnan(y.data()[16]));
+  sum(y).backward();
+  CHECK(std::isnan(x.grad().data()[0]));
+  CHECK_FALSE(std::isnan(x.grad().data()[16]));
 }
 
 TEST_CASE("batch_norm moves its running statistics") {
@@ -79,4 +166,9 @@ TEST_CASE("what batch_norm refuses") {
         return batch_norm(zeros<float>({2, 3}), {}, {}, {}, {}, {.training = false});
       },
       "batch_norm: without training it needs running_mean and running_var");
+  test::check_error<ShapeError>(
+      [] {
+        return batch_norm(zeros<float>({2, 3}), {}, {}, {}, {}, {}, zeros<float>({3}));
+      },
+      "batch_norm: input is (2, 3) but the residual is (3,): they must be of one shape");
 }

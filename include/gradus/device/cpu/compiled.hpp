@@ -87,6 +87,8 @@ template <class C>
 struct RowTotal;
 template <class C>
 struct RowMoments;
+template <class C>
+struct ChannelRun;
 struct TensorImpl;
 struct ReduceShape;
 template <class T>
@@ -138,9 +140,11 @@ struct KernelTable {
   C (*rms_normalize_row)(const T*, const T*, int64_t, double, T*, bool);
   void (*rms_norm_row_gradient)(const T*, const T*, const T*, C, int64_t, T*, C*, bool);
   std::array<C, 2> (*channel_moments)(const T*, int64_t, int64_t, int64_t);
-  void (*normalize_plane)(const T*, int64_t, C, C, C, T*, bool);
-  std::array<C, 2> (*channel_gradient_sums)(const T*, const T*, int64_t, int64_t, int64_t, C, C);
-  void (*plane_gradient)(const T*, const T*, int64_t, C, C, C, T*, bool);
+  void (*column_moments)(const T*, int64_t, int64_t, int64_t, int64_t, C*);
+  void (*normalize_run)(const T*, const T*, int64_t, const ChannelRun<C>&, T*, bool);
+  std::array<C, 2> (*channel_gradient_sums)(const T*, const T*, int64_t, int64_t, int64_t, const ChannelRun<C>&);
+  void (*add_gradient_sums)(const T*, const T*, int64_t, const ChannelRun<C>&, C*);
+  void (*gradient_run)(const T*, const T*, int64_t, const ChannelRun<C>&, T*, bool);
   // ops/reduction
   void (*sum)(const TensorImpl&, const ReduceShape&, TensorImpl&);
   void (*max)(const TensorImpl&, const ReduceShape&, TensorImpl&);
@@ -316,17 +320,25 @@ std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t siz
   return kernels<T>().channel_moments(x, count, size, stride);
 }
 template <Compiled T, class C = Compute<T>>
-void normalize_plane(const T* x, int64_t n, C mean, C scale, C shift, T* y, bool streamed) {
-  kernels<T>().normalize_plane(x, n, mean, scale, shift, y, streamed);
+void column_moments(const T* x, int64_t count, int64_t n, int64_t stride, int64_t row, C* moments) {
+  kernels<T>().column_moments(x, count, n, stride, row, moments);
 }
 template <Compiled T, class C = Compute<T>>
-std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride, C mean,
-                                       C inverse) {
-  return kernels<T>().channel_gradient_sums(dy, x, count, size, stride, mean, inverse);
+void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>& run, T* y, bool streamed) {
+  kernels<T>().normalize_run(x, residual, n, run, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
-void plane_gradient(const T* dy, const T* x, int64_t n, C scale, C slope, C rest, T* dx, bool streamed) {
-  kernels<T>().plane_gradient(dy, x, n, scale, slope, rest, dx, streamed);
+std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride,
+                                       const ChannelRun<C>& run) {
+  return kernels<T>().channel_gradient_sums(dy, x, count, size, stride, run);
+}
+template <Compiled T, class C = Compute<T>>
+void add_gradient_sums(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, C* sums) {
+  kernels<T>().add_gradient_sums(dy, x, n, run, sums);
+}
+template <Compiled T, class C = Compute<T>>
+void gradient_run(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, T* dx, bool streamed) {
+  kernels<T>().gradient_run(dy, x, n, run, dx, streamed);
 }
 
 template <Compiled T>

@@ -105,6 +105,16 @@ GRADUS_DEVICE T narrow(C x) {
   return Narrow<T>::from(x);
 }
 
+// A rectifier leaves what lies between low and high, and NaN; z is what it is given. passed: what dy passes back.
+template <class C>
+GRADUS_DEVICE C rectified(C z, C low, C high) {
+  return z <= low ? low : z >= high ? high : z;
+}
+template <class C>
+GRADUS_DEVICE C passed(C dy, C z, C low, C high) {
+  return z <= low || z >= high ? C(0) : dy;
+}
+
 // The type that moves so many bytes with one instruction.
 template <int bytes>
 struct Word;

@@ -1,7 +1,10 @@
 #pragma once
 
 #include "gradus/ops/norm/channel_blocks.hpp"
+#include "gradus/ops/norm/channel_parameters.hpp"
 #include "gradus/ops/norm/norm_gradient.hpp"
+#include "gradus/ops/pointwise/rectify.hpp"
+#include "gradus/ops/view/cast.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/ops/norm/channel_norm_cuda.hpp"
 #endif
@@ -12,6 +15,7 @@ struct BatchNormOptions {
   bool training = true;   ///< normalise with the batch's own mean and variance, and update the running ones
   double momentum = 0.1;  ///< share of the batch in the running mean and variance
   double eps = 1e-5;      ///< added to the variance
+  Rectifier activation = Rectifier::none;  ///< applied to the result
 };
 
 }  // namespace gradus::inline GRADUS_BUILD
@@ -26,28 +30,25 @@ Tensor<T> per_channel(const Tensor<T>& x, int rank) {
   return reshape(x, shape);
 }
 
-/// Entry `channel` of a (c,) tensor, or `missing` where there is none.
 template <Floating T>
-Compute<T> channel_value(const Tensor<T>& x, int64_t channel, Compute<T> missing) {
-  return x.defined() ? static_cast<Compute<T>>(x.data()[channel * x.strides()[0]]) : missing;
-}
-
-/// y = (x - mean) / sqrt(variance + eps) * weight + bias with the batch's statistics; x is dense.
-template <Floating T>
-Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelBlocks& blocks,
-                             const ChannelStatistics<Compute<T>>& statistics, const Tensor<T>& weight,
-                             const Tensor<T>& bias) {
-  using C = Compute<T>;
-  auto y = Tensor<T>::empty(x.shape(), x.device());
-  auto* to = reinterpret_cast<T*>(y.impl()->data());
-  auto* from = x.data();
-  auto streamed = rows_are_streamed<T>(blocks.images * blocks.channels, blocks.plane);
-  blocks.for_each(streamed, [&](int64_t channel, int64_t offset, int64_t n) {
-    auto scale = channel_value(weight, channel, C(1)) * statistics.inverse[channel];
-    normalize_plane<T>(from + offset, n, statistics.mean[channel], scale, channel_value(bias, channel, C(0)),
-                       to + offset, streamed);
-  });
-  return y;
+void check_batch_norm(const Tensor<T>& x, const Tensor<T>& running_mean, const Tensor<T>& running_var,
+                      const Tensor<T>& weight, const Tensor<T>& bias, const BatchNormOptions& options,
+                      const Tensor<T>& residual) {
+  require<ShapeError>(x.rank() >= 2, "batch_norm: input is ", x.shape(), ", but must be (n, channels, ...)");
+  auto channels = x.size(1);
+  for (const auto* part : {&weight, &bias, &running_mean, &running_var}) {
+    require<ShapeError>(!part->defined() || part->shape() == Shape{channels}, "batch_norm: input is ", x.shape(),
+                        " but a parameter is ", part->defined() ? part->shape() : Shape(), ": it must be (", channels,
+                        ",)");
+  }
+  require<ShapeError>(!residual.defined() || residual.shape() == x.shape(), "batch_norm: input is ", x.shape(),
+                      " but the residual is ", residual.defined() ? residual.shape() : Shape(),
+                      ": they must be of one shape");
+  require_device("batch_norm", x.device(), weight, bias, running_mean, running_var, residual);
+  require<ValueError>(options.training || (running_mean.defined() && running_var.defined()),
+                      "batch_norm: without training it needs running_mean and running_var");
+  require<ValueError>(!options.training || channels == 0 || x.numel() / channels > 1, "batch_norm: input is ",
+                      x.shape(), ", but training needs more than one value a channel");
 }
 
 /// running = (1 - momentum) running + momentum factor batch, in place.
@@ -63,132 +64,156 @@ void move_towards(Tensor<T>& running, const Compute<T>* batch, double momentum, 
   }
 }
 
-/// What normalising with the batch's statistics passes back, in two passes over memory: sums, then dx.
+/// Mean and 1 / sqrt(variance + eps): in training the batch's, towards which the running ones move; else those. x is
+/// dense, on a GPU in either order.
+template <Floating T, class C = Compute<T>>
+std::pair<Tensor<C>, Tensor<C>> batch_norm_moments(const Tensor<T>& x, Tensor<T>& running_mean, Tensor<T>& running_var,
+                                                   const BatchNormOptions& options) {
+  NoGradGuard guard;
+  if (!options.training)
+    return {cast<C>(running_mean.detach()).clone(), 1.0 / sqrt(cast<C>(running_var.detach()) + options.eps)};
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu())
+    return ChannelNorm<T>("batch_norm", x).moments(options.eps, options.momentum, running_mean, running_var);
+#endif
+  ChannelBlocks blocks(x.shape());
+  auto mean = Tensor<C>::empty({blocks.channels}), inverse = Tensor<C>::empty({blocks.channels});
+  Scratch<C> variance(blocks.channels);
+  blocks.moments(x.data(), options.eps, mean.mutable_data(), variance.data(), inverse.mutable_data());
+  if (running_mean.defined() && running_var.defined()) {
+    auto count = static_cast<double>(blocks.per_channel());
+    move_towards(running_mean, mean.data(), options.momentum, 1);
+    move_towards(running_var, variance.data(), options.momentum, count / (count - 1));
+  }
+  return {mean, inverse};
+}
+
+/// The rectifier of (x - mean) inverse weight + bias + residual (may be undefined). x is dense, residual lies as x
+/// does.
 template <Floating T>
-std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy_in, const Tensor<T>& x,
-                                                                const Tensor<T>& weight,
-                                                                const ChannelStatistics<Compute<T>>& statistics) {
+Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelParameters<T>& channels, const Tensor<T>& residual) {
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) return ChannelNorm<T>("batch_norm", x).normal(channels, residual);
+#endif
   using C = Compute<T>;
+  auto y = Tensor<T>::empty(x.shape(), x.device(), "batch_norm");
+  auto* to = reinterpret_cast<T*>(y.impl()->data());
+  auto *from = x.data(), *beside = residual.defined() ? residual.data() : nullptr;
+  ChannelBlocks blocks(x.shape());
+  Scratch<std::array<C, 3>> numbers(blocks.channels);
+  channels.write_numbers(numbers.data());
+  blocks.for_each_run<T>(RectifierRange<C>(channels.rectifier), numbers.data(),
+                         [&](const ChannelRun<C>& run, int64_t offset, int64_t n, bool streamed) {
+                           normalize_run<T>(from + offset, beside != nullptr ? beside + offset : nullptr, n, run,
+                                            to + offset, streamed);
+                         });
+  return y;
+}
+
+/// Gradients of x, weight and bias, in two passes over memory: sums, then dx. `training`: the moments are x's own.
+template <Floating T, class C = Compute<T>>
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy_in, const Tensor<T>& x,
+                                                                const ChannelParameters<T>& channels, bool training) {
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu()) {
+    ChannelNorm<T> norm("batch_norm", x);
+    auto dy = in_order(dy_in, norm.channels_last());
+    auto sums = norm.slopes(dy, channels);  // (2, c): of dy, of dy normal
+    auto dx = norm.gradient(dy, channels, sums, training);
+    auto rounded = cast<T>(sums);
+    return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
+  }
+#endif
   auto dy = contiguous(dy_in);
   ChannelBlocks blocks(x.shape());
   auto dx = Tensor<T>::empty(x.shape()), dw = Tensor<T>::empty({blocks.channels}),
        db = Tensor<T>::empty({blocks.channels});
   Scratch<C> sums(2 * blocks.channels);
   auto *of_dy = dy.data(), *of_x = x.data();
-  blocks.sum_pairs(sums.data(), [&](int64_t channel, int64_t offset, int64_t n, int64_t stride) {
-    return channel_gradient_sums<T>(of_dy + offset, of_x + offset, n, blocks.plane, stride, statistics.mean[channel],
-                                    statistics.inverse[channel]);
-  });
+  auto* inverse = channels.inverse.data();
+  RectifierRange<C> range(channels.rectifier);
+  Scratch<std::array<C, 3>> numbers(blocks.channels);
+  channels.write_numbers(numbers.data());
+  blocks.gradient_sums<T>(of_dy, of_x, range, numbers.data(), sums.data());
   auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
   auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
+  auto share = training ? C(1) / static_cast<C>(blocks.per_channel()) : C(0);
+  Scratch<std::array<C, 5>> slopes(blocks.channels);
   for (int64_t c = 0; c < blocks.channels; ++c) {
-    to_bias[c] = static_cast<T>(sums[2 * c]);
-    to_weight[c] = static_cast<T>(sums[2 * c + 1]);
+    auto plain = sums[2 * c], scaled = sums[2 * c + 1] * inverse[c];  // of dy, of dy normal
+    to_bias[c] = static_cast<T>(plain);
+    to_weight[c] = static_cast<T>(scaled);
+    // dx = scale (dy - mean(dy) - normal mean(dy normal)) = scale dy + slope (x - mean) + rest
+    auto [mean, scale, shift] = numbers[c];
+    slopes[c] = {mean, scale, shift, -scale * inverse[c] * scaled * share, -scale * plain * share};
   }
-  auto streamed = rows_are_streamed<T>(blocks.images * blocks.channels, blocks.plane);
-  blocks.for_each(streamed, [&](int64_t channel, int64_t offset, int64_t n) {
-    auto count = static_cast<C>(blocks.per_channel());
-    auto inverse = statistics.inverse[channel], m = statistics.mean[channel];
-    auto scale = channel_value(weight, channel, C(1)) * inverse;
-    // dx = scale (dy - mean(dy) - normal mean(dy normal)) = scale dy + slope x + rest
-    auto slope = -scale * inverse * sums[2 * channel + 1] / count;
-    auto rest = -scale * sums[2 * channel] / count - slope * m;
-    plane_gradient<T>(of_dy + offset, of_x + offset, n, scale, slope, rest, to + offset, streamed);
+  blocks.for_each_run<T>(range, slopes.data(), [&](const ChannelRun<C>& run, int64_t offset, int64_t n, bool streamed) {
+    gradient_run<T>(of_dy + offset, of_x + offset, n, run, to + offset, streamed);
   });
   return {dx, dw, db};
 }
 
-/// The same in ordinary operators, which can be differentiated again.
-template <Floating T>
+/// The same in ordinary operators, which can be differentiated again; dy is what the rectifier passed.
+template <Floating T, class C = Compute<T>>
 std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient_by_operators(const Tensor<T>& dy, const Tensor<T>& x,
-                                                                             const Tensor<T>& weight, double eps) {
+                                                                             const Tensor<T>& weight_in,
+                                                                             const Tensor<C>& mean_in,
+                                                                             const Tensor<C>& inverse_in,
+                                                                             const BatchNormOptions& options) {
   Axes axes;
   for (int i = 0; i < x.rank(); ++i) {
     if (i != 1) axes.push_back(i);
   }
-  return norm_gradient(dy, x, weight.defined() ? per_channel(weight, x.rank()) : weight, axes, axes, eps);
+  auto weight = weight_in.defined() ? per_channel(weight_in, x.rank()) : weight_in;
+  if (options.training) return norm_gradient(dy, x, weight, axes, axes, options.eps);
+  auto mean = per_channel(cast<T>(mean_in), x.rank()), inverse = per_channel(cast<T>(inverse_in), x.rank());
+  auto dx = (weight.defined() ? dy * weight : dy) * inverse;
+  return {dx, sum(dy * ((x - mean) * inverse), axes), sum(dy, axes)};
 }
-
-#if defined(GRADUS_CUDA)
-/// Normalising with the batch's statistics on a GPU; x is dense, in either order.
-template <Floating T>
-Tensor<T> batch_norm_on_card(const Tensor<T>& x, Tensor<T>& running_mean, Tensor<T>& running_var,
-                             const Tensor<T>& weight_in, const Tensor<T>& bias_in, const BatchNormOptions& options) {
-  static constexpr const char* name = "batch_norm";
-  auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
-  auto bias = bias_in.defined() ? contiguous(bias_in.detach()) : bias_in;
-  ChannelNorm<T> norm(name, x);
-  auto moments = no_grad([&] { return norm.moments(options.eps, options.momentum, running_mean, running_var); });
-  auto mean = moments.first, inverse = moments.second;  // (c,)
-  return differentiable(
-      name, norm.normal(mean, inverse, weight, bias), inputs(x, weight_in, bias_in),
-      [x = saved(x), weight = saved(weight_in), mean, inverse, eps = options.eps](
-          const Tensor<T>& dy_in, std::array<bool, 3>) -> std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> {
-        if (grad_enabled()) return batch_norm_gradient_by_operators(dy_in, x(), weight(), eps);
-        ChannelNorm<T> of(name, x());
-        auto dy = in_order(dy_in, of.channels_last());
-        auto dense_weight = weight().defined() ? contiguous(weight().detach()) : weight();
-        auto sums = of.slopes(dy, mean, inverse);  // (2, c): of dy, of dy normal
-        auto dx = of.gradient(dy, mean, inverse, dense_weight, sums);
-        auto rounded = cast<T>(sums);
-        return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
-      });
-}
-#endif
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
 
-/// Normalises each channel over the batch: (x - mean) / sqrt(variance + eps) * weight + bias (Ioffe and Szegedy, 2015).
-/// x (n, c, ...), all others (c,); weight and bias may be undefined. In training, mean and variance are the batch's,
-/// and running_mean and running_var (undefined: none are kept) move towards them by `momentum`, the variance as n / (n
-/// - 1) of it; else the running ones are used. As torch.nn.functional.batch_norm.
+/// Normalises each channel over the batch: (x - mean) / sqrt(variance + eps) * weight + bias (Ioffe and Szegedy, 2015),
+/// adds `residual` and applies `options.activation`, in one pass. x (n, c, ...), all others but residual (c,); residual
+/// as x; weight, bias and residual may be undefined. In training, mean and variance are the batch's, and running_mean
+/// and running_var (undefined: none are kept) move towards them by `momentum`, the variance as n / (n - 1) of it; else
+/// the running ones are used. As torch.nn.functional.batch_norm.
 template <Floating T>
 Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> running_var, const Tensor<T>& weight = {},
-                     const Tensor<T>& bias = {}, const BatchNormOptions& options = {}) {
-  require<ShapeError>(x_in.rank() >= 2, "batch_norm: input is ", x_in.shape(), ", but must be (n, channels, ...)");
-  auto channels = x_in.size(1);
-  for (const auto* part :
-       {&weight, &bias, static_cast<const Tensor<T>*>(&running_mean), static_cast<const Tensor<T>*>(&running_var)}) {
-    require<ShapeError>(!part->defined() || part->shape() == Shape{channels}, "batch_norm: input is ", x_in.shape(),
-                        " but a parameter is ", part->defined() ? part->shape() : Shape(), ": it must be (", channels,
-                        ",)");
-  }
-  detail::require_device("batch_norm", x_in.device(), weight, bias, running_mean, running_var);
-  if (!options.training) {
-    require<ValueError>(running_mean.defined() && running_var.defined(),
-                        "batch_norm: without training it needs running_mean and running_var");
-    auto scale = 1.0 / sqrt(running_var.detach() + options.eps);  // (c,)
-    if (weight.defined()) scale = scale * weight;
-    auto shift = -(running_mean.detach() * scale);
-    if (bias.defined()) shift = shift + bias;
-    return detail::scale_shift_formula(x_in, detail::per_channel(scale, x_in.rank()),
-                                       detail::per_channel(shift, x_in.rank()));
-  }
+                     const Tensor<T>& bias = {}, const BatchNormOptions& options = {},
+                     const Tensor<T>& residual_in = {}) {
+  detail::check_batch_norm(x_in, running_mean, running_var, weight, bias, options, residual_in);
   auto x = detail::in_some_order(x_in);
-  detail::ChannelBlocks blocks(x.shape());
-  auto count = blocks.per_channel();
-  require<ValueError>(count > 1 || channels == 0, "batch_norm: input is ", x.shape(),
-                      ", but training needs more than one value a channel");
-#if defined(GRADUS_CUDA)
-  if (!x.device().is_cpu()) return detail::batch_norm_on_card(x, running_mean, running_var, weight, bias, options);
-#endif
-  detail::ChannelStatistics<Compute<T>> statistics(channels);
-  blocks.moments(x.data(), statistics, options.eps);
-  auto y = detail::normalize_channels(x, blocks, statistics, weight, bias);  // shape of x
-  if (running_mean.defined() && running_var.defined()) {
-    auto unbias = static_cast<double>(count) / static_cast<double>(count - 1);
-    detail::move_towards(running_mean, statistics.mean, options.momentum, 1);
-    detail::move_towards(running_var, statistics.variance, options.momentum, unbias);
-  }
-  return differentiable(
-      "batch_norm", y, inputs(x, weight, bias),
-      [x = saved(x), weight = saved(weight), statistics, eps = options.eps](const Tensor<T>& dy, std::array<bool, 3>) {
-        if (!grad_enabled()) return detail::batch_norm_gradient(dy, x(), weight(), statistics);
-        return detail::batch_norm_gradient_by_operators(dy, x(), weight(), eps);
-      });
+  auto residual = residual_in;
+  if (residual.defined()) residual = detail::in_order(residual, detail::is_channels_last(*x.impl()));
+  auto dense = [](const Tensor<T>& part) { return part.defined() ? contiguous(part.detach()) : part; };
+  auto [mean, inverse] = detail::batch_norm_moments(x, running_mean, running_var, options);
+  detail::ChannelParameters<T> channels{mean, inverse, dense(weight), dense(bias), options.activation};
+  auto y = detail::normalize_channels<T>(x, channels, residual);
+  // What the rectifier cut is seen again in x; with a residual, in the result.
+  auto rectifies = options.activation != Rectifier::none, by_result = rectifies && residual.defined();
+  auto gradient = [x = saved(x), weight = saved(weight), bias = saved(rectifies && !by_result ? bias : Tensor<T>()),
+                   y = saved(by_result ? y.detach() : Tensor<T>()), moments = std::pair(mean, inverse), options,
+                   by_result, dense](const Tensor<T>& dy, const std::array<bool, 4>& wanted) {
+    const auto& [own_mean, own_inverse] = moments;
+    detail::ChannelParameters<T> with{own_mean, own_inverse, dense(weight()), dense(bias()), options.activation};
+    auto passed = dy;
+    if (by_result) {
+      passed = detail::rectified_gradient(dy, y(), options.activation);
+      with.rectifier = Rectifier::none;
+    } else if (grad_enabled() && options.activation != Rectifier::none) {
+      auto again = no_grad([&] { return detail::normalize_channels<T>(x().detach(), with, {}); });
+      passed = detail::rectified_gradient(dy, again, options.activation);
+    }
+    auto to = grad_enabled()
+                  ? detail::batch_norm_gradient_by_operators(passed, x(), weight(), own_mean, own_inverse, options)
+                  : detail::batch_norm_gradient(passed, x(), with, options.training);
+    return std::tuple_cat(to, std::tuple(wanted[3] ? passed : Tensor<T>()));
+  };
+  return differentiable("batch_norm", y, inputs(x, weight, bias, residual), std::move(gradient));
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

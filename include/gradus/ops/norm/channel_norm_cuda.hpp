@@ -1,6 +1,8 @@
 // Batch norm on a GPU: the launches, for images in planes and for those that lie channels last.
 #pragma once
 
+#include "gradus/core/rectifier.hpp"
+#include "gradus/ops/norm/channel_parameters.hpp"
 #include "gradus/ops/norm/norm_cuda.hpp"
 #include "gradus/ops/norm/norm_last_cuda.hpp"
 #include "gradus/ops/view/reshape.hpp"
@@ -58,34 +60,40 @@ class ChannelNorm {
     return {mean, inverse};
   }
 
-  /// (x - mean) * inverse * weight + bias.
-  Tensor<T> normal(const Tensor<C>& mean, const Tensor<C>& inverse, const Tensor<T>& weight,
-                   const Tensor<T>& bias) const {
+  /// The rectifier of (x - mean) inverse weight + bias + residual, which lies as x does.
+  Tensor<T> normal(const ChannelParameters<T>& of, const Tensor<T>& residual) const {
+    RectifierRange<C> range(of.rectifier);
     auto y = empty_images<T>(x_.shape(), x_.device(), last_, op_);
-    launch_over_all("channel_norm", "channel_norm_last", y.impl()->data(), x_.data(), mean.data(), inverse.data(),
-                    data_or_null(weight), data_or_null(bias));
+    launch_over_all("channel_norm", "channel_norm_last", range.low, range.high, y.impl()->data(), x_.data(),
+                    data_or_null(residual), of.mean.data(), of.inverse.data(), data_or_null(of.weight),
+                    data_or_null(of.bias));
     return y;
   }
 
-  /// Sums over the channels of dy and of dy times normal x: (2, channels). dy lies as x does.
-  Tensor<C> slopes(const Tensor<T>& dy, const Tensor<C>& mean, const Tensor<C>& inverse) const {
+  /// Sums over the channels of what dy passes through the rectifier, and of that times normal x: (2, channels). dy lies
+  /// as x does.
+  Tensor<C> slopes(const Tensor<T>& dy, const ChannelParameters<T>& of) const {
+    RectifierRange<C> range(of.rectifier);
     auto partial = Tensor<C>::empty({2, parts_, channels()}, x_.device(), op_);
+    auto *weight = data_or_null(of.weight), *bias = data_or_null(of.bias);
     if (last_)
-      by_strips("block_channel_slopes_last", rows_.rows, channels(), parts_, partial.impl()->data(), x_.data(),
-                dy.data(), mean.data(), inverse.data());
+      by_strips("block_channel_slopes_last", rows_.rows, channels(), parts_, range.low, range.high,
+                partial.impl()->data(), x_.data(), dy.data(), of.mean.data(), of.inverse.data(), weight, bias);
     else
       by_blocks("block_channel_slopes", channels() * parts_, planes_.images, channels(), planes_.plane, parts_,
-                partial.impl()->data(), x_.data(), dy.data(), mean.data(), inverse.data());
+                range.low, range.high, partial.impl()->data(), x_.data(), dy.data(), of.mean.data(), of.inverse.data(),
+                weight, bias);
     return reduce<SumReducer<C>>(op_, partial, 1, false);
   }
 
-  /// The gradient of x, from the slopes.
-  Tensor<T> gradient(const Tensor<T>& dy, const Tensor<C>& mean, const Tensor<C>& inverse, const Tensor<T>& weight,
-                     const Tensor<C>& sums) const {
+  /// The gradient of x, from the slopes; `training`: mean and inverse are x's own.
+  Tensor<T> gradient(const Tensor<T>& dy, const ChannelParameters<T>& of, const Tensor<C>& sums, bool training) const {
+    RectifierRange<C> range(of.rectifier);
+    auto share = training ? C(1) / static_cast<C>(each()) : C(0);
     auto dx = empty_images<T>(x_.shape(), x_.device(), last_);
-    launch_over_all("channel_norm_gradient", "channel_norm_gradient_last", C(1) / static_cast<C>(each()),
-                    dx.impl()->data(), dy.data(), x_.data(), mean.data(), inverse.data(), data_or_null(weight),
-                    sums.data());
+    launch_over_all("channel_norm_gradient", "channel_norm_gradient_last", range.low, range.high, share,
+                    dx.impl()->data(), dy.data(), x_.data(), of.mean.data(), of.inverse.data(), data_or_null(of.weight),
+                    data_or_null(of.bias), sums.data());
     return dx;
   }
 

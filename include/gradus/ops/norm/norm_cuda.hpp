@@ -222,21 +222,25 @@ GRADUS_KERNEL block_join_moments(int64 channels, int64 parts, C count, C eps, C 
     }
   }
 }
-// Sums of dy and of dy times normal x: partial (2, parts, channels).
+// Sums of what dy passes through the rectifier and of that times normal x: partial (2, parts, channels).
 template <int W>
-GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C* partial, const T* x,
-                                  const T* dy, const C* mean, const C* inverse) {
+GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C low, C high, C* partial,
+                                  const T* x, const T* dy, const C* mean, const C* inverse, const T* weight,
+                                  const T* bias) {
   for (int64 task = blockIdx.x; task < channels * parts; task += gridDim.x) {
     const int64 channel = task % channels;
-    const C center = mean[channel], scale = inverse[channel];
+    const C center = mean[channel], root = inverse[channel];
+    const C scale = (weight != 0 ? widen(weight[channel]) : C(1)) * root;
+    const C shift = bias != 0 ? widen(bias[channel]) : C(0);
     C a = 0, b = 0;
     each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
       const Pack<T, W> values = load_pack<W>(x + at), slopes = load_pack<W>(dy + at);
 #pragma unroll
       for (int k = 0; k < W; ++k) {
-        const C g = widen(slopes.at[k]);
+        const C away = widen(values.at[k]) - center;
+        const C g = passed(widen(slopes.at[k]), fma(away, scale, shift), low, high);
         a += g;
-        b += g * (widen(values.at[k]) - center) * scale;
+        b += g * away * root;
       }
     });
     a = block_reduce<Sum>(a, C(0));
@@ -248,13 +252,15 @@ GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int
   }
 }
 GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C* partial, const T* x,
-                                   const T* dy, const C* mean, const C* inverse) {
+GRADUS_KERNEL block_channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C low, C high, C* partial,
+                                   const T* x, const T* dy, const C* mean, const C* inverse, const T* weight,
+                                   const T* bias) {
   const int whole = 16 / sizeof(T), half = 8 / sizeof(T);
-  if (in_packs(plane, x, dy)) channel_slopes<whole>(images, channels, plane, parts, partial, x, dy, mean, inverse);
+  if (in_packs(plane, x, dy))
+    channel_slopes<whole>(images, channels, plane, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
   else if (plane % half == 0 && in_packs(0, x, dy))
-    channel_slopes<half>(images, channels, plane, parts, partial, x, dy, mean, inverse);
-  else channel_slopes<1>(images, channels, plane, parts, partial, x, dy, mean, inverse);
+    channel_slopes<half>(images, channels, plane, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
+  else channel_slopes<1>(images, channels, plane, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
 }
 
 // The channel of an element of x (images, channels, plane), and of those that follow it.
@@ -278,12 +284,14 @@ GRADUS_DEVICE bool goes_on(ChannelWalk& walk) {
   return true;
 }
 template <int W>
-GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, T* y, const T* x, const C* mean,
-                                      const C* inverse, const T* weight, const T* bias) {
+GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, C low, C high, T* y, const T* x,
+                                      const T* residual, const C* mean, const C* inverse, const T* weight,
+                                      const T* bias) {
   GRADUS_EACH(task, count / W) {
     ChannelWalk walk = walk_from(task * W, channels, plane);
     const Pack<T, W> values = load_pack<W>(x + task * W);
-    Pack<T, W> result;
+    Pack<T, W> result, beside;
+    if (residual != 0) beside = load_pack<W>(residual + task * W);
     C center = 0, scale = 0, shift = 0;
     bool fresh = true;
 #pragma unroll
@@ -293,28 +301,31 @@ GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, 
         scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * inverse[walk.channel];
         shift = bias != 0 ? widen(bias[walk.channel]) : C(0);
       }
-      result.at[k] = narrow<T>((widen(values.at[k]) - center) * scale + shift);
+      C z = fma(widen(values.at[k]) - center, scale, shift);
+      if (residual != 0) z += widen(beside.at[k]);
+      result.at[k] = narrow<T>(rectified(z, low, high));
       fresh = goes_on(walk);
     }
     store_pack(y + task * W, result);
   }
 }
 GRADUS_WIDE(T, T)
-GRADUS_KERNEL channel_norm(int64 count, int64 channels, int64 plane, T* y, const T* x, const C* mean, const C* inverse,
-                           const T* weight, const T* bias) {
-  if (in_packs(count, x, static_cast<const T*>(y)))
-    normalize_channels<16 / sizeof(T)>(count, channels, plane, y, x, mean, inverse, weight, bias);
-  else normalize_channels<1>(count, channels, plane, y, x, mean, inverse, weight, bias);
+GRADUS_KERNEL channel_norm(int64 count, int64 channels, int64 plane, C low, C high, T* y, const T* x, const T* residual,
+                           const C* mean, const C* inverse, const T* weight, const T* bias) {
+  if (in_packs(count, x, static_cast<const T*>(y), residual))
+    normalize_channels<16 / sizeof(T)>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
+  else normalize_channels<1>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
 }
 // share: 1 / the number of elements of a channel.
 template <int W>
-GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C share, T* dx, const T* dy, const T* x,
-                                     const C* mean, const C* inverse, const T* weight, const C* sums) {
+GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C low, C high, C share, T* dx,
+                                     const T* dy, const T* x, const C* mean, const C* inverse, const T* weight,
+                                     const T* bias, const C* sums) {
   GRADUS_EACH(task, count / W) {
     ChannelWalk walk = walk_from(task * W, channels, plane);
     const Pack<T, W> values = load_pack<W>(x + task * W), slopes = load_pack<W>(dy + task * W);
     Pack<T, W> result;
-    C center = 0, root = 0, scale = 0, plain = 0, scaled = 0;
+    C center = 0, root = 0, scale = 0, shift = 0, plain = 0, scaled = 0;
     bool fresh = true;
 #pragma unroll
     for (int k = 0; k < W; ++k) {
@@ -322,22 +333,26 @@ GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C
         center = mean[walk.channel];
         root = inverse[walk.channel];
         scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * root;
+        shift = bias != 0 ? widen(bias[walk.channel]) : C(0);
         plain = sums[walk.channel] * share;
         scaled = sums[channels + walk.channel] * share;
       }
-      const C normal = (widen(values.at[k]) - center) * root;
-      result.at[k] = narrow<T>(scale * (widen(slopes.at[k]) - plain - normal * scaled));
+      const C away = widen(values.at[k]) - center;
+      const C g = passed(widen(slopes.at[k]), fma(away, scale, shift), low, high);
+      result.at[k] = narrow<T>(scale * (g - plain - away * root * scaled));
       fresh = goes_on(walk);
     }
     store_pack(dx + task * W, result);
   }
 }
 GRADUS_WIDE(T, T)
-GRADUS_KERNEL channel_norm_gradient(int64 count, int64 channels, int64 plane, C share, T* dx, const T* dy, const T* x,
-                                    const C* mean, const C* inverse, const T* weight, const C* sums) {
+GRADUS_KERNEL channel_norm_gradient(int64 count, int64 channels, int64 plane, C low, C high, C share, T* dx, const T* dy,
+                                    const T* x, const C* mean, const C* inverse, const T* weight, const T* bias,
+                                    const C* sums) {
   if (in_packs(count, x, static_cast<const T*>(dx), dy))
-    channel_gradients<16 / sizeof(T)>(count, channels, plane, share, dx, dy, x, mean, inverse, weight, sums);
-  else channel_gradients<1>(count, channels, plane, share, dx, dy, x, mean, inverse, weight, sums);
+    channel_gradients<16 / sizeof(T)>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias,
+                                      sums);
+  else channel_gradients<1>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias, sums);
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm{"norm", cuda_norm_text};

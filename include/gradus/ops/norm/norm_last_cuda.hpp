@@ -100,18 +100,21 @@ GRADUS_KERNEL block_channel_moments_last(int64 rows, int64 channels, int64 parts
   else channel_moments_last<1>(rows, channels, parts, partial, x);
 }
 
-// Sums of dy and of dy times normal x: partial (2, parts, channels).
+// Sums of what dy passes through the rectifier and of that times normal x: partial (2, parts, channels).
 template <int W>
-GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, C* partial, const T* x, const T* dy,
-                                       const C* mean, const C* inverse) {
+GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, C low, C high, C* partial, const T* x,
+                                       const T* dy, const C* mean, const C* inverse, const T* weight, const T* bias) {
   __shared__ C plain[256 * W], scaled[256 * W];
   const int64 strips = strips_of<W>(channels);
   for (int64 task = blockIdx.x; task < parts * strips; task += gridDim.x) {
     const Strip s = strip_of<W>(rows, channels, parts, strips, task);
-    C center[W], a[W], b[W];
+    C center[W], scale[W], shift[W], a[W], b[W];
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      center[k] = s.inside ? mean[s.first + s.lane + k] : C(0);
+      const int64 c = s.first + s.lane + k;
+      center[k] = s.inside ? mean[c] : C(0);
+      scale[k] = s.inside ? (weight != 0 ? widen(weight[c]) : C(1)) * inverse[c] : C(0);
+      shift[k] = s.inside && bias != 0 ? widen(bias[c]) : C(0);
       a[k] = b[k] = C(0);
     }
     if (s.inside) {
@@ -121,9 +124,10 @@ GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, 
         const Pack<T, W> values = load_pack<W>(x + row * channels + at), slopes = load_pack<W>(dy + row * channels + at);
 #pragma unroll
         for (int k = 0; k < W; ++k) {
-          const C g = widen(slopes.at[k]);
+          const C away = widen(values.at[k]) - center[k];
+          const C g = passed(widen(slopes.at[k]), fma(away, scale[k], shift[k]), low, high);
           a[k] += g;
-          b[k] += g * (widen(values.at[k]) - center[k]);
+          b[k] += g * away;
         }
       }
     }
@@ -146,17 +150,17 @@ GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, 
   }
 }
 GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_channel_slopes_last(int64 rows, int64 channels, int64 parts, C* partial, const T* x, const T* dy,
-                                        const C* mean, const C* inverse) {
+GRADUS_KERNEL block_channel_slopes_last(int64 rows, int64 channels, int64 parts, C low, C high, C* partial, const T* x,
+                                        const T* dy, const C* mean, const C* inverse, const T* weight, const T* bias) {
   if (in_packs(channels, x, dy))
-    channel_slopes_last<16 / sizeof(T)>(rows, channels, parts, partial, x, dy, mean, inverse);
-  else channel_slopes_last<1>(rows, channels, parts, partial, x, dy, mean, inverse);
+    channel_slopes_last<16 / sizeof(T)>(rows, channels, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
+  else channel_slopes_last<1>(rows, channels, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
 }
 
 // A thread has W channels of every `step`-th row, and keeps what it knows of them in registers.
 template <int W>
-GRADUS_DEVICE void normalize_last(int64 rows, int64 channels, int64 step, T* y, const T* x, const C* mean,
-                                  const C* inverse, const T* weight, const T* bias) {
+GRADUS_DEVICE void normalize_last(int64 rows, int64 channels, int64 step, C low, C high, T* y, const T* x,
+                                  const T* residual, const C* mean, const C* inverse, const T* weight, const T* bias) {
   const int64 packs = channels / W;
   GRADUS_EACH(task, packs * step) {
     const int64 line = task / packs, at = (task - line * packs) * W;
@@ -170,33 +174,40 @@ GRADUS_DEVICE void normalize_last(int64 rows, int64 channels, int64 step, T* y, 
 #pragma unroll 2
     for (int64 row = line; row < rows; row += step) {
       const Pack<T, W> values = load_pack<W>(x + row * channels + at);
-      Pack<T, W> result;
+      Pack<T, W> result, beside;
+      if (residual != 0) beside = load_pack<W>(residual + row * channels + at);
 #pragma unroll
-      for (int k = 0; k < W; ++k) result.at[k] = narrow<T>((widen(values.at[k]) - center[k]) * scale[k] + shift[k]);
+      for (int k = 0; k < W; ++k) {
+        C z = fma(widen(values.at[k]) - center[k], scale[k], shift[k]);
+        if (residual != 0) z += widen(beside.at[k]);
+        result.at[k] = narrow<T>(rectified(z, low, high));
+      }
       store_pack(y + row * channels + at, result);
     }
   }
 }
 GRADUS_WIDE(T, T)
-GRADUS_KERNEL channel_norm_last(int64 rows, int64 channels, int64 step, T* y, const T* x, const C* mean,
-                                const C* inverse, const T* weight, const T* bias) {
-  if (in_packs(channels, x, static_cast<const T*>(y)))
-    normalize_last<16 / sizeof(T)>(rows, channels, step, y, x, mean, inverse, weight, bias);
-  else normalize_last<1>(rows, channels, step, y, x, mean, inverse, weight, bias);
+GRADUS_KERNEL channel_norm_last(int64 rows, int64 channels, int64 step, C low, C high, T* y, const T* x,
+                                const T* residual, const C* mean, const C* inverse, const T* weight, const T* bias) {
+  if (in_packs(channels, x, static_cast<const T*>(y), residual))
+    normalize_last<16 / sizeof(T)>(rows, channels, step, low, high, y, x, residual, mean, inverse, weight, bias);
+  else normalize_last<1>(rows, channels, step, low, high, y, x, residual, mean, inverse, weight, bias);
 }
 
 // share: 1 / the number of elements of a channel.
 template <int W>
-GRADUS_DEVICE void channel_gradients_last(int64 rows, int64 channels, int64 step, C share, T* dx, const T* dy,
-                                          const T* x, const C* mean, const C* inverse, const T* weight, const C* sums) {
+GRADUS_DEVICE void channel_gradients_last(int64 rows, int64 channels, int64 step, C low, C high, C share, T* dx,
+                                          const T* dy, const T* x, const C* mean, const C* inverse, const T* weight,
+                                          const T* bias, const C* sums) {
   const int64 packs = channels / W;
   GRADUS_EACH(task, packs * step) {
     const int64 line = task / packs, at = (task - line * packs) * W;
-    C center[W], scale[W], slope[W], rest[W];
+    C center[W], scale[W], shift[W], slope[W], rest[W];
 #pragma unroll
     for (int k = 0; k < W; ++k) {
       center[k] = mean[at + k];
       scale[k] = (weight != 0 ? widen(weight[at + k]) : C(1)) * inverse[at + k];
+      shift[k] = bias != 0 ? widen(bias[at + k]) : C(0);
       slope[k] = -scale[k] * inverse[at + k] * (sums[channels + at + k] * share);
       rest[k] = -scale[k] * (sums[at + k] * share);
     }
@@ -205,19 +216,23 @@ GRADUS_DEVICE void channel_gradients_last(int64 rows, int64 channels, int64 step
       const Pack<T, W> values = load_pack<W>(x + row * channels + at), slopes = load_pack<W>(dy + row * channels + at);
       Pack<T, W> result;
 #pragma unroll
-      for (int k = 0; k < W; ++k)
-        result.at[k] =
-            narrow<T>(scale[k] * widen(slopes.at[k]) + (slope[k] * (widen(values.at[k]) - center[k]) + rest[k]));
+      for (int k = 0; k < W; ++k) {
+        const C away = widen(values.at[k]) - center[k];
+        const C g = passed(widen(slopes.at[k]), fma(away, scale[k], shift[k]), low, high);
+        result.at[k] = narrow<T>(scale[k] * g + (slope[k] * away + rest[k]));
+      }
       store_pack(dx + row * channels + at, result);
     }
   }
 }
 GRADUS_WIDE(T, T)
-GRADUS_KERNEL channel_norm_gradient_last(int64 rows, int64 channels, int64 step, C share, T* dx, const T* dy,
-                                         const T* x, const C* mean, const C* inverse, const T* weight, const C* sums) {
+GRADUS_KERNEL channel_norm_gradient_last(int64 rows, int64 channels, int64 step, C low, C high, C share, T* dx,
+                                         const T* dy, const T* x, const C* mean, const C* inverse, const T* weight,
+                                         const T* bias, const C* sums) {
   if (in_packs(channels, x, static_cast<const T*>(dx), dy))
-    channel_gradients_last<16 / sizeof(T)>(rows, channels, step, share, dx, dy, x, mean, inverse, weight, sums);
-  else channel_gradients_last<1>(rows, channels, step, share, dx, dy, x, mean, inverse, weight, sums);
+    channel_gradients_last<16 / sizeof(T)>(rows, channels, step, low, high, share, dx, dy, x, mean, inverse, weight,
+                                           bias, sums);
+  else channel_gradients_last<1>(rows, channels, step, low, high, share, dx, dy, x, mean, inverse, weight, bias, sums);
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm_last{"norm_last", cuda_norm_last_text};

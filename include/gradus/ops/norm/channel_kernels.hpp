@@ -1,0 +1,160 @@
+// Batch norm's passes over runs of memory on the CPU: of one channel, or of several channels side by side.
+#pragma once
+
+#include "gradus/core/rectifier.hpp"
+#include "gradus/ops/reduction/moments.hpp"
+
+namespace gradus::detail::inline GRADUS_BUILD {
+
+/// What is done with the elements of a run. `numbers` are rows of as many as the run has, up to a whole register, or of
+/// one register that goes for all (`same`): mean, scale, shift, and for the gradient slope and rest.
+template <class C>
+struct ChannelRun {
+  const C* numbers;
+  int64_t row;  ///< from row to row
+  bool same;
+  RectifierRange<C> range;
+};
+
+/// The first rows of a run of one channel, in registers.
+template <class C, int Rows>
+class SameNumbers {
+ public:
+  explicit SameNumbers(const ChannelRun<C>& run) {
+    for (int k = 0; k < Rows; ++k) rows_[k] = Simd<C>::load(run.numbers + k * run.row);
+  }
+  GRADUS_INLINE Simd<C> at(int which, int64_t) const { return rows_[which]; }
+
+ private:
+  Simd<C> rows_[Rows];
+};
+/// Those of a run of several.
+template <class C>
+struct OwnNumbers {
+  const C* numbers;
+  int64_t row;
+  GRADUS_INLINE Simd<C> at(int which, int64_t i) const { return Simd<C>::load(numbers + which * row + i); }
+};
+template <int Rows, class C, class Body>
+GRADUS_INLINE void with_numbers(const ChannelRun<C>& run, const Body& body) {
+  if (run.same) body(SameNumbers<C, Rows>(run));
+  else body(OwnNumbers<C>{run.numbers, run.row});
+}
+
+template <class C>
+class RectifierLanes {
+ public:
+  explicit RectifierLanes(const RectifierRange<C>& range) : low_(range.low), high_(range.high) {}
+  GRADUS_INLINE Simd<C> rectified(const Simd<C>& z) const {
+    return where(z <= low_, low_, where(z >= high_, high_, z));
+  }
+  /// What dy passes back through the rectifier of z.
+  GRADUS_INLINE Simd<C> passed(const Simd<C>& dy, const Simd<C>& z) const {
+    return where(z <= low_ || z >= high_, Simd<C>(C(0)), dy);
+  }
+
+ private:
+  Simd<C> low_, high_;
+};
+
+/// y = the rectifier of (x - mean) scale + shift + residual, which may be null.
+template <Floating T, class C = Compute<T>>
+void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>& run, T* y, bool streamed) {
+  RectifierLanes<C> rectifier(run.range);
+  with_numbers<3>(run, [&](const auto& numbers) GRADUS_INLINE_LAMBDA {
+    auto pass = [&](auto&& finish) GRADUS_INLINE_LAMBDA {
+      for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
+        auto z = fma(v - numbers.at(0, i), numbers.at(1, i), numbers.at(2, i));
+        store_row(finish(z, i, count), y + i, count, streamed);
+      });
+    };
+    if (residual != nullptr)
+      pass([&](const Simd<C>& z, int64_t i, int64_t count)
+               GRADUS_INLINE_LAMBDA { return rectifier.rectified(z + load_some<C>(residual + i, count)); });
+    else if (run.range.bounded())
+      pass([&](const Simd<C>& z, int64_t, int64_t) GRADUS_INLINE_LAMBDA { return rectifier.rectified(z); });
+    else pass([](const Simd<C>& z, int64_t, int64_t) GRADUS_INLINE_LAMBDA { return z; });
+  });
+}
+
+/// body(i, what dy[i...] passes through the rectifier, x[i...] - mean, count) over a run.
+template <class C, class T, class Numbers, class Body>
+GRADUS_INLINE void for_each_passed(const T* dy, const T* x, int64_t n, const Numbers& numbers,
+                                   const RectifierRange<C>& range, const Body& body) {
+  RectifierLanes<C> rectifier(range);
+  auto pass = [&](auto&& passed) GRADUS_INLINE_LAMBDA {
+    for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) GRADUS_INLINE_LAMBDA {
+      auto away = load_some<C>(x + i, count) - numbers.at(0, i);
+      body(i, passed(g, away, i), away, count);
+    });
+  };
+  if (range.bounded())
+    pass([&](const Simd<C>& g, const Simd<C>& away, int64_t i)
+             GRADUS_INLINE_LAMBDA { return rectifier.passed(g, fma(away, numbers.at(1, i), numbers.at(2, i))); });
+  else pass([](const Simd<C>& g, const Simd<C>&, int64_t) GRADUS_INLINE_LAMBDA { return g; });
+}
+
+/// dx = scale times what dy passes through the rectifier, + slope (x - mean) + rest.
+template <Floating T, class C = Compute<T>>
+void gradient_run(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, T* dx, bool streamed) {
+  with_numbers<5>(run, [&](const auto& numbers) GRADUS_INLINE_LAMBDA {
+    auto store = [&](int64_t i, const Simd<C>& g, const Simd<C>& away, int64_t count) GRADUS_INLINE_LAMBDA {
+      auto rest = fma(away, numbers.at(3, i), numbers.at(4, i));
+      store_row(fma(g, numbers.at(1, i), rest), dx + i, count, streamed);
+    };
+    for_each_passed<C>(dy, x, n, numbers, run.range, store);
+  });
+}
+
+/// Of one channel, whose `count` runs of `size` are `stride` apart: the sums of what dy passes through the rectifier,
+/// and of that times x - mean.
+template <Floating T, class C = Compute<T>>
+std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride,
+                                       const ChannelRun<C>& run) {
+  SameNumbers<C, 3> numbers(run);
+  Simd<C> plain(C(0)), scaled(C(0));
+  auto add = [&](int64_t, const Simd<C>& g, const Simd<C>& away, int64_t) GRADUS_INLINE_LAMBDA {
+    plain = plain + g;
+    scaled = fma(g, away, scaled);
+  };
+  for (int64_t i = 0; i < count; ++i)
+    for_each_passed<C>(dy + i * stride, x + i * stride, size, numbers, run.range, add);
+  return {fold_lanes(plain, add_lanes), fold_lanes(scaled, add_lanes)};
+}
+/// The same for each element of a run of several channels: sums (2, run.row), to which it adds.
+template <Floating T, class C = Compute<T>>
+void add_gradient_sums(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, C* sums) {
+  auto add = [&](int64_t i, const Simd<C>& g, const Simd<C>& away, int64_t) GRADUS_INLINE_LAMBDA {
+    (Simd<C>::load(sums + i) + g).store(sums + i);
+    fma(g, away, Simd<C>::load(sums + run.row + i)).store(sums + run.row + i);
+  };
+  for_each_passed<C>(dy, x, n, OwnNumbers<C>{run.numbers, run.row}, run.range, add);
+}
+
+/// Of one channel: its mean, and the sum of squares around that.
+template <Floating T>
+std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
+  auto moments = run_moments(x, count, size, stride);
+  return {moments.mean, moments.spread};
+}
+/// The same for each of n elements side by side, over `count` runs `stride` apart: moments (2, row).
+template <Floating T, class C = Compute<T>>
+void column_moments(const T* x, int64_t count, int64_t n, int64_t stride, int64_t row, C* moments) {
+  auto *mean = moments, *squares = moments + row;
+  std::fill_n(moments, 2 * row, C(0));
+  for (int64_t i = 0; i < count; ++i) {
+    for_each_register(x + i * stride, n, C(0), [&](int64_t k, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA {
+      (Simd<C>::load(mean + k) + v).store(mean + k);
+    });
+  }
+  auto share = C(1) / static_cast<C>(count);
+  for (int64_t k = 0; k < row; ++k) mean[k] *= share;
+  for (int64_t i = 0; i < count; ++i) {
+    for_each_register(x + i * stride, n, C(0), [&](int64_t k, const Simd<C>& v, int64_t) GRADUS_INLINE_LAMBDA {
+      auto away = v - Simd<C>::load(mean + k);
+      fma(away, away, Simd<C>::load(squares + k)).store(squares + k);
+    });
+  }
+}
+
+}  // namespace gradus::detail::inline GRADUS_BUILD
