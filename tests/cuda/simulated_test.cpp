@@ -1,19 +1,14 @@
 // The simulated card finds what is wrong in kernels. Each runs in a process of its own, which the card ends.
 #include "gradus/gradus.hpp"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <csignal>
-
-#include "tests/ops/formula/skip.hpp"
-#include "tests/support/catch.hpp"
-#include "tests/support/simulated_card.hpp"
+#include "tests/cuda/said_by_card.hpp"
 
 using namespace gradus;
 
 #if defined(GRADUS_CUDA)
 namespace {
+
+using test::has_checks, test::said_by_card;
 
 constexpr std::string_view wrong_text = R"cuda(
 GRADUS_KERNEL reverse_by_shared(T* y) {
@@ -136,48 +131,12 @@ void launch_wrong(const char* kernel, void* y, int64_t blocks = 1) {
   cuda::synchronize(device);
 }
 
-/// What the simulated card says before it ends the process that f runs in; "" when f comes to its end.
-template <class F>
-std::string said_by_card(F&& f) {
-  int ends[2];
-  REQUIRE(::pipe(ends) == 0);
-  auto child = ::fork();
-  if (child == 0) {
-    std::signal(SIGABRT, SIG_DFL);
-    ::dup2(ends[1], 2);
-    ::close(ends[0]);
-    try {
-      f();
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "%s", error.what());
-      std::abort();
-    }
-    ::_exit(0);
-  }
-  ::close(ends[1]);
-  std::string text;
-  char bytes[512];
-  for (ssize_t n = 0; (n = ::read(ends[0], bytes, sizeof(bytes))) > 0;) text.append(bytes, static_cast<size_t>(n));
-  ::close(ends[0]);
-  int status = 0;
-  REQUIRE(::waitpid(child, &status, 0) == child);
-  const bool ended_well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  CHECK(ended_well == text.empty());
-  return text;
-}
 std::string said_of_wrong(const char* kernel, int64_t blocks = 1) {
   return said_by_card([&] {
     auto y = zeros<float>({4096}, Device::cuda(0));
     launch_wrong(kernel, y.impl()->data(), blocks);
   });
 }
-
-bool has_checks(std::string_view wanted = "") {
-  const auto* checks = std::getenv("GRADUS_SIMULATED_CHECKS");
-  return test::sees_simulated_card && (checks == nullptr ? "" : checks) == wanted;
-}
-#define NEEDS_SIMULATED_CARD() \
-  if (!has_checks()) SKIP_LOUDLY("only the simulated card checks kernels")
 
 void check_said(const std::string& text, const std::string& kernel, const std::string& what) {
   INFO(kernel << ": " << text);
@@ -298,83 +257,5 @@ TEST_CASE("without the pool the simulated card sees the bounds and the life of e
   CHECK(in_tensor(256, true) == "");
   check_said(in_tensor(255, true), "own_elements", refused);
   check_said(in_tensor(256, false), "own_elements", refused);
-}
-
-TEST_CASE("the simulated card finds what a recurrent layer is asked wrongly") {
-  NEEDS_SIMULATED_CARD();
-  using namespace cuda::detail;
-  enum Wrong { nothing, weights_first, small_reserve, cells_of_gru, of_another_layer };
-  auto said = [](Wrong wrong) {
-    return said_by_card([wrong] {
-      auto device = Device::cuda(0);
-      const auto& api = *CudnnRnn::find();
-      auto* handle = CudnnPlans::of(device)->handle();
-      RnnDescriptors d(api, handle,
-                       {DType::f32, wrong == cells_of_gru ? RnnCell::gru : RnnCell::lstm, 3, 2, 4, 5, true, false});
-      size_t weights = 0, work = 0, reserve = 0;
-      api.weight_bytes(handle, d.rnn, &weights);
-      api.space_bytes(handle, d.rnn, 1, d.x_data, &work, &reserve);
-      auto memory = [&](size_t bytes) { return zeros<uint8_t>({static_cast<int64_t>(bytes)}, device); };
-      auto x = memory(96), y = memory(120), dy = memory(120), dx = memory(96), cx = memory(40), w = memory(weights),
-           space = memory(work), kept = memory(reserve), dw = memory(weights);
-      auto at = [](const Tensor<uint8_t>& of) { return static_cast<void*>(of.impl()->data()); };
-      auto kept_bytes = wrong == small_reserve ? reserve - 1 : reserve;
-      api.forward(handle, d.rnn, 1, nullptr, d.x_data, at(x), d.y_data, at(y), d.state, nullptr, nullptr, d.state,
-                  wrong == cells_of_gru ? at(cx) : nullptr, nullptr, weights, at(w), work, at(space), kept_bytes,
-                  at(kept));
-      if (wrong == of_another_layer) kept.fill_(uint8_t{1});
-      if (wrong != weights_first) {
-        api.backward_data(handle, d.rnn, nullptr, d.y_data, at(y), at(dy), d.x_data, at(dx), d.state, nullptr, nullptr,
-                          nullptr, d.state, nullptr, nullptr, nullptr, weights, at(w), work, at(space), reserve,
-                          at(kept));
-      }
-      api.backward_weights(handle, d.rnn, 0, nullptr, d.x_data, at(x), d.state, nullptr, d.y_data, at(y), weights,
-                           at(dw), work, at(space), reserve, at(kept));
-      cuda::synchronize(device);
-    });
-  };
-  auto check = [&](Wrong wrong, const std::string& text) {
-    auto found = said(wrong);
-    INFO(found);
-    CHECK(found.find(text) != std::string::npos);
-  };
-  CHECK(said(nothing) == "");
-  check(weights_first, "cudnnRNNBackwardWeights_v8: the reserve has not been through cudnnRNNBackwardData_v8");
-  check(small_reserve, "cudnnRNNForward: the reserve is smaller than was asked for");
-  check(cells_of_gru, "cudnnRNNForward: cells of a layer that has none");
-  check(of_another_layer, "cudnnRNNBackwardData_v8: no reserve of cudnnRNNForward with these descriptors");
-}
-
-TEST_CASE("the simulated card finds what is wrong with the tail of a product") {
-  NEEDS_SIMULATED_CARD();
-  using namespace cuda::detail;
-  // (3, 4) (4, columns), with what GELU is of kept at an offset in memory of so many elements.
-  auto said = [](int64_t columns, int64_t kept, int64_t offset, bool slope) {
-    return said_by_card([=] {
-      auto device = Device::cuda(0);
-      Context::of(device).memory().set_keep(false);
-      auto a = zeros<float>({3, 4}, device), b = zeros<float>({4, columns}, device),
-           d = zeros<float>({3, columns}, device), before = zeros<float>({kept}, device),
-           sums = zeros<float>({columns - 1}, device);
-      CardProduct p;
-      p.a = {a.data(), 3, 4, 4, 1};
-      p.b = {b.data(), 4, columns, columns, 1};
-      p.d = d.impl()->data();
-      p.tail = slope ? CardTail::gelu_slope : CardTail::gelu;
-      p.before_tail = before.impl()->data() + 4 * offset;
-      if (slope) p.bias_gradient = sums.impl()->data();
-      LtProducts::of(device).run(p, "product");
-      cuda::synchronize(device);
-    });
-  };
-  CHECK(said(8, 24, 0, false) == "");
-  auto check = [](const std::string& text, const std::string& what) {
-    INFO(text);
-    CHECK(text.find(what) != std::string::npos);
-  };
-  check(said(12, 36, 0, false), "whose leading dimension is below the rows or no multiple of 8");
-  check(said(8, 23, 0, false), "an auxiliary matrix that is not within one block of device memory");
-  check(said(8, 25, 1, false), "an auxiliary matrix that is not aligned to 16 bytes");
-  check(said(8, 24, 0, true), "a bias that is not device memory");
 }
 #endif

@@ -38,26 +38,25 @@ struct Fiber {
   void* stack_pointer = nullptr;
   char* stack = nullptr;
   Dim thread;
-  bool done = false;
 };
 struct Warp {
   uint64_t values[2][32];
-  unsigned arrived;  ///< at all shuffles so far
-  unsigned waiting;  ///< at a __syncwarp
-  unsigned generation;
+  unsigned shuffles;   ///< so far
+  int shuffling;       ///< lanes at the next one
+  int waiting;         ///< lanes at a __syncwarp
+  uint32_t alive = 0;  ///< lanes that have not come to their end
+  uint32_t ready = 0;  ///< of these, lanes that do not wait
   Moment moment;
 };
 
 Fiber fibers[1024];
 Warp warps[32];
-unsigned shuffles[1024];
 void* scheduler_pointer = nullptr;
 const void* scheduler_stack = nullptr;  ///< what the address sanitizer takes it to be
 size_t scheduler_bytes = 0;
-int current = 0, in_block = 0, running = 0, arrived = 0;
-unsigned generation = 0;
+int current = 0, in_block = 0, arrived = 0;
+bool backwards = false;  ///< threads come in falling order
 void** body_arguments = nullptr;
-bool progress = false;
 uint64_t moments = 0;
 
 Moment next_moment() { return ++moments << moment_shift; }
@@ -128,26 +127,78 @@ void go_on(void** save, void* to, const void* bottom, size_t bytes) {
   gradus_switch(save, to);
   __sanitizer_finish_switch_fiber(saved, nullptr, nullptr);
 }
-void yield() { go_on(&fibers[current].stack_pointer, scheduler_pointer, scheduler_stack, scheduler_bytes); }
+
+int lanes_of(int thread) { return std::min(32, in_block - thread / 32 * 32); }
 
 /// The thread sees the moments that its warp and block have come to.
 void refresh() {
   now.warp = warps[current / 32].moment;
   now.mine = now.warp | now.thread;
 }
+void be(int thread) {
+  current = thread;
+  now.thread = static_cast<unsigned>(thread);
+  refresh();
+}
+/// Leaves what runs now, and goes on as this thread.
+void go_to(void** save, int thread) {
+  const auto& fiber = fibers[thread];
+  be(thread);
+  threadIdx = fiber.thread;
+  now.stack = reinterpret_cast<uintptr_t>(fiber.stack);
+  go_on(save, fiber.stack_pointer, fiber.stack, stack_bytes);
+}
+
+/// The next thread that is ready, of the running one's warp as long as there are any: their stacks are at hand.
+int next_ready() {
+  const auto lane = static_cast<unsigned>(current % 32);
+  const auto warp = current / 32, count = (in_block + 31) / 32;
+  auto pick = [](int of, uint32_t lanes) {
+    return 32 * of + (backwards ? 31 - __builtin_clz(lanes) : __builtin_ctz(lanes));
+  };
+  const auto beyond = warps[warp].ready & (backwards ? (1u << lane) - 1 : ~1u << lane);
+  if (beyond != 0) return pick(warp, beyond);
+  for (int k = 0; k < count; ++k) {
+    const auto other = (warp + (backwards ? count - k : k)) % count;
+    if (warps[other].ready != 0) return pick(other, warps[other].ready);
+  }
+  for (int other = 0; other < count; ++other) {
+    if (warps[other].alive == 0) continue;
+    threadIdx = fibers[32 * other + __builtin_ctz(warps[other].alive)].thread;
+    mistake_in_kernel("waits at a barrier or shuffle that is not reached by all threads");
+  }
+  return -1;
+}
+/// Others run until somebody makes this thread ready again.
+void wait() {
+  const auto self = current;
+  warps[self / 32].ready &= ~(1u << self % 32);
+  go_to(&fibers[self].stack_pointer, next_ready());
+}
+void end_wait(Warp& warp) { warp.ready = warp.alive; }
 
 void run_fiber() {
-  if (&__sanitizer_finish_switch_fiber != nullptr)
-    __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_bytes);
+  if (&__sanitizer_finish_switch_fiber != nullptr) {
+    const void* bottom = nullptr;
+    size_t bytes = 0;
+    __sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
+    if (scheduler_stack == nullptr) scheduler_stack = bottom, scheduler_bytes = bytes;  // it began the first thread
+  }
   now.kernel->call(body_arguments);
-  fibers[current].done = true;
-  progress = true;
-  --running;
-  yield();
+  const auto self = current;
+  auto& warp = warps[self / 32];
+  warp.alive &= ~(1u << self % 32);
+  warp.ready &= warp.alive;
+  auto** save = &fibers[self].stack_pointer;
+  if (const auto next = next_ready(); next >= 0) go_to(save, next);
+  else go_on(save, scheduler_pointer, scheduler_stack, scheduler_bytes);
   std::abort();
 }
 
-void start(Fiber& fiber) {
+/// The stacks of a warp begin at different places of their pages, else these would all meet in a few lines of the
+/// cache.
+void start(Fiber& fiber, size_t lane) {
+  constexpr size_t apart = 9 * 64;
   if (fiber.stack == nullptr) {
     auto* at =
         mmap(nullptr, stack_bytes + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -156,53 +207,37 @@ void start(Fiber& fiber) {
     fiber.stack = static_cast<char*>(at) + page;
   }
 #if defined(__x86_64__)
-  void** top = reinterpret_cast<void**>(fiber.stack + stack_bytes - 64);
+  void** top = reinterpret_cast<void**>(fiber.stack + stack_bytes - 64 - apart * lane);
   *--top = nullptr;  // keeps the alignment of a call
   *--top = reinterpret_cast<void*>(&run_fiber);
   for (int i = 0; i < saved_words; ++i) *--top = nullptr;
   fiber.stack_pointer = top;
 #else
-  char* top = fiber.stack + stack_bytes - 64 - 160;
+  char* top = fiber.stack + stack_bytes - 64 - apart * lane - 160;
   std::memset(top, 0, 160);
   reinterpret_cast<void**>(top)[11] = reinterpret_cast<void*>(&run_fiber);
   fiber.stack_pointer = top;
 #endif
-  fiber.done = false;
 }
 
 void begin_block() {
   now.block = now.barrier = next_moment();
-  for (auto& warp : warps) warp = {.values = {}, .arrived = 0, .waiting = 0, .generation = 0, .moment = now.block};
-}
-
-void be(int thread) {
-  current = thread;
-  now.thread = static_cast<unsigned>(thread);
-  refresh();
+  for (auto& warp : warps) warp.moment = now.block;
 }
 
 void run_fibers(unsigned order) {
   const int threads = in_block;
-  running = threads;
-  arrived = 0;
-  std::memset(shuffles, 0, sizeof(shuffles));
-  for (int i = 0; i < threads; ++i) start(fibers[i]);
-  const int first = static_cast<int>(order % static_cast<unsigned>(threads));
-  const bool back = (order >> 10 & 1) != 0;
-  while (running > 0) {
-    progress = false;
-    for (int k = 0; k < threads; ++k) {
-      const int i = (first + (back ? threads - 1 - k : k)) % threads;
-      if (fibers[i].done) continue;
-      be(i);
-      threadIdx = fibers[i].thread;
-      now.stack = reinterpret_cast<uintptr_t>(fibers[i].stack);
-      go_on(&scheduler_pointer, fibers[i].stack_pointer, fibers[i].stack, stack_bytes);
-    }
-    if (progress || running == 0) continue;
-    threadIdx = std::find_if(fibers, fibers + threads, [](const Fiber& fiber) { return !fiber.done; })->thread;
-    mistake_in_kernel("waits at a barrier or shuffle that is not reached by all threads");
+  for (int i = 0; i < threads; ++i) start(fibers[i], static_cast<size_t>(i % 32));
+  for (int i = 0; i < threads; i += 32) {
+    auto& warp = warps[i / 32];
+    warp.shuffles = 0;
+    warp.shuffling = warp.waiting = 0;
+    warp.alive = warp.ready = 0xffffffffu >> (32 - lanes_of(i));
   }
+  arrived = 0;
+  scheduler_stack = nullptr;
+  backwards = (order >> 10 & 1) != 0;
+  go_to(&scheduler_pointer, static_cast<int>(order % static_cast<unsigned>(threads)));
 }
 
 /// f(threadIdx) for all threads of a block.
@@ -216,7 +251,6 @@ void for_threads(F&& f) {
 void check_fibers(const char* what) {
   if (!now.kernel->fibers) mistake_in_kernel(std::string(what) + " in a kernel that was taken to have none");
 }
-int lanes_of(int thread) { return std::min(32, in_block - thread / 32 * 32); }
 
 }  // namespace
 
@@ -260,47 +294,40 @@ int gradus_lane() { return current % 32; }
 /// value becomes that of another lane.
 void gradus_shuffle(void* value, size_t bytes, int source) {
   check_fibers("a shuffle");
-  const int self = current, lane = self % 32, lanes = lanes_of(self);
-  Warp& warp = warps[self / 32];
-  const unsigned turn = shuffles[self]++;
-  std::memcpy(&warp.values[turn % 2][lane], value, bytes);
-  ++warp.arrived;
-  progress = true;
-  while (warp.arrived < (turn + 1) * static_cast<unsigned>(lanes)) yield();
-  progress = true;
-  std::memcpy(value, &warp.values[turn % 2][source < lanes ? source : lane], bytes);
+  const int lane = current % 32, lanes = lanes_of(current);
+  Warp& warp = warps[current / 32];
+  auto* values = warp.values[warp.shuffles % 2];  // a lane that reads late keeps the others from the one after the next
+  std::memcpy(&values[lane], value, bytes);
+  if (++warp.shuffling == lanes) {
+    warp.shuffling = 0;
+    ++warp.shuffles;
+    end_wait(warp);
+  } else {
+    wait();
+  }
+  std::memcpy(value, &values[source < lanes ? source : lane], bytes);
 }
 
 void gradus_syncthreads() {
   check_fibers("a barrier");
-  progress = true;
-  const unsigned mine = generation;
-  if (++arrived == in_block) {
-    arrived = 0;
-    ++generation;
-    now.barrier = next_moment();
-    for (auto& warp : warps) warp.moment = now.barrier;
-    refresh();
-  } else {
-    while (generation == mine) yield();
+  if (++arrived < in_block) return wait();
+  arrived = 0;
+  now.barrier = next_moment();
+  for (auto& warp : warps) {
+    warp.moment = now.barrier;
+    end_wait(warp);
   }
-  progress = true;
+  refresh();
 }
 
 void gradus_syncwarp() {
   check_fibers("a barrier");
-  progress = true;
   Warp& warp = warps[current / 32];
-  const unsigned mine = warp.generation;
-  if (++warp.waiting == static_cast<unsigned>(lanes_of(current))) {
-    warp.waiting = 0;
-    ++warp.generation;
-    warp.moment = next_moment();
-    refresh();
-  } else {
-    while (warp.generation == mine) yield();
-  }
-  progress = true;
+  if (++warp.waiting < lanes_of(current)) return wait();
+  warp.waiting = 0;
+  warp.moment = next_moment();
+  end_wait(warp);
+  refresh();
 }
 
 }  // extern "C"

@@ -534,10 +534,12 @@ class Run {
     const auto& in_w = out == w_at ? none : read(op.part(w_at));
     const auto& in_y = out == y_at ? none : read(op.part(y_at));
     auto per_group = w.sizes[0] / (x.sizes[1] / w.sizes[1]);
+    const int64_t dilation[] = {c.get(102, 0), c.get(102, 1)}, stride[] = {c.get(103, 0), c.get(103, 1)},
+                  before[] = {c.get(105, 0), c.get(105, 1)};
     for_each_element(y.sizes, [&](const Sizes& at_y, int64_t number_y) {
       for_each_element({1, w.sizes[1], w.sizes[2], w.sizes[3]}, [&](const Sizes& k, int64_t) {
-        auto row = at_y[2] * c.get(103, 0) - c.get(105, 0) + k[2] * c.get(102, 0),
-             column = at_y[3] * c.get(103, 1) - c.get(105, 1) + k[3] * c.get(102, 1);
+        auto row = at_y[2] * stride[0] - before[0] + k[2] * dilation[0],
+             column = at_y[3] * stride[1] - before[1] + k[3] * dilation[1];
         if (row < 0 || row >= x.sizes[2] || column < 0 || column >= x.sizes[3]) return;
         auto channel = at_y[1] / per_group * w.sizes[1] + k[1];
         auto number_x = static_cast<size_t>(place(x.sizes, {at_y[0], channel, row, column}));

@@ -431,11 +431,12 @@ void launch_each(const char* op, Device device, const KernelText& family, std::i
                  const char* entry, int64_t count, const Arguments&... arguments) {
   launch(op, device, family, types, entry, {Context::of(device).blocks_for(count, 256)}, arguments...);
 }
+inline constexpr int64_t most_blocks = 1 << 16;
 /// The same with a block for each of `count` pieces of work, in a loop when there are very many.
 template <class... Arguments>
 void launch_blocks(const char* op, Device device, const KernelText& family, std::initializer_list<DType> types,
                    const char* entry, int64_t count, const Arguments&... arguments) {
-  launch(op, device, family, types, entry, {std::min<int64_t>(count, 1 << 16)}, arguments...);
+  launch(op, device, family, types, entry, {std::min(count, most_blocks)}, arguments...);
 }
 
 }  // namespace gradus::cuda::detail::inline GRADUS_STABLE

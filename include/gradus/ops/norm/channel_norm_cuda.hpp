@@ -43,14 +43,14 @@ class ChannelNorm {
     if (last_)
       by_strips("block_channel_moments_last", rows_.rows, channels(), parts_, partial.impl()->data(), x_.data());
     else
-      by_blocks("block_channel_moments", channels() * parts_, planes_.images, channels(), planes_.plane, parts_,
-                partial.impl()->data(), x_.data());
+      by_blocks("block_channel_moments", channels() * parts_, packs_of_part(), planes_.images, channels(),
+                planes_.plane, parts_, partial.impl()->data(), x_.data());
     auto mean = Tensor<C>::empty({channels()}, device, op_), inverse = Tensor<C>::empty({channels()}, device, op_);
     auto moves = running_mean.defined() && running_var.defined();
     auto mean_now = moves ? contiguous(running_mean) : Tensor<T>(),
          var_now = moves ? contiguous(running_var) : Tensor<T>();
     auto memory = [](const Tensor<T>& of) { return of.defined() ? of.impl()->data() : nullptr; };
-    by_blocks("block_join_moments", channels(), channels(), parts_, static_cast<C>(each()), static_cast<C>(eps),
+    by_blocks("block_join_moments", channels(), parts_, channels(), parts_, static_cast<C>(each()), static_cast<C>(eps),
               static_cast<C>(momentum), mean.impl()->data(), inverse.impl()->data(), memory(mean_now), memory(var_now),
               partial.data());
     if (moves) {  // where they are dense there is nothing left to copy
@@ -80,9 +80,10 @@ class ChannelNorm {
       by_strips("block_channel_slopes_last", rows_.rows, channels(), parts_, range.low, range.high,
                 partial.impl()->data(), x_.data(), dy.data(), of.mean.data(), of.inverse.data(), weight, bias);
     else
-      by_blocks("block_channel_slopes", channels() * parts_, planes_.images, channels(), planes_.plane, parts_,
-                range.low, range.high, partial.impl()->data(), x_.data(), dy.data(), of.mean.data(), of.inverse.data(),
-                weight, bias);
+      by_blocks("block_channel_slopes", channels() * parts_, packs_of_part(), planes_.images, channels(), planes_.plane,
+                parts_, range.low, range.high, partial.impl()->data(), x_.data(), dy.data(), of.mean.data(),
+                of.inverse.data(), weight, bias);
+    if (parts_ == 1) return reshape(partial, {2, channels()});  // a sum of one
     return reduce<SumReducer<C>>(op_, partial, 1, false);
   }
 
@@ -103,9 +104,15 @@ class ChannelNorm {
   int64_t channels() const { return planes_.channels; }
   int64_t each() const { return planes_.images * planes_.plane; }
 
+  /// Of 16 bytes, which a thread reads at once.
+  int64_t packs_of_part() const { return each() / parts_ * int64_t{sizeof(T)} / 16 + 1; }
+
+  /// Each block with no more warps than it has work for: others would only take part in its sums.
   template <class... A>
-  void by_blocks(const char* entry, int64_t blocks, const A&... arguments) const {
-    cuda::detail::launch_blocks(op_, x_.device(), cuda_norm, {dtype_of<T>}, entry, blocks, arguments...);
+  void by_blocks(const char* entry, int64_t blocks, int64_t work, const A&... arguments) const {
+    auto threads = static_cast<int>(std::clamp<int64_t>((work + 31) / 32 * 32, 32, 256));
+    cuda::detail::launch(op_, x_.device(), cuda_norm, {dtype_of<T>}, entry,
+                         {std::min(blocks, cuda::detail::most_blocks), threads}, arguments...);
   }
   template <class... A>
   void by_strips(const char* entry, const A&... arguments) const {
