@@ -1,4 +1,4 @@
-// Dense layers with GELU between them, left to the tails of cuBLASLt's products.
+// What goes with the products of dense layers, left to cuBLASLt: gradients of biases, and GELU between two layers.
 #include "gradus/gradus.hpp"
 
 #include "tests/cuda/on_card.hpp"
@@ -11,9 +11,9 @@ using namespace gradus;
 #if defined(GRADUS_CUDA)
 namespace {
 
-struct FusedGeluGuard {
-  FusedGeluGuard() { cuda::fuse_gelu(); }
-  ~FusedGeluGuard() { cuda::fuse_gelu(false); }
+struct FusedTailsGuard {
+  FusedTailsGuard() { cuda::fuse_tails(); }
+  ~FusedTailsGuard() { cuda::fuse_tails(false); }
 };
 
 /// Result and gradients of x and of the parameters, on the CPU.
@@ -60,7 +60,7 @@ void check_gelu_layers(int64_t wide, bool biases, double tolerance, bool second_
 TEMPLATE_TEST_CASE("GELU in the tails of products agrees with the CPU, in results and all gradients", "", float, bf16,
                    f16) {
   if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
-  FusedGeluGuard guard;
+  FusedTailsGuard guard;
   auto tolerance = dtype_of<TestType> == DType::f32 ? 1e-5 : dtype_of<TestType> == DType::f16 ? 0.01 : 0.06;
   for (bool biases : {true, false}) {
     check_gelu_layers<TestType>(16, biases, tolerance);
@@ -70,10 +70,46 @@ TEMPLATE_TEST_CASE("GELU in the tails of products agrees with the CPU, in result
     check_gelu_layers<TestType>(12, biases, tolerance);  // no eights: in single operators
   }
 }
+TEMPLATE_TEST_CASE("a bias's gradient comes from the product that gives the weight's", "", float, bf16, f16) {
+  if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
+  auto gradients = [](Device device, int64_t rows, bool bias_trained) {
+    auto numbers = [&](uint32_t seed, const Shape& shape) {
+      return test::hashed<TestType>(seed, shape, -1, 1).to(device);
+    };
+    auto x = numbers(1, {2, rows, 6}), w = numbers(2, {5, 6}), b = numbers(3, {5}), dy = numbers(4, {2, rows, 5});
+    for (auto* leaf : {&x, &w, &b}) leaf->set_requires_grad(leaf != &b || bias_trained);
+    linear(x, w, b).backward(dy);
+    std::vector<Tensor<double>> all;
+    for (const auto* leaf : {&x, &w, &b})
+      if (leaf->grad().defined()) all.push_back(cast<double>(leaf->grad().to(Device::cpu())));
+    return all;
+  };
+  auto tolerance = dtype_of<TestType> == DType::f32 ? 1e-5 : dtype_of<TestType> == DType::f16 ? 0.01 : 0.06;
+  auto sums = [&] {
+    auto times = cuda::profile(Device::best(), [&] { gradients(Device::best(), 7, true); });
+    CHECK(test::launches_of(times, "library") == 3);
+    return test::launches_of(times, "reduction");
+  };
+  CHECK(sums() == 1);
+  FusedTailsGuard guard;
+  CHECK(sums() == 0);
+  for (int64_t rows : {7, 0}) {
+    for (bool bias_trained : {true, false}) {
+      auto here = gradients(Device::cpu(), rows, bias_trained), there = gradients(Device::best(), rows, bias_trained);
+      REQUIRE(here.size() == there.size());
+      for (size_t i = 0; i < here.size(); ++i) {
+        auto want = here[i].to_vector(), got = there[i].to_vector();
+        REQUIRE(want.size() == got.size());
+        for (size_t k = 0; k < want.size(); ++k)
+          CHECK(std::abs(want[k] - got[k]) <= tolerance * (1 + std::abs(want[k])));
+      }
+    }
+  }
+}
 TEST_CASE("GELU in the tails of products: derivatives of second order, double, and without gradients") {
   if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
   check_gelu_layers<float>(16, true, 1e-5);  // nobody asked for it
-  FusedGeluGuard guard;
+  FusedTailsGuard guard;
   check_gelu_layers<float>(16, true, 1e-4, true);
   check_gelu_layers<double>(16, true, 1e-12);
   auto run = [](Device device) {
@@ -90,7 +126,7 @@ TEST_CASE("GELU in the tails of products: derivatives of second order, double, a
 }
 TEST_CASE("GPT-2 learns with GELU in the tails of products as on the CPU, captured, too") {
   if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
-  FusedGeluGuard guard;
+  FusedTailsGuard guard;
   manual_seed(1);
   models::Gpt<float> start({.vocabulary = 31, .context = 16, .layers = 2, .heads = 2, .width = 32, .dropout = 0});
   auto losses = [&](Device device, bool captured) {

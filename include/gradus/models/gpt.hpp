@@ -79,7 +79,7 @@ struct GptMlp {
 
   Tensor<T> operator()(const Tensor<T>& x) const {
 #if defined(GRADUS_CUDA)
-    if (!x.device().is_cpu() && cuda::detail::gelu_fused() && c_fc.lora.add == nullptr && c_proj.lora.add == nullptr) {
+    if (!x.device().is_cpu() && cuda::detail::tails_fused() && c_fc.lora.add == nullptr && c_proj.lora.add == nullptr) {
       return nn::detail::in_layer_of(c_fc.weight, [&] {
         return gelu_mlp(x, c_fc.weight.tensor(), c_fc.bias.tensor(), c_proj.weight.tensor(), c_proj.bias.tensor());
       });

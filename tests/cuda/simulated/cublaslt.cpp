@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <vector>
 
 #include "tests/cuda/simulated/card.hpp"
@@ -25,6 +26,8 @@ struct Product {
   bool has_gelu() const { return (epilogue & 32) != 0; }
   bool has_gelu_slope() const { return (epilogue & 64) != 0; }
   bool has_aux() const { return (epilogue & 128) != 0; }
+  bool has_second_sums() const { return (epilogue & 512) != 0; }  ///< of op(b)'s columns, a bias gradient
+  bool has_vector() const { return has_bias() || has_bias_gradient() || has_second_sums(); }
 };
 struct Layout {
   int type = 0;
@@ -133,12 +136,14 @@ const char* wrong(const Product& p, const Layout& a, const Layout& b, const Layo
   auto k2 = p.transposes[1] != 0 ? b.columns : b.rows, n = p.transposes[1] != 0 ? b.rows : b.columns;
   if (k != k2 || m != d.rows || n != d.columns || c.rows != d.rows || c.columns != d.columns)
     return "sizes that do not fit";
-  const int known[] = {1, 4, 32, 32 | 4, 32 | 128, 32 | 128 | 4, 64 | 128, 64 | 128 | 16};  // bias, GELU, its gradient
+  const int known[] = {1,  4, 32, 32 | 4, 32 | 128, 32 | 128 | 4, 64 | 128, 64 | 128 | 16,
+                       512};  // bias, GELU, gradients
   if (std::find(std::begin(known), std::end(known), p.epilogue) == std::end(known))
     return "an epilogue that Gradus does not use";
-  if ((p.has_bias() || p.has_bias_gradient()) && p.bias == nullptr) return "a bias that is not there";
+  if (p.has_vector() && p.bias == nullptr) return "a bias that is not there";
   if (p.epilogue != 1 && d.type == 1) return "an epilogue with double";
   if ((p.has_gelu() || p.has_gelu_slope()) && d.count != 1) return "GELU for a stack";
+  if (p.has_second_sums() && d.count != 1) return "a bias gradient of a stack";
   if (p.has_aux() && p.aux == nullptr) return "an auxiliary matrix that is not there";
   if (p.has_aux() && (p.aux_ld < d.rows || p.aux_ld % 8 != 0))
     return "an auxiliary matrix whose leading dimension is below the rows or no multiple of 8";
@@ -273,8 +278,8 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
       fail("a scale that is no float of device memory");
     if (alignment(pointers[i]) < 16 || alignment(d_data) < 16) fail("fp8 with memory that is not aligned to 16 bytes");
   }
-  if ((p.has_bias() || p.has_bias_gradient()) &&
-      !simulated::is_device_memory(p.bias, static_cast<size_t>(d.rows) * size_of(d.type)))
+  auto vector_size = static_cast<size_t>(p.has_second_sums() ? d.columns : d.rows);
+  if (p.has_vector() && !simulated::is_device_memory(p.bias, vector_size * size_of(d.type)))
     fail("a bias that is not device memory");
   if (p.has_aux()) {
     auto elements = static_cast<size_t>((d.columns - 1) * p.aux_ld + d.rows);
@@ -320,6 +325,12 @@ int cublasLtMatmul(void*, void* product, const void* alpha, const void* a_data, 
         for (int64_t l = 0; l < k; ++l) {
           auto at = s * b.stride + (p.transposes[1] != 0 ? j + l * b.ld : l + j * b.ld);
           second[static_cast<size_t>(j * k + l)] = load(static_cast<const char*>(b_data), b.type, at);
+        }
+      }
+      if (p.has_second_sums()) {
+        for (int64_t j = 0; j < n; ++j) {
+          auto* column = second.data() + j * k;
+          store(static_cast<char*>(const_cast<void*>(p.bias)), d.type, j, std::accumulate(column, column + k, 0.0));
         }
       }
       for (int64_t j = 0; j < n; ++j) {

@@ -12,8 +12,9 @@ struct CardMatrix {
   int64_t stack_stride = 0;  ///< to the next matrix of a stack
 };
 
-/// What follows a product as it is written: nothing; gelu_tanh; the gradient of gelu_tanh, by which it is multiplied.
-enum class CardTail : int { none = 0, gelu = 32, gelu_slope = 64 };
+/// What goes with a product: nothing; gelu_tanh of it; the gradient of gelu_tanh, by which it is multiplied; beside it,
+/// the sums of a's rows. The values are cuBLASLt's.
+enum class CardTail : int { none = 0, gelu = 32, gelu_slope = 64, left_sums = 512 };
 
 /// What a and b hold in place of numbers of the product's type: codes of one byte. The values are cuBLASLt's names.
 enum class CardCode : int { none = 0, e4m3 = 28, e5m2 = 29 };
@@ -28,7 +29,7 @@ struct CardProduct {
   double beta = 0;             ///< 1: adds to d
   CardTail tail = CardTail::none;
   void* before_tail = nullptr;    ///< what gelu is of, as dense as d: written (or null), or read for its gradient
-  void* bias_gradient = nullptr;  ///< with gelu_slope: sums of d's columns, or null
+  void* bias_gradient = nullptr;  ///< with gelu_slope: sums of d's columns, or null; with left_sums: those of a's rows
   /// fp8: both or none, and not both e5m2. What is added up must lie side by side (a's rows and b's columns), all sizes
   /// be multiples of 16, the type bf16; a number is its code's times the scale, a float of the card.
   CardCode a_code = CardCode::none, b_code = CardCode::none;
@@ -49,8 +50,8 @@ GRADUS_SHARED inline std::atomic<bool>& autotune_allowed() {
   return allowed;
 }
 
-/// Whether dense layers with gelu_tanh between them leave it to cuBLASLt. Off at the start.
-GRADUS_SHARED inline std::atomic<bool>& gelu_fused() {
+/// Whether dense layers leave gradients of biases, and gelu_tanh between them, to cuBLASLt. Off at the start.
+GRADUS_SHARED inline std::atomic<bool>& tails_fused() {
   static std::atomic<bool> fused{false};
   return fused;
 }
@@ -103,7 +104,9 @@ class GRADUS_SHARED LtProducts {
                        candidates = 8;
 
   /// Of the bias, or of where its gradient goes: cuBLASLt has one name for both.
-  static const void* bias_of(const CardProduct& p) { return p.tail == CardTail::gelu_slope ? p.bias_gradient : p.bias; }
+  static const void* bias_of(const CardProduct& p) {
+    return p.tail == CardTail::gelu_slope || p.tail == CardTail::left_sums ? p.bias_gradient : p.bias;
+  }
   void set_pointers(const Plan& plan, const CardProduct& p, const char* op) {
     auto set = [&](int attribute, const void* value) {
       if (value == nullptr) return;
@@ -202,7 +205,8 @@ class GRADUS_SHARED LtProducts {
     set(transpose_first, b.transposed);
     set(transpose_second, a.transposed);
     auto tail = static_cast<int>(p.tail) + (p.before_tail != nullptr ? epilogue_aux : 0);
-    if (bias_of(p) != nullptr) tail += p.tail == CardTail::gelu_slope ? epilogue_bias_gradient : epilogue_bias;
+    if (bias_of(p) != nullptr && p.tail != CardTail::left_sums)
+      tail += p.tail == CardTail::gelu_slope ? epilogue_bias_gradient : epilogue_bias;
     if (tail != 0) set(epilogue, tail);
     set_pointers(plan, p, op);
     if (p.fast_sums) {
@@ -310,10 +314,11 @@ inline void allow_tf32(bool on = true) { detail::tf32_allowed() = on; }
 /// for.
 inline void autotune_products(bool on = true) { detail::autotune_allowed() = on; }
 
-/// Lets two dense layers with gelu_tanh between them (ops/product/gelu_mlp.hpp, GPT-2) leave bias, GELU and their
-/// gradients to the tails of cuBLASLt's products: two passes over the wide layer fewer, and GELU of sums that were not
-/// rounded. Off unless asked for, because it has not been timed on a card yet.
-inline void fuse_gelu(bool on = true) { detail::gelu_fused() = on; }
+/// Lets dense layers on a GPU leave to cuBLASLt's products what goes with them: the gradient of a bias is summed by the
+/// product that gives the weight's, and of two layers with gelu_tanh between them (ops/product/gelu_mlp.hpp, GPT-2)
+/// bias, GELU and their gradients are computed as a product is written. That saves passes over memory, and GELU is of
+/// sums that were not rounded. Off unless asked for, because it has not been timed on a card yet.
+inline void fuse_tails(bool on = true) { detail::tails_fused() = on; }
 
 /// Lets dense layers (ops/product/linear.hpp) of bf16 on a GPU multiply in fp8: inputs and weights as e4m3, gradients
 /// as e5m2, each tensor with a scale of its own, found on the card as it is used; sums are in float and results in

@@ -12,27 +12,6 @@ inline constexpr auto gelu_tanh_slope_formula = pointwise("gelu_tanh_slope", [](
 });
 
 #if defined(GRADUS_CUDA)
-/// d = tail(a b + bias), all of them matrices of a card; false when cuBLASLt has nothing for it.
-template <Floating T>
-bool product_with_tail(const Tensor<T>& a, const Tensor<T>& b, Tensor<T>& d, cuda::detail::CardTail tail,
-                       Tensor<T>& before, const Tensor<T>& bias, std::type_identity_t<Tensor<T>>* bias_gradient) {
-  auto left = card_operand(a.detach().impl()), right = card_operand(b.detach().impl());
-  auto matrix = [](const TensorImpl& x) {
-    return cuda::detail::CardMatrix{x.data(), x.shape[0], x.shape[1], x.strides[0], x.strides[1]};
-  };
-  cuda::detail::CardProduct product;
-  product.type = dtype_of<T>;
-  product.a = matrix(*left);
-  product.b = matrix(*right);
-  product.d = d.impl()->data();
-  product.d_stack_stride = d.numel();
-  product.tail = tail;
-  product.before_tail = before.defined() ? before.impl()->data() : nullptr;
-  product.bias = bias.defined() ? bias.data() : nullptr;
-  product.bias_gradient = bias_gradient != nullptr ? bias_gradient->impl()->data() : nullptr;
-  return cuda::detail::LtProducts::of(d.device()).run(product, "gelu_mlp");
-}
-
 /// Nothing when it is to be done in single operators.
 template <Floating T>
 std::optional<Tensor<T>> gelu_mlp_on_card(const Tensor<T>& x, const std::array<Tensor<T>, 4>& parameters) {
@@ -47,7 +26,7 @@ std::optional<Tensor<T>> gelu_mlp_on_card(const Tensor<T>& x, const std::array<T
   Tensor<T> before;
   if (keep) before = Tensor<T>::empty({n, wide}, device, "gelu_mlp");
   auto between = Tensor<T>::empty({n, wide}, device, "gelu_mlp");
-  if (!product_with_tail(x, transpose(w1.detach()), between, CardTail::gelu, before, bias, nullptr))
+  if (!product_with_tail("gelu_mlp", x, transpose(w1.detach()), between, CardTail::gelu, before, bias))
     return std::nullopt;
   auto y = Tensor<T>::empty({n, w2.size(0)}, device, "gelu_mlp");
   auto last = b2.defined() ? contiguous(b2.detach()) : b2;
@@ -61,14 +40,13 @@ std::optional<Tensor<T>> gelu_mlp_on_card(const Tensor<T>& x, const std::array<T
       wide_sums = linear(input(), first(), offset());
       wide_values = gelu_tanh(wide_sums);
     }
-    if (wanted[3]) std::get<3>(to) = matmul(transpose(dy), wide_values);  // (out, wide)
-    if (wanted[4]) std::get<4>(to) = sum(dy, 0);
+    std::tie(std::get<3>(to), std::get<4>(to)) = dense_gradients("gelu_mlp", dy, wide_values, wanted[3], wanted[4]);
     if (!wanted[0] && !wanted[1] && !wanted[2]) return to;
     auto slope = Tensor<T>::empty({dy.size(0), wide_sums.size(1)}, dy.device(), "gelu_mlp");  // (n, wide)
     Tensor<T> bias_sums;
     if (wanted[2]) bias_sums = Tensor<T>::empty({wide_sums.size(1)}, dy.device(), "gelu_mlp");
-    auto fused = !grad_enabled() && product_with_tail(dy, second(), slope, CardTail::gelu_slope, wide_sums, Tensor<T>(),
-                                                      wanted[2] ? &bias_sums : nullptr);
+    auto fused = !grad_enabled() &&
+                 product_with_tail("gelu_mlp", dy, second(), slope, CardTail::gelu_slope, wide_sums, {}, bias_sums);
     if (!fused) {
       slope = gelu_tanh_slope_formula(wide_sums, matmul(dy, second()));
       if (wanted[2]) bias_sums = sum(slope, 0);
@@ -88,7 +66,7 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// The two dense layers of a transformer's block: linear(gelu_tanh(linear(x, w1, b1)), w2, b2), x (..., in), w1 (wide,
 /// in), b1 (wide,), w2 (out, wide), b2 (out,) -> (..., out); biases may be undefined. On a GPU, after
-/// cuda::fuse_gelu(), bias, GELU and their gradients ride on the tails of the products.
+/// cuda::fuse_tails(), bias, GELU and their gradients ride on the tails of the products.
 template <Floating T>
 Tensor<T> gelu_mlp(const Tensor<T>& x, const Tensor<T>& w1, const Tensor<T>& b1, const Tensor<T>& w2,
                    const Tensor<T>& b2) {
@@ -98,7 +76,7 @@ Tensor<T> gelu_mlp(const Tensor<T>& x, const Tensor<T>& w1, const Tensor<T>& b1,
                 w2.size(1) == w1.size(0) && (!b1.defined() || b1.shape() == Shape{w1.size(0)}) &&
                 (!b2.defined() || b2.shape() == Shape{w2.size(0)});           // if not, linear says why
     auto by_linear = dtype_of<T> == DType::bf16 && cuda::detail::fp8_used();  // which has no such tails
-    if (!x.device().is_cpu() && cuda::detail::gelu_fused() && !by_linear && fits) {
+    if (!x.device().is_cpu() && cuda::detail::tails_fused() && !by_linear && fits) {
       detail::require_device("gelu_mlp", x.device(), w1, b1, w2, b2);
       auto shape = x.shape(), rows = x.shape();
       shape[x.rank() - 1] = w2.size(0);
