@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "gradus/autograd/autograd.hpp"
+#include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/view/cast.hpp"
 #include "gradus/ops/view/permute.hpp"
 #include "gradus/ops/window/avg_pool2d.hpp"
@@ -137,6 +138,52 @@ TEST_CASE("pooling in registers gives what loops over windows give") {
       check_max_pool<float>(detail::pool_shape("pool", {1, 2, 9, 41}, 3, options), 3, options);
       options = {.stride = Size2d(3 - stride, stride), .padding = 1, .dilation = dilation};
       check_max_pool<float>(detail::pool_shape("pool", {1, 2, 11, 40}, 3, options), 3, options);
+    }
+  }
+}
+
+TEST_CASE("pooling in registers of windows that are wider than a register, and of rows that are not there twice") {
+  manual_seed(5);
+  for (int64_t columns : {33, 47}) {
+    for (int64_t width : {33, 34, 50, 64, 81}) {
+      for (int64_t stride : {1, 2}) {
+        INFO("1 x " << columns << " stride " << stride << " width " << width);
+        PoolOptions options{.stride = stride, .padding = {0, columns / 2}};
+        auto s = detail::pool_shape("pool", {1, 2, 5, width}, {1, columns}, options);
+        check_max_pool<float>(s, {1, columns}, options);
+        check_avg_pool<float>(s, {1, columns}, {options.stride, options.padding});
+      }
+    }
+  }
+  for (int64_t rows : {1, 3, 9}) {
+    for (int64_t stride : {1, 4, 12}) {
+      INFO(rows << " x 2 stride " << stride);
+      PoolOptions options{.stride = Size2d(stride, 1), .padding = {rows / 2, 0}};
+      auto s = detail::pool_shape("pool", {2, 3, 40, 21}, {rows, 2}, options);
+      check_max_pool<float>(s, {rows, 2}, options);
+      check_avg_pool<float>(s, {rows, 2}, {options.stride, options.padding});
+    }
+  }
+}
+
+TEST_CASE("pooling in registers keeps the signs of zeros, infinities of both signs and the places of equal elements") {
+  constexpr auto inf = std::numeric_limits<float>::infinity();
+  for (float other : {0.0f, inf, std::numeric_limits<float>::quiet_NaN()}) {
+    auto x = full<float>({1, 3, 24, 40}, -0.0f);
+    for (int64_t i = 5; i < x.numel(); i += 7) x.mutable_data()[i] = i % 2 == 0 ? 0.0f : -inf;
+    for (int64_t i = 960 + 3; i < 2 * 960; i += 11) x.mutable_data()[i] = other;  // in one plane of three
+    for (int64_t stride : {1, 2}) {
+      PoolOptions options{.stride = stride, .padding = 1};
+      auto s = detail::pool_shape("pool", x.shape(), 3, options);
+      auto wanted = pool_by_loops(s, true, x, ones<float>({1, 3, s.oh, s.ow}));
+      auto y = max_pool2d(x, 3, options).to_vector();
+      for (size_t i = 0; i < y.size(); ++i) {
+        CHECK((y[i] == wanted.largest[i] || std::isnan(wanted.largest[i])));
+        CHECK(std::signbit(y[i]) == std::signbit(wanted.largest[i]));
+        CHECK(std::isnan(y[i]) == std::isnan(wanted.largest[i]));
+      }
+      auto leaf = x.clone().set_requires_grad();
+      CHECK(same_values(grad(sum(max_pool2d(leaf, 3, options)), leaf), wanted.largest_gradient));
     }
   }
 }

@@ -3,60 +3,94 @@
 
 #include <limits>
 
+#include "gradus/device/cpu/simd_math.hpp"
 #include "gradus/ops/window/pool_lanes.hpp"
 #include "gradus/ops/window/pool_quads.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// max_of_windows for windows that are Step columns apart.
+/// Whether a value wins against the best so far. Where there are no NaN, one comparison less tells.
+template <bool with_nan>
+GRADUS_INLINE Mask<float> is_better(const Simd<float>& value, const Simd<float>& than) {
+  if constexpr (with_nan) return value > than || value != value;
+  else return value > than;
+}
+GRADUS_INLINE Simd<int32_t> choose_place(const Mask<float>& chosen, const Simd<int32_t>& a, Simd<int32_t> b) {
+  GRADUS_UNROLL
+  for (int k = 0; k < Simd<float>::packets; ++k) b.p[k] = chosen.p[k] ? a.p[k] : b.p[k];
+  return b;
+}
+
+/// The best of rows' largest elements, which begin at place(0) ... place(count - 1).
+template <bool with_nan, class T, class Place, class Count>
+GRADUS_INLINE void best_of_rows(const float* values, const int32_t* places, Place&& place, Count count, int64_t windows,
+                                int64_t room, T* y, int32_t* from) {
+  auto last = std::max<int64_t>(windows - simd_lanes, 0);
+  for (int64_t k = 0; k < windows; k += simd_lanes) {
+    auto j = std::min(k, last);
+    auto best = Simd<float>::load(values + place(0) + k);
+    auto at = Simd<int32_t>::load(places + place(0) + k);
+    for (int64_t a = 1; a < count; ++a) {
+      auto value = Simd<float>::load(values + place(a) + k);
+      auto won = is_better<with_nan>(value, best);
+      best = where(won, value, best);
+      at = choose_place(won, Simd<int32_t>::load(places + place(a) + k), at);
+    }
+    store_ahead(best, y + j, windows - j, room - j);
+    store_ahead(at, from + j, windows - j, room - j);
+  }
+}
+
+/// max_in_lanes for one plane, `number` of `planes`; whether there are NaN, which are right only with_nan.
+template <bool with_nan, int Step, int Side, class T>
+bool max_of_plane(const PoolShape& s, int64_t number, int64_t planes, const T* x, T* y, int32_t* from,
+                  const SharedRows& shared, float* values, int32_t* places) {
+  constexpr auto lowest = -std::numeric_limits<float>::infinity();
+  auto size = s.h * s.w, ow = s.ow, count = s.oh * ow, w = s.w, room = (planes - number) * count;
+  x += number * size, y += number * count, from += number * count;
+  WindowLanes<Step, Side, T, float> lanes(s, x, number * size, (planes - number) * size, lowest);
+  auto steps = counted_lanes<int32_t>(Step);
+  auto left = static_cast<int32_t>(s.padding[1]), apart = Side > 0 ? 1 : static_cast<int32_t>(s.dilation[1]);
+  Simd<float> sum(0);  // NaN where an element is; the infinities that make it so besides do no harm
+  auto best_of_row = [&](int64_t row, int64_t to) GRADUS_INLINE_LAMBDA {
+    auto first = static_cast<int32_t>(row * w) - left;
+    lanes.for_registers(row, [&](int64_t j, int64_t k, auto inside) GRADUS_INLINE_LAMBDA {
+      auto columns = steps + static_cast<int32_t>(j * Step);
+      // The first element has won, though it is -inf. Left of the image it is as many columns further right.
+      Simd<float> best(lowest);
+      auto at = inside ? Simd<int32_t>(first) : maximum(Simd<int32_t>(first), first + left - columns);
+      lanes.template each<inside>([&](int64_t b, const Simd<float>& value) GRADUS_INLINE_LAMBDA {
+        if constexpr (!with_nan) sum = sum + value;
+        if (inside && b == 0) return static_cast<void>(best = value);
+        auto won = is_better<with_nan>(value, best);
+        best = where(won, value, best);
+        at = choose_place(won, Simd<int32_t>(first + static_cast<int32_t>(b) * apart), at);
+      });
+      best.store(values + to + k);
+      (at + columns).store(places + to + k);
+    });
+  };
+  shared.for_windows<Side>(s, best_of_row, [&](int64_t i, auto place, int64_t rows) GRADUS_INLINE_LAMBDA {
+    auto join = [&](auto known) GRADUS_INLINE_LAMBDA {
+      best_of_rows<with_nan>(values, places, place, known, ow, room - i * ow, y + i * ow, from + i * ow);
+    };
+    if (Side > 0 && rows == Side) join(std::integral_constant<int64_t, Side>());
+    else join(rows);
+  });
+  return any(sum != sum);
+}
+
+/// max_of_windows for windows that are Step columns apart: the best of each row of windows, which those below share,
+/// then the best of the rows.
 template <int Step, class T>
 void max_in_lanes(const PoolShape& s, int64_t planes, const T* x, T* y, int32_t* from) {
-  constexpr auto lowest = -std::numeric_limits<float>::infinity();
-  WindowLanes<Step, T, float> lanes(s, x, planes, lowest);
-  auto steps = counted_lanes<int32_t>(Step);
-  auto left = static_cast<int32_t>(s.padding[1]);
-  auto room = planes * s.oh * s.ow;  // what is left of the results
-  for (int64_t i = 0; i < planes * s.oh; ++i) {
-    auto plane = i / s.oh * s.h, top = i % s.oh * s.stride[0] - s.padding[0];
-    while (top < 0) top += s.dilation[0];
-    auto end = std::min(i % s.oh * s.stride[0] - s.padding[0] + (s.kh - 1) * s.dilation[0] + 1, s.h);
-    auto run = [&](int64_t j, auto inside, auto width) GRADUS_INLINE_LAMBDA {
-      auto columns = steps + static_cast<int32_t>(j * Step);
-      auto better = [](const Simd<float>& value, const Simd<float>& than)
-                        GRADUS_INLINE_LAMBDA { return value > than || value != value; };
-      auto choose = [](const Mask<float>& chosen, const Simd<int32_t>& a, Simd<int32_t> b) GRADUS_INLINE_LAMBDA {
-        GRADUS_UNROLL
-        for (int k = 0; k < Simd<float>::packets; ++k) b.p[k] = chosen.p[k] ? a.p[k] : b.p[k];
-        return b;
-      };
-      // Rows by themselves, then the best of them: all elements after each other would wait for each other.
-      auto best_of_row = [&](int64_t row, Simd<float>& best, Simd<int32_t>& at) GRADUS_INLINE_LAMBDA {
-        auto place = static_cast<int32_t>(row * s.w) - left;
-        // The first element has won, though it is -inf. Left of the image it is as many columns further right.
-        best = Simd<float>(lowest);
-        at = inside ? Simd<int32_t>(place) : maximum(Simd<int32_t>(place), place + left - columns);
-        lanes.template each<inside>(
-            plane + row, width > 0 ? width : s.kw, [&](int64_t b, const Simd<float>& value) GRADUS_INLINE_LAMBDA {
-              if (inside && b == 0) return static_cast<void>(best = value);
-              auto won = better(value, best);
-              best = where(won, value, best);
-              at = choose(won, Simd<int32_t>(place + static_cast<int32_t>(b * s.dilation[1])), at);
-            });
-      };
-      Simd<float> best, next;
-      Simd<int32_t> at, next_at;
-      best_of_row(top, best, at);
-      for (auto row = top + s.dilation[0]; row < end; row += s.dilation[0]) {
-        best_of_row(row, next, next_at);
-        auto won = better(next, best);
-        best = where(won, next, best);
-        at = choose(won, next_at, at);
-      }
-      store_ahead(best, y + j, s.ow - j, room - j);
-      store_ahead(at + columns, from + j, s.ow - j, room - j);
-    };
-    for_window_registers(s, lanes, plane + top, plane + end - 1, run);
-    y += s.ow, from += s.ow, room -= s.ow;
+  SharedRows shared(s);
+  Scratch<float> values(shared.count());
+  Scratch<int32_t> places(shared.count());
+  auto* fast = are_squares(s, 3) ? max_of_plane<false, Step, 3, T> : max_of_plane<false, Step, 0, T>;
+  for (int64_t i = 0; i < planes; ++i) {
+    if (fast(s, i, planes, x, y, from, shared, values.data(), places.data()))
+      max_of_plane<true, Step, 0>(s, i, planes, x, y, from, shared, values.data(), places.data());
   }
 }
 

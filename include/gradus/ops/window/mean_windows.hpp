@@ -33,6 +33,7 @@ class WindowSizes {
   /// Of windows j to j + 15 of row i.
   GRADUS_INLINE Simd<C> of(int64_t i, int64_t j) const { return of_columns(j) * Simd<C>(of_row(i)); }
   GRADUS_INLINE Simd<C> of_columns(int64_t j) const { return Simd<C>::load(columns_.data() + j); }
+  const C* columns() const { return columns_.data(); }
   GRADUS_INLINE C of_row(int64_t i) const { return static_cast<C>(size(i, s_.stride[0], s_.padding[0], s_.kh, s_.h)); }
 
  private:
@@ -46,27 +47,48 @@ class WindowSizes {
   Scratch<C> columns_;
 };
 
-/// mean_of_windows for windows that are Step columns apart. What lies in the padding adds zeros.
-template <int Step, class T>
+/// The means of windows from the sums of rows, which begin at place(0) ... place(count - 1).
+template <class T, class C, class Place, class Count>
+GRADUS_INLINE void mean_of_rows(const C* sums, Place&& place, Count count, const C* widths, C height, int64_t windows,
+                                int64_t room, T* y) {
+  auto last = std::max<int64_t>(windows - simd_lanes, 0);
+  Simd<C> heights(height);
+  for (int64_t k = 0; k < windows; k += simd_lanes) {
+    auto j = std::min(k, last);
+    auto sum = Simd<C>::load(sums + place(0) + k);
+    for (int64_t a = 1; a < count; ++a) sum = sum + Simd<C>::load(sums + place(a) + k);
+    store_ahead(sum / (Simd<C>::load(widths + j) * heights), y + j, windows - j, room - j);
+  }
+}
+
+/// mean_of_windows for windows that are Step columns apart: sums of the rows of windows, which those below share, then
+/// of these. What lies in the padding adds zeros. The windows are Side x Side, or any for 0.
+template <int Step, int Side, class T>
 void mean_in_lanes(const PoolShape& s, int64_t planes, bool include_padding, const T* x, T* y) {
   using C = Compute<T>;
-  WindowLanes<Step, T, C> lanes(s, x, planes, C(0));
   WindowSizes<C> sizes(s, include_padding);
-  auto room = planes * s.oh * s.ow;  // what is left of the results
-  for (int64_t i = 0; i < planes * s.oh; ++i) {
-    auto plane = i / s.oh * s.h, window_row = i % s.oh, top = window_row * s.stride[0] - s.padding[0];
-    auto first = plane + std::max<int64_t>(top, 0), end = plane + std::min(top + s.kh, s.h);
-    Simd<C> rows(sizes.of_row(window_row));
-    auto run = [&](int64_t j, auto inside, auto width) GRADUS_INLINE_LAMBDA {
-      Simd<C> sum(0);
-      for (auto row = first; row < end; ++row) {
-        lanes.template each<inside>(row, width > 0 ? width : s.kw,
-                                    [&](int64_t, const Simd<C>& value) GRADUS_INLINE_LAMBDA { sum = sum + value; });
-      }
-      store_ahead(sum / (sizes.of_columns(j) * rows), y + j, s.ow - j, room - j);
+  SharedRows shared(s);
+  Scratch<C> scratch(shared.count());
+  auto* sums = scratch.data();
+  auto* widths = sizes.columns();
+  auto size = s.h * s.w, ow = s.ow, count = s.oh * ow, room = planes * count;
+  for (int64_t plane = 0; plane < planes; ++plane, y += count, room -= count) {
+    WindowLanes<Step, Side, T, C> lanes(s, x + plane * size, plane * size, (planes - plane) * size, C(0));
+    auto sum_of_row = [&](int64_t row, int64_t to) GRADUS_INLINE_LAMBDA {
+      lanes.for_registers(row, [&](int64_t, int64_t k, auto inside) GRADUS_INLINE_LAMBDA {
+        Simd<C> sum(0);
+        lanes.template each<inside>([&](int64_t b, const Simd<C>& value)
+                                        GRADUS_INLINE_LAMBDA { sum = b == 0 ? value : sum + value; });
+        sum.store(sums + to + k);
+      });
     };
-    for_window_registers(s, lanes, first, end - 1, run);
-    y += s.ow, room -= s.ow;
+    shared.for_windows<Side>(s, sum_of_row, [&](int64_t i, auto place, int64_t rows) GRADUS_INLINE_LAMBDA {
+      auto join = [&](auto known) GRADUS_INLINE_LAMBDA {
+        mean_of_rows(sums, place, known, widths, sizes.of_row(i), ow, room - i * ow, y + i * ow);
+      };
+      if (Side > 0 && rows == Side) join(std::integral_constant<int64_t, Side>());
+      else join(rows);
+    });
   }
 }
 
@@ -74,9 +96,12 @@ void mean_in_lanes(const PoolShape& s, int64_t planes, bool include_padding, con
 template <class T>
 void mean_of_windows(const PoolShape& s, int64_t planes, bool include_padding, const T* x, T* y) {
   using C = Compute<T>;
-  if (pools_in_lanes(s))
-    return s.stride[1] == 1 ? mean_in_lanes<1>(s, planes, include_padding, x, y)
-                            : mean_in_lanes<2>(s, planes, include_padding, x, y);
+  if (pools_in_lanes(s)) {
+    auto* run = s.stride[1] == 1 ? mean_in_lanes<1, 0, T> : mean_in_lanes<2, 0, T>;
+    if (are_squares(s, 3)) run = s.stride[1] == 1 ? mean_in_lanes<1, 3, T> : mean_in_lanes<2, 3, T>;
+    if (are_squares(s, 2) && s.stride[1] == 2) run = mean_in_lanes<2, 2, T>;
+    return run(s, planes, include_padding, x, y);
+  }
   for (int64_t plane = 0; plane < planes; ++plane, x += s.h * s.w, y += s.oh * s.ow) {
     for_mean_windows(s, include_padding,
                      [&](int64_t window, int64_t r0, int64_t r1, int64_t c0, int64_t c1, int64_t divisor) {

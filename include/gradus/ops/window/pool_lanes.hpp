@@ -1,5 +1,6 @@
-// Pooling in registers of 16 windows side by side, for windows that are one or two columns apart. They are read from
-// the image itself; a buffer of rows with room at their ends, tried before, is read across what has just been stored.
+// Pooling in registers of 16 windows side by side, for windows that are one or two columns apart: first of the elements
+// of a row of the image, then of its rows, since windows one below the other share these. The image is read as it is; a
+// buffer of rows with room at their ends, tried before, is read across what has just been stored.
 #pragma once
 
 #include <algorithm>
@@ -115,65 +116,94 @@ GRADUS_INLINE void store_in_turn(const Simd<C>& even, const Simd<C>& odd, C* to)
 /// Bytes that are asked for before they are needed: a core that both reads and computes does not wait for them then.
 inline constexpr int64_t pool_fetched_ahead = 4096;
 
-/// Elements of 16 windows that are Step columns apart, straight from the image: what lies in the padding is `fill`.
-template <int Step, class T, class C>
+/// Whether windows are Side x Side elements that lie side by side, as a constant in place of numbers.
+inline bool are_squares(const PoolShape& s, int64_t side) {
+  return s.kh == side && s.kw == side && s.dilation[0] == 1 && s.dilation[1] == 1;
+}
+
+/// Elements of 16 windows that are Step columns apart, straight from the rows of an image: what lies in the padding is
+/// `fill`. The windows are Side x Side, or any for 0.
+template <int Step, int Side, class T, class C>
 class WindowLanes {
  public:
-  WindowLanes(const PoolShape& s, const T* x, int64_t planes, C fill)
-      : s_(s),
-        x_(x),
-        pixels_(planes * s.h * s.w),
-        fill_(fill),
-        rows_(std::min(s.stride[0], s.kh)),
-        reach_((s.kw - 1) * s.dilation[1]) {}
-
-  /// Goes on to windows j to j + 15, of which those below `ow` count, in rows [first, last] of all planes' rows.
-  GRADUS_INLINE void go_to(int64_t first, int64_t last, int64_t j) {
-    // A row of windows after the other reads its image from beginning to end.
-    fetch_ahead(x_ + first * s_.w + j * Step * s_.stride[0], Step * simd_lanes * rows_ * int64_t{sizeof(T)},
-                pool_fetched_ahead);
-    left_ = Step * j - s_.padding[1];
-    inside_ = left_ >= 0 && Step * std::min(j + simd_lanes, s_.ow) - Step - s_.padding[1] + reach_ < s_.w;
-    in_memory_ = first * s_.w + left_ >= 0 && last * s_.w + left_ + reach_ + Step * simd_lanes <= pixels_;
+  /// The image has so many elements before it and from its beginning on.
+  GRADUS_INLINE WindowLanes(const PoolShape& s, const T* x, int64_t before, int64_t after, C fill)
+      : image_(x), w_(s.w), ow_(s.ow), kw_(s.kw), dilation_(s.dilation[1]), padding_(s.padding[1]), fill_(fill) {
+    auto reach = (width() - 1) * apart();
+    last_ = std::max<int64_t>(ow_ - simd_lanes, 0);
+    first_inside_ = (padding_ + Step * simd_lanes - 1) / (Step * simd_lanes) * simd_lanes;
+    // Window j reads columns up to Step * j - padding + reach.
+    auto fit = w_ + padding_ - reach <= 0 ? 0 : (w_ + padding_ - reach - 1) / Step + 1;
+    end_inside_ = Step * last_ < padding_ ? 0 : fit >= ow_ ? ow_ : fit / simd_lanes * simd_lanes;
+    first_safe_ = padding_ - before;
+    end_safe_ = after + padding_ - reach - Step * (last_ + simd_lanes);
   }
 
-  /// Whether no element lies in the padding.
-  GRADUS_INLINE bool inside() const { return inside_ && in_memory_; }
+  /// Calls body(j, place, inside) for registers of windows j to j + 15 of a row, the last of which ends where a long
+  /// row does; its place in a row of registers is a multiple of 16. `inside` is a constant: no element of the windows
+  /// below `ow` lies in the padding.
+  template <class Body>
+  GRADUS_INLINE void for_registers(int64_t row, Body&& body) {
+    row_ = image_ + row * w_;
+    safe_ = row * w_ >= first_safe_ && row * w_ <= end_safe_;
+    auto go_to = [&](int64_t place) GRADUS_INLINE_LAMBDA {
+      auto j = std::min(place, last_);
+      left_ = Step * j - padding_;
+      fetch_ahead(row_ + left_, Step * simd_lanes * int64_t{sizeof(T)}, pool_fetched_ahead);
+      return j;
+    };
+    for (int64_t place = 0; place < ow_; place += simd_lanes) {
+      if (safe_ && place == first_inside_) {
+        for (; place < end_inside_; place += simd_lanes) body(go_to(place), place, std::true_type());
+        if (place >= ow_) break;
+      }
+      body(go_to(place), place, std::false_type());
+    }
+  }
 
-  /// Calls body(b, elements b of the windows) for their elements of a row, `width` of them. `inside` may be true where
-  /// inside() is.
+  /// Calls body(b, elements b of the windows) for their elements of the row.
   template <bool inside, class Body>
-  GRADUS_INLINE void each(int64_t row, int64_t width, Body&& body) const {
-    auto* from = x_ + row * s_.w;
+  GRADUS_INLINE void each(Body&& body) const {
     int64_t b = 0;
     if constexpr (Step == 2) {  // neighbours come by the same loads
-      for (; b + 1 < width && s_.dilation[1] == 1 && (inside || in_memory_); b += 2) {
+      for (; b + 1 < width() && apart() == 1 && (inside || safe_); b += 2) {
         Simd<C> even, odd;
-        load_even_odd(from + left_ + b, even, odd);
+        load_even_odd(row_ + left_ + b, even, odd);
         body(b, within<inside>(even, left_ + b));
         body(b + 1, within<inside>(odd, left_ + b + 1));
       }
     }
-    for (; b < width; ++b) {
-      auto c = left_ + b * s_.dilation[1];
-      if (inside || in_memory_) [[likely]] {
+    for (; b < width(); ++b) {
+      auto c = left_ + b * apart();
+      if (inside || safe_) [[likely]] {
         Simd<C> value, odd;
-        if constexpr (Step == 1) value = Simd<C>::load(from + c);
-        else load_even_odd(from + c, value, odd);
+        if constexpr (Step == 1) value = Simd<C>::load(row_ + c);
+        else load_even_odd(row_ + c, value, odd);
         body(b, within<inside>(value, c));
       } else {
-        body(b, one_by_one(from, c, s_.w, fill_));
+        body(b, one_by_one(row_, c, w_, fill_));
       }
     }
   }
 
  private:
+  GRADUS_INLINE int64_t width() const { return Side > 0 ? Side : kw_; }
+  GRADUS_INLINE int64_t apart() const { return Side > 0 ? 1 : dilation_; }
+
   /// Elements of columns c, c + Step ...: `fill` beyond the row.
   template <bool inside>
   GRADUS_INLINE Simd<C> within(const Simd<C>& value, int64_t c) const {
     if constexpr (inside) return value;
-    auto columns = counted_lanes<C>(Step) + Simd<C>(c);
-    return where(columns >= Simd<C>(0) && columns < Simd<C>(s_.w), value, Simd<C>(fill_));
+    auto result = value;
+    auto columns = counted_lanes<Bits<C>>(Step) + Simd<Bits<C>>(c);
+    using Unsigned = Packet<std::make_unsigned_t<Bits<C>>>;  // negative numbers are larger than all others
+    GRADUS_UNROLL
+    for (int k = 0; k < Simd<C>::packets; ++k)
+      result.p[k] =
+          reinterpret_cast<Unsigned>(columns.p[k]) < Unsigned{} + static_cast<std::make_unsigned_t<Bits<C>>>(w_)
+              ? value.p[k]
+              : Packet<C>{} + fill_;
+    return result;
   }
 
   static GRADUS_COLD Simd<C> one_by_one(const T* row, int64_t c, int64_t width, C fill) {
@@ -183,27 +213,52 @@ class WindowLanes {
     return Simd<C>::load(static_cast<const C*>(lanes));
   }
 
-  const PoolShape& s_;
-  const T* x_;
-  int64_t pixels_;
+  const T* image_;
+  const T* row_ = nullptr;
+  int64_t w_, ow_, kw_, dilation_, padding_, left_ = 0;
+  int64_t last_, first_inside_, end_inside_;  // of windows j
+  int64_t first_safe_, end_safe_;             // of row * w
   C fill_;
-  int64_t rows_, reach_, left_ = 0;
-  bool inside_ = false, in_memory_ = false;
+  bool safe_ = false;
 };
 
-/// Calls body(j, inside, width) for registers of windows j to j + 15 of rows [first, last], the last of which ends
-/// where a long row does. `inside` is lanes.inside(), and `width` the windows' width or 0 for any, as constants.
-template <class Lanes, class Body>
-GRADUS_INLINE void for_window_registers(const PoolShape& s, Lanes& lanes, int64_t first, int64_t last, Body&& body) {
-  for (int64_t next = 0; next < s.ow; next += simd_lanes) {
-    auto j = std::min(next, std::max<int64_t>(s.ow - simd_lanes, 0));
-    lanes.go_to(first, last, j);
-    using Any = std::integral_constant<int64_t, 0>;
-    if (!lanes.inside()) body(j, std::false_type(), Any());
-    else if (s.kw == 3) body(j, std::true_type(), std::integral_constant<int64_t, 3>());
-    else body(j, std::true_type(), Any());
+/// The last rows of an image in which something was found for each window, which windows one below the other share.
+class SharedRows {
+ public:
+  explicit SharedRows(const PoolShape& s)
+      : size_(whole_registers(s.ow)),
+        kept_(static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>((s.kh - 1) * s.dilation[0] + 1)))),
+        rows_(kept_) {}
+
+  /// How much there is for all.
+  int64_t count() const { return kept_ * size_; }
+
+  /// For each row of windows of an image: find(row, place) for the rows that are not there, then
+  /// join(i, place, count) for all of the windows, which place(0) ... place(count - 1) tells, from the top down.
+  template <int Side, class Find, class Join>
+  GRADUS_INLINE void for_windows(const PoolShape& s, Find&& find, Join&& join) const {
+    auto h = s.h, stride = s.stride[0], dilation = Side > 0 ? 1 : s.dilation[0],
+         reach = Side > 0 ? Side : (s.kh - 1) * dilation + 1, mask = kept_ - 1, size = size_, oh = s.oh;
+    auto* known = rows_.data();
+    std::fill_n(known, kept_, -1);
+    int64_t top = -s.padding[0];
+    for (int64_t i = 0; i < oh; ++i, top += stride) {
+      auto first = top, end = std::min(top + reach, h), count = int64_t{0};
+      while (first < 0) first += dilation;
+      for (auto row = first; row < end; row += dilation, ++count) {
+        auto slot = row & mask;
+        if (known[slot] != row) find(row, slot * size);
+        known[slot] = row;
+      }
+      join(
+          i, [=](int64_t a) GRADUS_INLINE_LAMBDA { return ((first + a * dilation) & mask) * size; }, count);
+    }
   }
-}
+
+ private:
+  int64_t size_, kept_;
+  Scratch<int64_t> rows_;
+};
 
 /// Rows of windows that are Step columns apart, as the columns of an image see them: of columns Step * m + phase,
 /// window m - shift has element b, where b * dilation - padding = Step * shift + phase.
