@@ -3,6 +3,7 @@
 #include "gradus/gradus.hpp"
 
 #include "tests/cuda/on_card.hpp"
+#include "tests/cuda/recurrent_case.hpp"
 #include "tests/ops/formula/skip.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/hashed.hpp"
@@ -44,57 +45,6 @@ double largest_difference(const Tensor<float>& a, const Tensor<float>& b) {
   return largest;
 }
 
-/// How often the kernels of a library ran for an operator.
-int64_t library_calls(const std::vector<cuda::KernelTime>& times, const std::string& op) {
-  int64_t count = 0;
-  for (const auto& time : times)
-    if (time.op == op && time.kernel == "library") count += time.count;
-  return count;
-}
-
-struct RecurrentCase {
-  int64_t steps, n, in, hidden;
-  bool lstm, biases, last_only;
-};
-/// Results and gradients of all that a recurrent layer reads, on the CPU.
-template <Floating T>
-std::vector<Tensor<double>> recur(const RecurrentCase& c, Device device) {
-  uint32_t seed = 0;
-  std::vector<Tensor<T>> leaves;
-  auto leaf = [&](const Shape& shape) {
-    auto x = test::hashed<T>(++seed, shape, -0.7, 0.7).to(device);
-    x.set_requires_grad(true);
-    leaves.push_back(x);
-    return x;
-  };
-  auto gates = c.lstm ? 4 : 3;
-  auto x = leaf({c.steps, c.n, c.in}), h0 = leaf({c.n, c.hidden}), w_ih = leaf({gates * c.hidden, c.in}),
-       w_hh = leaf({gates * c.hidden, c.hidden});
-  Tensor<T> b_ih, b_hh;
-  if (c.biases) {
-    b_ih = leaf({gates * c.hidden});
-    b_hh = leaf({gates * c.hidden});
-  }
-  std::vector<Tensor<T>> results;
-  if (c.lstm) {
-    auto [y, h, cells] = lstm(x, h0, leaf({c.n, c.hidden}), LstmParameters<T>{w_ih, w_hh, b_ih, b_hh, {}});
-    results = {y, h, cells};
-  } else {
-    auto [y, h] = gru(x, h0, GruParameters<T>{w_ih, w_hh, b_ih, b_hh});
-    results = {y, h};
-  }
-  Tensor<T> loss;
-  for (size_t i = c.last_only ? 1 : 0; i < results.size(); ++i) {
-    auto part = sum(results[i] * test::hashed<T>(++seed, results[i].shape(), -1, 1).to(device));
-    loss = loss.defined() ? loss + part : part;
-  }
-  loss.backward();
-  std::vector<Tensor<double>> all;
-  for (const auto& one : results) all.push_back(cast<double>(one.detach().to(Device::cpu())));
-  for (const auto& one : leaves) all.push_back(cast<double>(one.grad().to(Device::cpu())));
-  return all;
-}
-
 bool has_cudnn() { return !Device::best().is_cpu() && cuda::cudnn_version(Device::best()) > 0; }
 
 }  // namespace
@@ -108,7 +58,7 @@ TEMPLATE_TEST_CASE("attention in two bytes by cuDNN agrees with the CPU", "", bf
                         {2, 1, 24, 128, 16, false}}) {
     std::vector<Tensor<float>> here, there;
     auto times = cuda::profile(device, [&] { there = attend<TestType>(c, device); });
-    CHECK(library_calls(times, "scaled_dot_product_attention") == 2);
+    CHECK(test::library_calls(times, "scaled_dot_product_attention") == 2);
     here = attend<TestType>(c, Device::cpu());
     for (size_t i = 0; i < here.size(); ++i)
       CHECK(largest_difference(here[i], there[i]) < (dtype_of<TestType> == DType::f16 ? 0.004 : 0.03));
@@ -135,7 +85,7 @@ TEST_CASE("attention that cuDNN does not take goes by own kernels") {
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
   auto device = Device::best();
   auto calls = [&](const AttentionCase& c) {
-    return library_calls(cuda::profile(device, [&] { attend(c, device); }), "scaled_dot_product_attention");
+    return test::library_calls(cuda::profile(device, [&] { attend(c, device); }), "scaled_dot_product_attention");
   };
   CHECK(calls({2, 2, 128, 128, 12, true}) == 0);
   cuda::use_deterministic();
@@ -159,7 +109,7 @@ TEST_CASE("convolutions with groups, strides and gaps by cuDNN agree with the CP
   };
   std::vector<Tensor<float>> there;
   auto times = cuda::profile(device, [&] { there = run(device); });
-  CHECK(library_calls(times, "conv2d") == 3);
+  CHECK(test::library_calls(times, "conv2d") == 3);
   auto here = run(Device::cpu());
   for (size_t i = 0; i < here.size(); ++i) CHECK(largest_difference(here[i], there[i]) < 1e-4);
 }
@@ -168,37 +118,29 @@ TEMPLATE_TEST_CASE("LSTM and GRU by cuDNN agree with the CPU, in results and all
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
   test::RecurrentByCudnnGuard guard;
   auto device = Device::best();
-  auto tolerance = dtype_of<TestType> == DType::f64   ? 1e-12
-                   : dtype_of<TestType> == DType::f32 ? 1e-5
-                   : dtype_of<TestType> == DType::f16 ? 0.01
-                                                      : 0.06;
-  for (bool is_lstm : {true, false}) {
-    for (const auto& c : {RecurrentCase{5, 3, 4, 6, is_lstm, true, false},
-                          {5, 3, 4, 6, is_lstm, false, false},
-                          {1, 1, 1, 1, is_lstm, true, false},
-                          {7, 2, 9, 3, is_lstm, true, true}}) {
+  for (auto cell : {test::RecurrentCell::lstm, test::RecurrentCell::gru}) {
+    for (const auto& c : {test::RecurrentCase{5, 3, 4, 6},
+                          {5, 3, 4, 6, false, false},
+                          {1, 1, 1, 1, true, false},
+                          {7, 2, 9, 3, true, true}}) {
+      INFO((cell == test::RecurrentCell::lstm ? "LSTM" : "GRU"));
       std::vector<Tensor<double>> there;
-      auto times = cuda::profile(device, [&] { there = recur<TestType>(c, device); });
-      CHECK(library_calls(times, "recurrent layer") == 2);
-      CHECK(library_calls(times, "linear") == 0);
-      auto here = recur<TestType>(c, Device::cpu());
-      REQUIRE(here.size() == there.size());
-      for (size_t i = 0; i < here.size(); ++i) {
-        INFO((is_lstm ? "LSTM" : "GRU") << ", result or gradient " << i);
-        auto x = here[i].to_vector(), y = there[i].to_vector();
-        for (size_t k = 0; k < x.size(); ++k) CHECK(std::abs(x[k] - y[k]) <= tolerance * (1 + std::abs(x[k])));
-      }
+      auto times = cuda::profile(device, [&] { there = test::recur<TestType>(cell, c, device); });
+      CHECK(test::library_calls(times, "recurrent layer") == 2);
+      CHECK(test::library_calls(times, "lstm") + test::library_calls(times, "gru") == 0);
+      test::check_same<TestType>(test::recur<TestType>(cell, c, Device::cpu()), there);
     }
   }
 }
-TEST_CASE("what cuDNN's recurrent layers do not do goes by operators") {
+TEST_CASE("what cuDNN's recurrent layers do not do goes by own kernels") {
   if (!has_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
   auto device = Device::best();
   auto x = test::hashed<float>(1, {5, 3, 4}, -1, 1).to(device), start = zeros<float>({3, 6}, device);
   LstmParameters<float> parameters{
       test::hashed<float>(2, {24, 4}, -1, 1).to(device), test::hashed<float>(3, {24, 6}, -1, 1).to(device), {}, {}, {}};
   auto calls = [&](const SequenceOptions& options) {
-    return library_calls(cuda::profile(device, [&] { lstm(x, start, start, parameters, options); }), "recurrent layer");
+    return test::library_calls(cuda::profile(device, [&] { lstm(x, start, start, parameters, options); }),
+                               "recurrent layer");
   };
   CHECK(calls({}) == 0);  // nobody asked for it
   test::RecurrentByCudnnGuard guard;

@@ -24,10 +24,15 @@ std::array<double, 3> counted_work(Device device, Work&& work) {
   return sums;
 }
 
-/// With 1e9 bytes and 1e12 operations a second, and both counted.
-void check_work(const std::array<double, 3>& counted, double bytes, double operations) {
+/// Of several launches.
+void check_sum(const std::array<double, 3>& counted, double bytes, double operations) {
   CHECK(counted[0] == Approx(bytes * 1e-9));
   CHECK(counted[1] == Approx(operations * 1e-12));
+}
+
+/// With 1e9 bytes and 1e12 operations a second, and both counted.
+void check_work(const std::array<double, 3>& counted, double bytes, double operations) {
+  check_sum(counted, bytes, operations);
   CHECK(counted[2] == Approx(1e3 * std::max(bytes / 1e9, operations / 1e12)));
 }
 
@@ -56,6 +61,12 @@ TEST_CASE("a card that counts instead of computing tells bytes and operations of
                return conv2d(x, w, {}, {.padding = {1, 1}});
              }),
              4 * (2 * 3 * 64 + 4 * 27 + 2 * 4 * 64), 2 * 2 * 4 * 64 * 27);
+  // A step of a recurrent layer counts only its own part of what there is for all steps.
+  auto sequence = zeros<float>({5, 2, 4}, device), start = zeros<float>({2, 8}, device);
+  RnnParameters<float> layer{zeros<float>({8, 4}, device), zeros<float>({8, 8}, device), {}, {}};
+  check_sum(count([&] { return rnn(sequence, start, layer)[1]; }),
+            4 * (10 * 4 + 8 * 4 + 10 * 8) + 5 * 4 * ((2 * 8 + 8 * 8 + 2 * 8) + 3 * 2 * 8) + 4 * 2 * 2 * 8,
+            2 * 10 * 4 * 8 + 5 * 2 * 2 * 8 * 8);
   auto q = zeros<bf16>({1, 2, 64, 16}, device);
   auto scores = 2.0 * 2 * 64 * 64;
   check_work(count([&] { return scaled_dot_product_attention(q, q, q); }), 4 * 2 * 64 * 16 * 2 + 4 * 2 * 64,

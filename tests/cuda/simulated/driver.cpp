@@ -69,6 +69,7 @@ struct Function {
   void* context = nullptr;
   void (*call)(void** arguments) = nullptr;
   std::vector<size_t> sizes;
+  const size_t* reaches = nullptr;  ///< what the text says of each argument (GRADUS_REACHES), or null
   bool fibers = false;
   void (*run)(const Function&, const unsigned* grid, const unsigned* block, unsigned shared,
               void** arguments) = nullptr;
@@ -478,6 +479,7 @@ int cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void* stream) {
   check_device(from, bytes, "cuMemcpyDtoDAsync");
   if (owner(to) != owner(from)) mistake("cuMemcpyDtoDAsync between two cards");
   card().copied[2] += static_cast<int64_t>(bytes);
+  count_work(2.0 * static_cast<double>(bytes));
   auto *target = reinterpret_cast<char*>(to), *source = reinterpret_cast<char*>(from);
   return enqueue(stream, [=] { std::memmove(target, source, bytes); });
 }
@@ -592,23 +594,33 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
   int count = 0;
   if (made->find == nullptr || made->find(name, &made->call, &sizes, &count, &made->fibers) == 0) return not_found;
   made->sizes.assign(sizes, sizes + count);
+  made->reaches = static_cast<const size_t*>(dlsym(library, (std::string(name) + "_reaches").c_str()));
   return *function = made.release(), success;
 }
 int cuFuncSetAttribute(void*, int, int) {
   GRADUS_INJECT("cuFuncSetAttribute");
   return success;
 }
-/// Bytes from where arguments point to the ends of their blocks, each block once.
-static double bytes_reached(const std::vector<std::vector<char>>& arguments) {
+/// Bytes from where arguments point to the ends of their blocks, each block once; or as many as the kernel says that it
+/// reaches there.
+static double bytes_reached(const std::vector<std::vector<char>>& arguments, const size_t* reaches) {
   std::map<char*, size_t> reached;
-  for (const auto& argument : arguments) {
+  auto first = [&](size_t i) {
+    uint64_t value = 0;
+    std::memcpy(&value, arguments[i].data(), sizeof(value));
+    return value;
+  };
+  for (size_t k = 0; k < arguments.size(); ++k) {
+    const auto& argument = arguments[k];
     for (size_t i = 0; i + sizeof(char*) <= argument.size(); i += sizeof(char*)) {
       char* at = nullptr;
       std::memcpy(&at, argument.data() + i, sizeof(at));
       if (!is_device_memory(at, 1)) continue;
       auto block = std::prev(card().blocks.upper_bound(at));
-      auto& bytes = reached[block->first];
-      bytes = std::max(bytes, static_cast<size_t>(block->first + block->second - at));
+      auto rest = static_cast<size_t>(block->first + block->second - at);
+      auto is_part = reaches != nullptr && reaches[k] != 0;
+      auto& bytes = reached[is_part ? at : block->first];
+      bytes = std::max(bytes, is_part ? std::min<size_t>(rest, reaches[k] * first(0) * first(1)) : rest);
     }
   }
   double sum = 0;
@@ -633,7 +645,8 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
         mistake("a kernel is given memory of another card");
     }
   }
-  if (computes_nothing() && !stream_of(stream).capturing) return count_work(bytes_reached(call.arguments)), success;
+  if (computes_nothing() && !stream_of(stream).capturing)
+    return count_work(bytes_reached(call.arguments, f->reaches)), success;
   auto order = static_cast<unsigned>(card().chance());
   call.run = [=](std::vector<std::vector<char>>& given) {
     std::vector<void*> pointers;

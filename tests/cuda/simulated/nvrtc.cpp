@@ -31,6 +31,8 @@ constexpr const char* before = R"host(
 #define __grid_constant__
 #define __shared__ static
 #define __restrict__ __restrict
+#define GRADUS_REACHES(kernel, ...) \
+ extern "C" { extern const size_t kernel##_reaches[]; const size_t kernel##_reaches[] = {__VA_ARGS__}; }
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {

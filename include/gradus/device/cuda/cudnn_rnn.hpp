@@ -273,8 +273,8 @@ class GRADUS_SHARED RnnPlan {
 
 namespace gradus::cuda::inline GRADUS_STABLE {
 
-/// Lets LSTM and GRU, where all sequences run forth over the same number of steps, go by cuDNN instead of step by step
-/// in ordinary operators: many times as fast. Off unless asked for, because it has not been run on a card yet.
+/// Lets LSTM and GRU, where all sequences run forth over the same number of steps, go by cuDNN in place of a product
+/// and a kernel a step. Off unless asked for, because it has not been run on a card yet.
 inline void use_cudnn_recurrent(bool on = true) { detail::cudnn_recurrent_allowed() = on; }
 
 }  // namespace gradus::cuda::inline GRADUS_STABLE

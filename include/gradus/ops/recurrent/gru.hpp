@@ -1,8 +1,8 @@
 #pragma once
 
 #include "gradus/ops/indexing/cat.hpp"
-#include "gradus/ops/indexing/split.hpp"
 #include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
 #include "gradus/ops/pointwise/sigmoid.hpp"
 #include "gradus/ops/pointwise/tanh.hpp"
 #include "gradus/ops/pointwise/where.hpp"
@@ -96,22 +96,6 @@ GruTensors<T> gru_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
   return {stack(dx), dh, dw_ih, dw_hh, db_ih, db_hh};
 }
 
-/// The same forward, recorded: what a GPU runs.
-template <Floating T>
-std::array<Tensor<T>, 2> gru_by_operators(const GruTensors<T>& in, const SequenceOptions& direction,
-                                          const SequenceShape& s) {
-  const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
-  auto from_input = unbind(linear(x, w_ih, b_ih));  // steps of (n, 3 hidden)
-  std::array<int64_t, 3> parts{s.hidden, s.hidden, s.hidden};
-  auto step = [&, &w = w_hh, &b = b_hh](int64_t t, const std::array<Tensor<T>, 1>& before) {
-    auto [xr, xz, xn] = split<3>(from_input[static_cast<size_t>(t)], parts, 1);
-    auto [hr, hz, hn] = split<3>(linear(before[0], w, b), parts, 1);
-    auto z = sigmoid(xz + hz), n = tanh(xn + sigmoid(xr + hr) * hn);
-    return std::array<Tensor<T>, 1>{(1.0 - z) * n + z * before[0]};  // (n, hidden)
-  };
-  return recorded_steps(s.steps, direction, std::array<Tensor<T>, 1>{h0}, step);
-}
-
 template <Floating T>
 std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const GruParameters<T>& p,
                                  const SequenceOptions& given) {
@@ -138,41 +122,44 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
       return differentiable("gru", std::array<Tensor<T>, 2>{r.y, r.h},
                             inputs(x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh), std::move(gradient));
     }
-    return gru_by_operators(in, direction, s);
   }
 #endif
+  auto device = x.device();
   auto keep = records(in);
-  auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 3 * s.hidden}),
-       inner = Tensor<T>::empty({keep ? s.steps : 1, s.batch, s.hidden}),
-       states = Tensor<T>::empty({s.steps, s.batch, s.hidden});
+  auto gates = Tensor<T>::empty({keep || !device.is_cpu() ? s.steps : 1, s.batch, 3 * s.hidden}, device),
+       inner = Tensor<T>::empty({keep ? s.steps : 1, s.batch, s.hidden}, device),
+       states = Tensor<T>::empty({s.steps, s.batch, s.hidden}, device);
   GruTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const GruTensors<T>& of) {
     return GruWeights<T>{of[2].data(), of[3].data(), readable(of[4]), readable(of[5])};
   };
-  gru_forward<T>(s, dense[0].data(), dense[1].data(), weights_of(dense),
-                 {writable(gates), writable(inner), writable(states), keep});
-  auto y = direction.lengths.defined() ? states.clone() : states, h = select(states, 0, s.at(s.steps - 1)).clone();
+  run_on(device, [&](auto... card) {
+    gru_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense),
+                   {writable(gates), writable(inner), writable(states), keep});
+  });
+  auto y = shown_states(s, states), h = select(states, 0, s.at(s.steps - 1)).clone();
   auto kept_states = saved(states.detach());  // y is an output
-  clear_ended(s, writable(y));
   std::array<Saved<T>, 6> kept;
   std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
-  auto gradient = [kept, direction, s, gates, inner, kept_states, weights_of](const std::array<Tensor<T>, 2>& dys,
-                                                                              const std::array<bool, 6>& wanted) {
+  auto gradient = [kept, direction, s, device, gates, inner, kept_states, weights_of](
+                      const std::array<Tensor<T>, 2>& dys, const std::array<bool, 6>& wanted) {
     GruTensors<T> of, to;
     std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
     if (grad_enabled()) return std::tuple_cat(gru_gradient_by_operators(dys, of, direction, s));
     for (size_t i = 0; i < of.size(); ++i) {
       of[i] = dense_or_undefined(of[i]);
-      if (wanted[i] && i < 4) to[i] = Tensor<T>::empty(of[i].shape());
+      if (wanted[i] && i < 4) to[i] = Tensor<T>::empty(of[i].shape(), device);
     }
-    auto from_input = Tensor<T>::empty({s.steps * s.batch, 3 * s.hidden}),
-         from_state = Tensor<T>::empty(from_input.shape());
+    auto from_input = Tensor<T>::empty({s.steps * s.batch, 3 * s.hidden}, device),
+         from_state = Tensor<T>::empty(from_input.shape(), device);
     auto dy = dense_or_undefined(dys[0]), dh = dense_or_undefined(dys[1]);
-    gru_backward<T>(s, of[0].data(), of[1].data(), weights_of(of), {gates.data(), inner.data(), kept_states().data()},
-                    readable(dy), readable(dh),
-                    {writable(from_input), writable(from_state), writable(to[0]), writable(to[1]), writable(to[2]),
-                     writable(to[3])});
+    run_on(device, [&](auto... card) {
+      gru_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of),
+                      {gates.data(), inner.data(), kept_states().data()}, readable(dy), readable(dh),
+                      {writable(from_input), writable(from_state), writable(to[0]), writable(to[1]), writable(to[2]),
+                       writable(to[3])});
+    });
     if (wanted[4]) to[4] = sum(from_input, 0);
     if (wanted[5]) to[5] = sum(from_state, 0);
     return std::tuple_cat(to);
@@ -187,8 +174,8 @@ namespace gradus::inline GRADUS_BUILD {
 
 /// One layer of gated recurrent units (Cho et al., 2014) over whole sequences: x (steps, n, in), first state h0 (n,
 /// hidden) -> states of all steps (steps, n, hidden), the last state (n, hidden). A sequence that is shorter than
-/// `steps` keeps its state from its end on, and its states there are 0. As torch.nn.GRU with one layer and direction. A
-/// step gives the same bits within a sequence and on its own, and whatever else is in the batch.
+/// `steps` keeps its state from its end on, and its states there are 0. As torch.nn.GRU with one layer and direction.
+/// On the CPU a step gives the same bits within a sequence and on its own, and whatever else is in the batch.
 template <Floating T>
 std::array<Tensor<T>, 2> gru(const Tensor<T>& x, const Tensor<T>& h0, const GruParameters<T>& parameters,
                              const SequenceOptions& options = {}) {

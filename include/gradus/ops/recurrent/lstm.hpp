@@ -1,8 +1,8 @@
 #pragma once
 
 #include "gradus/ops/indexing/cat.hpp"
-#include "gradus/ops/indexing/split.hpp"
 #include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
 #include "gradus/ops/pointwise/sigmoid.hpp"
 #include "gradus/ops/pointwise/tanh.hpp"
 #include "gradus/ops/pointwise/where.hpp"
@@ -109,23 +109,6 @@ LstmTensors<T> lstm_gradient_by_operators(const std::array<Tensor<T>, 3>& dys, c
   return {stack(dx), dh, dc, dw_ih, dw_hh, db, db, dw_hr};
 }
 
-/// The same forward, recorded: what a GPU runs.
-template <Floating T>
-std::array<Tensor<T>, 3> lstm_by_operators(const LstmTensors<T>& in, const SequenceOptions& direction,
-                                           const SequenceShape& s) {
-  const auto& [x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr] = in;
-  auto from_input = unbind(linear(x, w_ih, b_ih));  // steps of (n, 4 hidden)
-  std::array<int64_t, 4> parts{s.hidden, s.hidden, s.hidden, s.hidden};
-  auto step = [&, &w = w_hh, &b = b_hh, &projection = w_hr](int64_t t, const std::array<Tensor<T>, 2>& before) {
-    auto [i, f, g, o] = split<4>(from_input[static_cast<size_t>(t)] + linear(before[0], w, b), parts, 1);
-    auto cell = sigmoid(f) * before[1] + sigmoid(i) * tanh(g);  // (n, hidden)
-    auto state = sigmoid(o) * tanh(cell);
-    if (projection.defined()) state = linear(state, projection);  // (n, out)
-    return std::array<Tensor<T>, 2>{state, cell};
-  };
-  return recorded_steps(s.steps, direction, std::array<Tensor<T>, 2>{h0, c0}, step);
-}
-
 template <Floating T>
 std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
                                   const LstmParameters<T>& parameters, const SequenceOptions& given) {
@@ -159,42 +142,45 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
     }
   }
 #endif
-  if (!x.device().is_cpu()) return lstm_by_operators(in, direction, s);
+  auto device = x.device();
   auto projects = p.weight_hr.defined(), keep = records(in);
-  auto gates = Tensor<T>::empty({keep ? s.steps : 1, s.batch, 4 * s.hidden}),
-       cells = Tensor<T>::empty({s.steps, s.batch, s.hidden}), ready = Tensor<T>::empty({s.steps, s.batch, s.hidden});
-  auto states = projects ? Tensor<T>::empty({s.steps, s.batch, s.out}) : ready;
+  auto gates = Tensor<T>::empty({keep || !device.is_cpu() ? s.steps : 1, s.batch, 4 * s.hidden}, device),
+       cells = Tensor<T>::empty({s.steps, s.batch, s.hidden}, device), ready = Tensor<T>::empty(cells.shape(), device);
+  auto states = projects ? Tensor<T>::empty({s.steps, s.batch, s.out}, device) : ready;
   LstmTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const LstmTensors<T>& of) {
     return LstmWeights<T>{of[3].data(), of[4].data(), readable(of[5]), readable(of[6]), readable(of[7])};
   };
-  lstm_forward<T>(s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
-                  {writable(gates), writable(cells), writable(ready), writable(states), keep});
+  run_on(device, [&](auto... card) {
+    lstm_forward<T>(card..., s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
+                    {writable(gates), writable(cells), writable(ready), writable(states), keep});
+  });
   auto last = s.at(s.steps - 1);
-  auto y = direction.lengths.defined() ? states.clone() : states;
+  auto y = shown_states(s, states);
   auto h = select(states, 0, last).clone(), c = select(cells, 0, last).clone();
   auto kept_states = saved(states.detach()), kept_ready = projects ? saved(ready) : kept_states;  // y is an output
-  clear_ended(s, writable(y));
   std::array<Saved<T>, 8> kept;
   std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
-  auto gradient = [kept, direction, s, gates, cells, kept_ready, kept_states, weights_of](
+  auto gradient = [kept, direction, s, device, gates, cells, kept_ready, kept_states, weights_of](
                       const std::array<Tensor<T>, 3>& dys, const std::array<bool, 8>& wanted) {
     LstmTensors<T> of, to;
     std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
     if (grad_enabled()) return std::tuple_cat(lstm_gradient_by_operators(dys, of, direction, s));
     for (size_t i = 0; i < of.size(); ++i) {
       of[i] = dense_or_undefined(of[i]);
-      if (wanted[i] && i != 5 && i != 6) to[i] = Tensor<T>::empty(of[i].shape());
+      if (wanted[i] && i != 5 && i != 6) to[i] = Tensor<T>::empty(of[i].shape(), device);
     }
-    auto d_gates = Tensor<T>::empty({s.steps * s.batch, 4 * s.hidden});
+    auto d_gates = Tensor<T>::empty({s.steps * s.batch, 4 * s.hidden}, device);
     std::array<Tensor<T>, 3> dense_dys;
     std::transform(dys.begin(), dys.end(), dense_dys.begin(), [](const auto& dy) { return dense_or_undefined(dy); });
-    lstm_backward<T>(s, of[0].data(), of[1].data(), of[2].data(), weights_of(of),
-                     {gates.data(), cells.data(), kept_ready().data(), kept_states().data()}, readable(dense_dys[0]),
-                     readable(dense_dys[1]), readable(dense_dys[2]),
-                     {writable(d_gates), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]),
-                      writable(to[4]), writable(to[7])});
+    run_on(device, [&](auto... card) {
+      lstm_backward<T>(card..., s, of[0].data(), of[1].data(), of[2].data(), weights_of(of),
+                       {gates.data(), cells.data(), kept_ready().data(), kept_states().data()}, readable(dense_dys[0]),
+                       readable(dense_dys[1]), readable(dense_dys[2]),
+                       {writable(d_gates), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]),
+                        writable(to[4]), writable(to[7])});
+    });
     if (wanted[5] || wanted[6]) to[5] = to[6] = sum(d_gates, 0);
     return std::tuple_cat(to);
   };
@@ -210,8 +196,8 @@ namespace gradus::inline GRADUS_BUILD {
 /// One layer of a long short-term memory (Hochreiter and Schmidhuber, 1997) over whole sequences: x (steps, n, in),
 /// first state h0 (n, out) and cell c0 (n, hidden) -> states of all steps (steps, n, out), the last state (n, out), the
 /// last cell (n, hidden). A sequence that is shorter than `steps` keeps its state from its end on, and its states there
-/// are 0. As torch.nn.LSTM with one layer and direction. A step gives the same bits within a sequence and on its own,
-/// and whatever else is in the batch.
+/// are 0. As torch.nn.LSTM with one layer and direction. On the CPU a step gives the same bits within a sequence and on
+/// its own, and whatever else is in the batch.
 template <Floating T>
 std::array<Tensor<T>, 3> lstm(const Tensor<T>& x, const Tensor<T>& h0, const Tensor<T>& c0,
                               const LstmParameters<T>& parameters, const SequenceOptions& direction = {}) {

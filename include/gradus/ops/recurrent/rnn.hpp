@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gradus/ops/indexing/stack.hpp"
+#include "gradus/ops/pointwise/comparison.hpp"
 #include "gradus/ops/pointwise/relu.hpp"
 #include "gradus/ops/pointwise/tanh.hpp"
 #include "gradus/ops/pointwise/where.hpp"
@@ -8,6 +9,7 @@
 #include "gradus/ops/recurrent/rnn_kernel.hpp"
 #include "gradus/ops/recurrent/sequence_options.hpp"
 #include "gradus/ops/reduction/sum.hpp"
+#include "gradus/ops/view/slice.hpp"
 #include "gradus/tensor/creation.hpp"
 
 namespace gradus::inline GRADUS_BUILD {
@@ -79,51 +81,42 @@ RnnTensors<T> rnn_gradient_by_operators(const std::array<Tensor<T>, 2>& dys, con
   return {stack(dx), dh, dw_ih, dw_hh, db, db};
 }
 
-/// The same forward, recorded: what a GPU runs.
-template <Floating T>
-std::array<Tensor<T>, 2> rnn_by_operators(const RnnTensors<T>& in, Nonlinearity f, const SequenceOptions& direction,
-                                          const SequenceShape& s) {
-  const auto& [x, h0, w_ih, w_hh, b_ih, b_hh] = in;
-  auto from_input = unbind(linear(x, w_ih, b_ih));  // steps of (n, hidden)
-  auto step = [&, &w = w_hh, &b = b_hh](int64_t t, const std::array<Tensor<T>, 1>& before) {
-    auto sums = from_input[static_cast<size_t>(t)] + linear(before[0], w, b);  // (n, hidden)
-    return std::array<Tensor<T>, 1>{f == Nonlinearity::tanh ? tanh(sums) : relu(sums)};
-  };
-  return recorded_steps(s.steps, direction, std::array<Tensor<T>, 1>{h0}, step);
-}
-
 template <Floating T>
 std::array<Tensor<T>, 2> run_rnn(const Tensor<T>& x, const Tensor<T>& h0, const RnnParameters<T>& p, Nonlinearity f,
                                  const SequenceOptions& given) {
   auto direction = given.own(x.device());
   RnnTensors<T> in = {x, h0, p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh};
   auto s = rnn_shape(in, direction);  // points to direction's lengths
-  if (!x.device().is_cpu()) return rnn_by_operators(in, f, direction, s);
-  auto states = Tensor<T>::empty({s.steps, s.batch, s.hidden});
+  auto device = x.device();
+  auto states = Tensor<T>::empty({s.steps, s.batch, s.hidden}, device);
   RnnTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const RnnTensors<T>& of) {
     return RnnWeights<T>{of[2].data(), of[3].data(), readable(of[4]), readable(of[5])};
   };
-  rnn_forward<T>(s, dense[0].data(), dense[1].data(), weights_of(dense), f, writable(states));
-  auto y = direction.lengths.defined() ? states.clone() : states, h = select(states, 0, s.at(s.steps - 1)).clone();
+  run_on(device, [&](auto... card) {
+    rnn_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense), f, writable(states));
+  });
+  auto y = shown_states(s, states), h = select(states, 0, s.at(s.steps - 1)).clone();
   auto kept_states = saved(states.detach());  // y is an output
-  clear_ended(s, writable(y));
   std::array<Saved<T>, 6> kept;
   std::transform(in.begin(), in.end(), kept.begin(), [](const auto& part) { return saved(part); });
-  auto gradient = [kept, direction, s, f, kept_states, weights_of](const std::array<Tensor<T>, 2>& dys,
-                                                                   const std::array<bool, 6>& wanted) {
+  auto gradient = [kept, direction, s, f, device, kept_states, weights_of](const std::array<Tensor<T>, 2>& dys,
+                                                                           const std::array<bool, 6>& wanted) {
     RnnTensors<T> of, to;
     std::transform(kept.begin(), kept.end(), of.begin(), [](const auto& part) { return part(); });
     if (grad_enabled()) return std::tuple_cat(rnn_gradient_by_operators(dys, of, f, direction, s));
     for (size_t i = 0; i < of.size(); ++i) {
       of[i] = dense_or_undefined(of[i]);
-      if (wanted[i] && i < 4) to[i] = Tensor<T>::empty(of[i].shape());
+      if (wanted[i] && i < 4) to[i] = Tensor<T>::empty(of[i].shape(), device);
     }
-    auto d_sums = Tensor<T>::empty({s.steps * s.batch, s.hidden});
+    auto d_sums = Tensor<T>::empty({s.steps * s.batch, s.hidden}, device);
     auto dy = dense_or_undefined(dys[0]), dh = dense_or_undefined(dys[1]);
-    rnn_backward<T>(s, of[0].data(), of[1].data(), weights_of(of), f, kept_states().data(), readable(dy), readable(dh),
-                    {writable(d_sums), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3])});
+    run_on(device, [&](auto... card) {
+      rnn_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of), f, kept_states().data(), readable(dy),
+                      readable(dh),
+                      {writable(d_sums), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3])});
+    });
     if (wanted[4] || wanted[5]) to[4] = to[5] = sum(d_sums, 0);
     return std::tuple_cat(to);
   };
@@ -138,8 +131,8 @@ namespace gradus::inline GRADUS_BUILD {
 /// One plain recurrent layer (Elman, 1990) over whole sequences, state = tanh(x w_ih^T + b_ih + state w_hh^T + b_hh) or
 /// relu of that: x (steps, n, in), first state h0 (n, hidden) -> states of all steps (steps, n, hidden), the last state
 /// (n, hidden). A sequence that is shorter than `steps` keeps its state from its end on, and its states there are 0. As
-/// torch.nn.RNN with one layer and direction. A step gives the same bits within a sequence and on its own, and whatever
-/// else is in the batch.
+/// torch.nn.RNN with one layer and direction. On the CPU a step gives the same bits within a sequence and on its own,
+/// and whatever else is in the batch.
 template <Floating T>
 std::array<Tensor<T>, 2> rnn(const Tensor<T>& x, const Tensor<T>& h0, const RnnParameters<T>& parameters,
                              Nonlinearity nonlinearity = Nonlinearity::tanh, const SequenceOptions& options = {}) {

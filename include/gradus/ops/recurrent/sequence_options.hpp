@@ -3,10 +3,12 @@
 
 #include <algorithm>
 
-#include "gradus/ops/indexing/unbind.hpp"
-#include "gradus/ops/pointwise/comparison.hpp"
-#include "gradus/ops/pointwise/where.hpp"
+#include "gradus/autograd/autograd.hpp"
+#include "gradus/ops/recurrent/sequence.hpp"
 #include "gradus/tensor/creation.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/recurrent/sequence_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -34,6 +36,7 @@ int64_t check_sequence(const char* op, int64_t gates, const Tensor<T>& x, const 
   require<ShapeError>(weight_ih.rank() == 2 && weight_ih.size(0) % gates == 0 && weight_ih.size(1) == x.size(2), op,
                       ": input is ", x.shape(), " and weight_ih ", weight_ih.shape(), ", but that must be (",
                       gates == 1 ? "" : std::to_string(gates) + ' ', "hidden, ", x.size(2), ")");
+  require_device(op, x.device(), weight_ih);
   return weight_ih.size(0);
 }
 
@@ -43,12 +46,19 @@ void check_sequence_part(const char* op, const char* name, const Tensor<T>& part
   require<ShapeError>(!part.defined() || part.shape() == wanted, op, ": ", name, " is ",
                       part.defined() ? part.shape() : Shape(), ", but must be ", wanted, " beside weight_ih ",
                       weight_ih.shape(), " and input ", x.shape());
+  require_device(op, x.device(), part);
 }
 
 /// The lengths in memory, or null.
 inline const int64_t* check_lengths(const char* op, const Tensor<int64_t>& lengths, int64_t steps, int64_t n) {
   if (!lengths.defined()) return nullptr;
   require<ShapeError>(lengths.shape() == Shape{n}, op, ": lengths are ", lengths.shape(), ", but must be (", n, ",)");
+#if defined(GRADUS_CUDA)
+  if (!lengths.device().is_cpu()) {
+    check_lengths_on_card(op, lengths, steps);
+    return lengths.data();
+  }
+#endif
   auto values = lengths.to_vector();
   for (int64_t i = 0; i < n; ++i) {
     auto length = values[static_cast<size_t>(i)];
@@ -58,27 +68,28 @@ inline const int64_t* check_lengths(const char* op, const Tensor<int64_t>& lengt
   return lengths.data();
 }
 
-/// A sequence in recorded operators: step(t, states) -> the states after it, of which the first is shown. Gives what is
-/// shown of all steps (steps, n, ...) and the last states. A sequence that has ended keeps its states and shows zeros.
-template <Floating T, size_t N, class Step>
-std::array<Tensor<T>, N + 1> recorded_steps(int64_t steps, const SequenceOptions& direction,
-                                            std::array<Tensor<T>, N> states, Step&& step) {
-  std::vector<Tensor<T>> shown(static_cast<size_t>(steps));
-  auto zero = zeros<T>(states[0].shape(), states[0].device());
-  for (int64_t k = 0; k < steps; ++k) {
-    auto t = direction.reverse ? steps - 1 - k : k;
-    std::array<Tensor<T>, N> after = step(t, states);
-    shown[static_cast<size_t>(t)] = after[0];
-    if (direction.lengths.defined()) {
-      auto on = unsqueeze(direction.lengths, 1) > t;  // (n, 1)
-      shown[static_cast<size_t>(t)] = where(on, after[0], zero);
-      for (size_t i = 0; i < N; ++i) after[i] = where(on, after[i], states[i]);
-    }
-    states = after;
-  }
-  std::array<Tensor<T>, N + 1> result{stack(shown)};
-  std::copy(states.begin(), states.end(), result.begin() + 1);
-  return result;
+/// run() on the CPU, run(device) on a card: where functions have a first argument more.
+template <class Run>
+void run_on(Device device, Run&& run) {
+#if defined(GRADUS_CUDA)
+  if (!device.is_cpu()) return run(device);
+#endif
+  static_cast<void>(device);
+  run();
+}
+
+template <Floating T>
+T* writable(Tensor<T>& tensor) {
+  return tensor.defined() ? reinterpret_cast<T*>(tensor.impl()->data()) : nullptr;
+}
+
+/// What a layer shows of its states (steps, n, out): zeros where a sequence has ended. Without lengths, states itself.
+template <Floating T>
+Tensor<T> shown_states(const SequenceShape& s, const Tensor<T>& states) {
+  if (s.lengths == nullptr) return states;
+  auto shown = states.clone();
+  run_on(states.device(), [&](auto... card) { clear_ended(card..., s, writable(shown)); });
+  return shown;
 }
 
 /// Whether the inputs' gradients will be asked for, as far as can be known.
@@ -88,10 +99,6 @@ bool records(const Tensors& inputs) {
                                        [](const auto& input) { return input.defined() && input.requires_grad(); });
 }
 
-template <Floating T>
-T* writable(Tensor<T>& tensor) {
-  return tensor.defined() ? reinterpret_cast<T*>(tensor.impl()->data()) : nullptr;
-}
 template <Floating T>
 const T* readable(const Tensor<T>& tensor) {
   return tensor.defined() ? tensor.data() : nullptr;
