@@ -34,6 +34,9 @@ const bench::AtStart window_registered([] {
   convolution("pointwise", 8, 128, 128, 16, 1);
   convolution("strided", 8, 64, 128, 32, 3, {.stride = 2, .padding = 1});
   convolution("depthwise", 8, 64, 64, 32, 3, {.padding = 1, .groups = 64});
+  convolution("lenet_first_relu", 32, 1, 32, 28, 3, {.padding = 1, .activation = Rectifier::relu});
+  convolution("lenet_second_relu", 32, 32, 64, 14, 3, {.padding = 1, .activation = Rectifier::relu});
+  convolution("depthwise_relu6", 8, 64, 64, 32, 3, {.padding = 1, .groups = 64, .activation = Rectifier::relu6});
   for (Shape x : {Shape{32, 32, 28, 28}, Shape{32, 64, 112, 112}}) {
     pool("max_pool2d/2x2", x, [](const auto& in) { return max_pool2d(in, 2); });
     pool("max_pool2d/3x3", x, [](const auto& in) { return max_pool2d(in, 3, {.stride = 2, .padding = 1}); });

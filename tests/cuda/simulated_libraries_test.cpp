@@ -52,6 +52,29 @@ TEST_CASE("the simulated card finds what a recurrent layer is asked wrongly") {
   check(of_another_layer, "cudnnRNNBackwardData_v8: no reserve of cudnnRNNForward with these descriptors");
 }
 
+TEST_CASE("the simulated card refuses the graphs of convolutions that cuDNN refuses") {
+  NEEDS_SIMULATED_CARD();
+  using namespace cuda::detail;
+  auto said = [](int64_t has_bias, int64_t has_relu) {
+    ConvGraphShape s{};
+    s.x = s.y = {2, 3, 5, 6};
+    s.w = {3, 3, 1, 1};
+    s.x_strides = s.y_strides = dense_strides(s.x);
+    s.w_strides = dense_strides(s.w);
+    s.window = {{1, 1}, {0, 0}, {1, 1}};
+    s.has_bias = has_bias;
+    s.has_relu = has_relu;
+    std::string why;
+    auto* handle = CudnnPlans::of(Device::cuda(0))->handle();
+    auto plan = plan_convolution(*Cudnn::find(), CudnnKind::convolution_forward, s, {handle, nullptr}, &why);
+    return plan ? "" : why;
+  };
+  CHECK(said(0, 0) == "");
+  CHECK(said(1, 0) == "");
+  CHECK(said(1, 1) == "");
+  CHECK(said(0, 1) == "a convolution that no bias is added to");
+}
+
 TEST_CASE("the simulated card finds what is wrong with the tail of a product") {
   NEEDS_SIMULATED_CARD();
   using namespace cuda::detail;

@@ -89,7 +89,7 @@ void check_conv(const ConvShape& s, double mean_bound, double largest_bound) {
     auto poison = static_cast<T>(std::numeric_limits<Compute<T>>::quiet_NaN());
     ConvNumbers<T> results{std::vector<T>(y.size(), poison), std::vector<T>(dx.size(), poison),
                            std::vector<T>(dw.size(), poison)};
-    convolve<T>(s, x.data(), w.data(), bias.data(), results.y.data());
+    convolve<T>(s, x.data(), w.data(), bias.data(), Rectifier::none, results.y.data());
     convolve_backward_input<T>(s, dy.data(), w.data(), results.dx.data());
     convolve_backward_weight<T>(s, x.data(), dy.data(), results.dw.data());
     set_num_threads(before);

@@ -15,14 +15,14 @@ struct LeNet {
   GRADUS_FIELDS(conv1, conv2, hidden, output)
 
   explicit LeNet(int64_t classes = 10)
-      : conv1(1, 32, {.kernel = 3, .padding = 1}),
-        conv2(32, 64, {.kernel = 3, .padding = 1}),
+      : conv1(1, 32, {.kernel = 3, .padding = 1, .activation = Rectifier::relu}),
+        conv2(32, 64, {.kernel = 3, .padding = 1, .activation = Rectifier::relu}),
         hidden(64 * 7 * 7, 128),
         output(128, classes) {}
 
   Tensor<T> operator()(const Tensor<T>& images) const {  // (n, 1, 28, 28)
-    auto x = max_pool2d(relu(conv1(images)), 2);         // (n, 32, 14, 14)
-    x = max_pool2d(relu(conv2(x)), 2);                   // (n, 64, 7, 7)
+    auto x = max_pool2d(conv1(images), 2);               // (n, 32, 14, 14)
+    x = max_pool2d(conv2(x), 2);                         // (n, 64, 7, 7)
     return output(relu(hidden(flatten(x))));             // (n, classes)
   }
 };

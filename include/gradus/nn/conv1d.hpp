@@ -9,6 +9,7 @@ namespace gradus::nn::inline GRADUS_BUILD {
 struct Conv1dOptions {
   int64_t kernel = 3, stride = 1, padding = 0, dilation = 1, groups = 1;
   bool bias = true;
+  Rectifier activation = Rectifier::none;  ///< of the result
 };
 
 /// Convolution of sequences: (n, in, steps) -> (n, out, steps'), see conv1d. Weight (out, in / groups, kernel), bias
@@ -33,7 +34,8 @@ struct Conv1d {
                     {.stride = options.stride,
                      .padding = options.padding,
                      .dilation = options.dilation,
-                     .groups = options.groups});
+                     .groups = options.groups,
+                     .activation = options.activation});
     });
   }
 };

@@ -13,6 +13,7 @@ struct Conv2dOptions {
   Size2d dilation = 1;
   int64_t groups = 1;
   bool bias = true;
+  Rectifier activation = Rectifier::none;  ///< of the result
 };
 
 /// Convolution of images: (n, in, h, w) -> (n, out, oh, ow), see conv2d. Weight (out, in / groups, rows, columns), bias
@@ -38,7 +39,8 @@ struct Conv2d {
                     {.stride = options.stride,
                      .padding = options.padding,
                      .dilation = options.dilation,
-                     .groups = options.groups});
+                     .groups = options.groups,
+                     .activation = options.activation});
     });
   }
 };

@@ -82,8 +82,8 @@ std::string describe(const Graph& graph) {
   }
   auto s = shape_of<ConvGraphShape>(graph);
   return join(graph.name, " of x ", list(s.x), " and w ", list(s.w), " in cuDNN's type ", static_cast<int>(s.type),
-              s.x_strides[1] == 1 ? ", channels last" : "", s.has_bias != 0 ? ", with a bias" : "", ", unwanted notes ",
-              s.unwanted);
+              s.x_strides[1] == 1 ? ", channels last" : "", s.has_bias != 0 ? ", with a bias" : "",
+              s.has_relu != 0 ? ", relu" : "", ", unwanted notes ", s.unwanted);
 }
 
 /// Those that programs left beside their kernels.
@@ -172,8 +172,11 @@ void add_convolutions(std::vector<Graph>& graphs) {
       s.window = {{c.stride, c.stride}, {c.padding, c.padding}, {1, 1}};
       for (const char* name : {"convolution", "convolution_input_gradient", "convolution_weight_gradient"})
         graphs.push_back(graph_of(name, s));
+      if (way.tf32) continue;
       s.has_bias = 1;
-      if (!way.tf32) graphs.push_back(graph_of("convolution", s));
+      graphs.push_back(graph_of("convolution", s));
+      s.has_relu = 1;
+      graphs.push_back(graph_of("convolution", s));
     }
   }
 }

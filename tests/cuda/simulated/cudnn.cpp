@@ -29,7 +29,8 @@ constexpr int pointwise = 0, convolution = 1, engine = 2, config = 3, heuristics
               matmul = 18, matmul_op = 19, reduction = 21, reduction_op = 22, reshape = 31, properties = 38;
 }
 namespace type {
-constexpr int handle = 0, data = 1, boolean = 2, int64 = 3, f32 = 4, f64 = 5, pointer = 6, descriptor = 15;
+constexpr int handle = 0, data = 1, boolean = 2, int64 = 3, f32 = 4, f64 = 5, pointer = 6, keeps_nan = 10,
+              descriptor = 15;
 }
 
 struct Values {
@@ -133,7 +134,7 @@ const std::map<int, std::vector<Needed>>& needed() {
 /// Attributes that may be given besides.
 const std::map<int, std::vector<Needed>>& allowed() {
   static const std::map<int, std::vector<Needed>> all = {
-      {kind::pointwise, {{9, type::int64, 1}}},
+      {kind::pointwise, {{2, type::keeps_nan, 1}, {9, type::int64, 1}}},
       {kind::heuristics, {{204, type::descriptor, 1}}},
       {kind::plan, {{400, type::handle, 1}, {407, type::descriptor, 1}}},
       {kind::convolve, {{700, 0, 1}, {701, 0, 1}}},
@@ -294,6 +295,8 @@ const char* wrong(const Descriptor& d) {
       if ((mode == 601) != d.has(758)) return "a condition, or the lack of one";
       if (mode == 601 && Tensor(d.part(758)).data_type != 11) return "a condition that is not boolean";
       if (mode == 501 && !d.part(750).has(9)) return "an index without its axis";
+      if (mode == 100 && d.has(752)) return "a relu of two operands";
+      if (mode == 100 && (!d.part(750).has(2) || d.part(750).get<int>(2) != 1)) return "a relu that loses NaN";
       if ((x.data_type == 1) != (d.part(750).get<int>(1) == 1)) return "a compute type that does not fit";
       return nullptr;
     }
@@ -321,15 +324,21 @@ std::string unsupported(const Descriptor& graph) {
       seen.insert(tensor);
     }
   }
-  for (int64_t i = 0; i < graph.values.at(801).count; ++i) {  // convolution, then nothing but its bias
-    if (graph.part(801, i).kind != kind::convolve || graph.values.at(801).count == 1) continue;
-    if (i != 0 || graph.values.at(801).count != 2) return "a convolution among other operations";
-    const auto &convolution = graph.part(801, 0), &add = graph.part(801, 1);
-    if (add.kind != kind::pointwise_op || add.part(750).get<int>(0) != 0 || &add.part(751) != &convolution.part(705))
-      return "a convolution that no bias is added to";
-    Tensor product(convolution.part(705)), y(add.part(753)), bias(add.part(752));
-    if (!product.is_virtual || product.sizes != y.sizes || product.strides != y.strides)
-      return "a product that lies otherwise than y";
+  for (int64_t i = 0; i < graph.values.at(801).count;
+       ++i) {  // convolution, then nothing but its bias, and relu of that
+    auto count = graph.values.at(801).count;
+    if (graph.part(801, i).kind != kind::convolve || count == 1) continue;
+    if (i != 0 || count > 3) return "a convolution among other operations";
+    const auto &convolution = graph.part(801, 0), &add = graph.part(801, 1), &last = graph.part(801, count - 1);
+    auto follows = [](const Descriptor& op, int mode, const Descriptor& from) {
+      return op.kind == kind::pointwise_op && op.part(750).get<int>(0) == mode && &op.part(751) == &from;
+    };
+    if (!follows(add, 0, convolution.part(705))) return "a convolution that no bias is added to";
+    if (count == 3 && !follows(last, 100, add.part(753))) return "another activation than relu";
+    Tensor product(convolution.part(705)), sum(add.part(753)), y(last.part(753)), bias(add.part(752));
+    for (const auto* between : {&product, count == 3 ? &sum : &product})
+      if (!between->is_virtual || between->sizes != y.sizes || between->strides != y.strides)
+        return "a product that lies otherwise than y";
     if (bias.sizes != Sizes{1, y.sizes[1], 1, 1} || bias.data_type != y.data_type) return "a bias that is none";
   }
   if (products < 2 || reductions == 0) return {};
@@ -471,6 +480,9 @@ class Run {
           break;
         case 21:
           z = a;
+          break;
+        case 100:
+          z = a <= 0 ? 0 : a;
           break;
         case 303:
           z = a >= b ? 1 : 0;

@@ -80,12 +80,15 @@ void to_channels_last(const T* image, int64_t channels, int64_t h, int64_t w, co
   }
 }
 
-/// from (pixels, padded channels) -> planes of an image, `plane` apart, plus a bias a channel, which may be null.
+/// from (pixels, padded channels) -> planes of an image, `plane` apart, plus a bias a channel, which may be null,
+/// rectified.
 template <class C, class T>
-void from_channels_last(const C* from, int64_t pixels, int64_t channels, const T* bias, T* to, int64_t plane) {
+void from_channels_last(const C* from, int64_t pixels, int64_t channels, const T* bias, Rectifier rectifier, T* to,
+                        int64_t plane) {
   constexpr int lanes = GemmTile<C>::lanes;
   using V = typename VectorOf<C, lanes>::in_memory;
   auto depth = padded_channels<C>(channels);
+  RectifierRange<C> range(rectifier);
   for (int64_t p = 0; p < pixels; p += lanes) {
     auto count = std::min<int64_t>(lanes, pixels - p);
     const C* rows[lanes];
@@ -97,6 +100,10 @@ void from_channels_last(const C* from, int64_t pixels, int64_t channels, const T
       if (bias != nullptr) {
         GRADUS_UNROLL
         for (int i = 0; i < lanes; ++i) block[i] += i < used ? static_cast<C>(bias[c + i]) : C(0);
+      }
+      if (rectifier != Rectifier::none) {
+        GRADUS_UNROLL
+        for (int i = 0; i < lanes; ++i) block[i] = rectified(block[i], range);
       }
       auto* target = to + c * plane + p;
       if (std::is_same_v<C, T> && used == lanes && count == lanes) {

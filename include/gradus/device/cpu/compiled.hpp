@@ -54,6 +54,7 @@ GRADUS_SHARED const CompiledKernels& compiled_kernels(std::type_identity<bf16>);
 namespace gradus::inline GRADUS_BUILD {
 struct CrossEntropyOptions;
 enum class Nonlinearity;
+enum class Rectifier;
 }  // namespace gradus::inline GRADUS_BUILD
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -103,7 +104,7 @@ template <class T, class C = Compute<T>>
 struct KernelTable {
   // device/cpu
   void (*gemm)(const MatrixView<T>&, const MatrixView<T>&, T*, int64_t, const GemmTail<T>&);
-  void (*convolve)(const ConvShape&, const T*, const T*, const T*, T*);
+  void (*convolve)(const ConvShape&, const T*, const T*, const T*, Rectifier, T*);
   void (*convolve_backward_input)(const ConvShape&, const T*, const T*, T*);
   void (*convolve_backward_weight)(const ConvShape&, const T*, const T*, T*);
   // ops/window
@@ -198,8 +199,8 @@ void gemm(const MatrixView<T>& a, const MatrixView<T>& b, T* c, int64_t c_stride
   kernels<T>().gemm(a, b, c, c_stride, tail);
 }
 template <Compiled T>
-void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
-  kernels<T>().convolve(s, x, w, bias, y);
+void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, Rectifier rectifier, T* y) {
+  kernels<T>().convolve(s, x, w, bias, rectifier, y);
 }
 template <Compiled T>
 void convolve_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {

@@ -32,14 +32,16 @@ inline bool has_many_tiles(const ConvShape& s, int64_t height, int64_t width) {
 }
 
 template <class C, class T>
-void winograd_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+void winograd_forward(const ConvShape& s, const T* x, const T* w, const T* bias, Rectifier rectifier, T* y) {
   winograd_correlate<C, T>({s.n, s.c_in, s.h, s.w, s.c_out, s.oh(), s.ow(), s.padding[0], s.padding[1]},
-                           {.data = w, .out_stride = s.c_in * 9, .in_stride = 9, .flipped = false}, x, bias, y);
+                           {.data = w, .out_stride = s.c_in * 9, .in_stride = 9, .flipped = false}, x, bias, rectifier,
+                           y);
 }
 template <class C, class T>
 void winograd_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {
   winograd_correlate<C, T>({s.n, s.c_out, s.oh(), s.ow(), s.c_in, s.h, s.w, 2 - s.padding[0], 2 - s.padding[1]},
-                           {.data = w, .out_stride = 9, .in_stride = s.c_in * 9, .flipped = true}, dy, nullptr, dx);
+                           {.data = w, .out_stride = 9, .in_stride = s.c_in * 9, .flipped = true}, dy, nullptr,
+                           Rectifier::none, dx);
 }
 template <class C, class T>
 void winograd_backward_weight(const ConvShape& s, const T* x, const T* dy, T* dw) {
@@ -63,9 +65,10 @@ void pad_units(const T* from, int64_t channels, int64_t h, int64_t w, C* to, con
   else pad_image(from, h, w, to, windows, top, left, step);
 }
 
-/// y = x * w + bias (which may be null), by products of windows.
+/// y = x * w + bias (which may be null), rectified, by products of windows.
 template <class T>
-void conv2d_forward_by_windows(const ConvShape& shape, const T* x, const T* w, const T* bias, T* y) {
+void conv2d_forward_by_windows(const ConvShape& shape, const T* x, const T* w, const T* bias, Rectifier rectifier,
+                               T* y) {
   using C = ConvUnit<T>;
   auto s = in_one_row(shape);
   auto c = s.c_in / s.groups, co = s.c_out / s.groups, pixels = s.oh() * s.ow(), kernel = s.kh * s.kw;
@@ -98,7 +101,7 @@ void conv2d_forward_by_windows(const ConvShape& shape, const T* x, const T* w, c
           pad_units<C>(x + (image * s.c_in + g * c) * s.h * s.w, c, s.h, s.w, to, windows, s.padding[0], s.padding[1],
                        {1, 1});
         },
-        dense, bias != nullptr ? bias + g * co : nullptr,
+        dense, bias != nullptr ? bias + g * co : nullptr, rectifier,
         ConvResults<T>{y + g * co * pixels, s.c_out * pixels, pixels, windows.ow, 1});
   }
 }
@@ -208,7 +211,7 @@ void conv2d_backward_input_by_windows(const ConvShape& shape, const T* dy, const
             pad_units<C>(dy + (image * s.c_out + g * co) * oh * ow, co, oh, ow, padded, windows, -rows.place,
                          -columns.place, by_phases ? std::array<int64_t, 2>{1, 1} : s.stride);
           },
-          dense, static_cast<const T*>(nullptr), to);
+          dense, static_cast<const T*>(nullptr), Rectifier::none, to);
     }
   }
 }
@@ -337,12 +340,13 @@ void conv2d_backward_weight_by_windows(const ConvShape& shape, const T* x, const
   }
 }
 
-/// y = x * w + bias (which may be null).
+/// y = x * w + bias (which may be null), rectified.
 template <class T>
-void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
-  if (is_depthwise(s)) return depthwise_forward<Compute<T>, T>(s, x, w, bias, y);
-  if (takes_winograd(s) && has_many_tiles(s, s.oh(), s.ow())) return winograd_forward<Compute<T>, T>(s, x, w, bias, y);
-  conv2d_forward_by_windows<T>(s, x, w, bias, y);
+void convolve(const ConvShape& s, const T* x, const T* w, const T* bias, Rectifier rectifier, T* y) {
+  if (is_depthwise(s)) return depthwise_forward<Compute<T>, T>(s, x, w, bias, rectifier, y);
+  if (takes_winograd(s) && has_many_tiles(s, s.oh(), s.ow()))
+    return winograd_forward<Compute<T>, T>(s, x, w, bias, rectifier, y);
+  conv2d_forward_by_windows<T>(s, x, w, bias, rectifier, y);
 }
 template <class T>
 void convolve_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx) {

@@ -17,8 +17,8 @@ struct ConvResults {
 
 /// Writes `count` results of one channel from window `first` on, counted through all images.
 template <class C, class T>
-void write_windows(const Windows& windows, const C* sums, int64_t first, int64_t count, C bias, T* to,
-                   const ConvResults<T>& results) {
+void write_windows(const Windows& windows, const C* sums, int64_t first, int64_t count, C bias,
+                   const RectifierRange<C>& range, T* to, const ConvResults<T>& results) {
   auto dense = results.column == 1 && results.row == windows.ow;
   for (int64_t at = 0; at < count;) {
     auto image = (first + at) / windows.pixels(), pixel = (first + at) % windows.pixels();
@@ -26,13 +26,13 @@ void write_windows(const Windows& windows, const C* sums, int64_t first, int64_t
     auto run = std::min(dense ? windows.pixels() - pixel : windows.ow - column, count - at);
     auto* target = to + image * results.image + row * results.row + column * results.column;
     if (results.column == 1) {
-      write_row<C, T>(sums + at, run, bias, nullptr, false, target);
+      write_rectified_row(sums + at, run, bias, range, target);
     } else {
       constexpr int64_t block = 64;
       alignas(64) T values[block];
       for (int64_t i = 0; i < run; i += block) {
         auto some = std::min(block, run - i);
-        write_row<C, T>(sums + at + i, some, bias, nullptr, false, values);
+        write_rectified_row(sums + at + i, some, bias, range, values);
         for (int64_t k = 0; k < some; ++k) target[(i + k) * results.column] = values[k];
       }
     }
@@ -120,12 +120,12 @@ void unit_tile(int registers, int64_t depth, const C* a, const C* b, ConvSum<C>*
 
 /// y[i][p] = sum over k of weight(i, k) * window k at p, for one group of channels, all in units of C.
 /// pack_weights(first row, rows, to) packs panels of A; pad(image, to) makes an image's padded copy, unless `dense`
-/// images are there; bias may be null.
+/// images are there; bias may be null. Results are rectified.
 template <class C, class T>
 void correlate(const Windows& windows, int64_t images, int64_t rows,
                FunctionRef<void(int64_t first, int64_t rows, C* to)> pack_weights,
                FunctionRef<void(int64_t image, C* to)> pad, const DenseImages<T>& dense, const T* bias,
-               const ConvResults<T>& results) {
+               Rectifier rectifier, const ConvResults<T>& results) {
   if (images == 0) return;
   using Tile = GemmTile<C>;
   using Plan = GemmPlan<C>;
@@ -133,6 +133,7 @@ void correlate(const Windows& windows, int64_t images, int64_t rows,
   auto k = windows.depth(), pixels = windows.pixels(), image_size = windows.image_size();
   auto pads = dense.data == nullptr;
   CorrelatePlan<C> plan(images, pixels, rows);
+  RectifierRange<Sum> range(rectifier);
   // Weights of one chunk are packed by its thread, in whose cache they stay.
   constexpr int64_t cache = 640 * 1024 / sizeof(C);
   auto weights_once = plan.column_chunks() == 1 && plan.chunk_rows * k <= cache;
@@ -192,7 +193,7 @@ void correlate(const Windows& windows, int64_t images, int64_t rows,
       }
       for (int64_t i = 0; i < row_count; ++i) {
         auto value = bias != nullptr ? static_cast<Sum>(bias[first_row + i]) : Sum(0);
-        write_windows<Sum, T>(windows, sums.data() + i * ld, j0, columns, value,
+        write_windows<Sum, T>(windows, sums.data() + i * ld, j0, columns, value, range,
                               results.data + first_image * results.image + (first_row + i) * results.channel, results);
       }
     }

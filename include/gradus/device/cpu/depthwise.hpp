@@ -69,9 +69,9 @@ void for_channel_registers(const ConvShape& s, const T* w, int64_t sources, int6
   });
 }
 
-/// y = x * w + bias (which may be null).
+/// y = x * w + bias (which may be null), rectified.
 template <class C, class T>
-void depthwise_forward(const ConvShape& s, const T* x, const T* w, const T* bias, T* y) {
+void depthwise_forward(const ConvShape& s, const T* x, const T* w, const T* bias, Rectifier rectifier, T* y) {
   constexpr int64_t lanes = GemmTile<C>::lanes;
   auto oh = s.oh(), ow = s.ow();
   ImagePart part{-s.padding[0], s.h + 2 * s.padding[0], -s.padding[1], s.w + 2 * s.padding[1]};
@@ -88,7 +88,7 @@ void depthwise_forward(const ConvShape& s, const T* x, const T* w, const T* bias
           }
           sum_taps(taps, used, ow, s.stride[1] * lanes, results + row * ow * lanes, lanes);
         }
-        from_channels_last(results, oh * ow, count, bias != nullptr ? bias + c : nullptr,
+        from_channels_last(results, oh * ow, count, bias != nullptr ? bias + c : nullptr, rectifier,
                            y + (image * s.c_in + c) * oh * ow, oh * ow);
       });
 }
@@ -147,7 +147,8 @@ void depthwise_backward_input(const ConvShape& s, const T* dy, const T* w, T* dx
                      results + (row * s.w + column) * lanes, s.stride[1] * lanes);
           }
         }
-        from_channels_last<C, T>(results, s.h * s.w, count, nullptr, dx + (image * s.c_in + c) * s.h * s.w, s.h * s.w);
+        from_channels_last<C, T>(results, s.h * s.w, count, nullptr, Rectifier::none,
+                                 dx + (image * s.c_in + c) * s.h * s.w, s.h * s.w);
       });
 }
 

@@ -128,9 +128,10 @@ void winograd_kernels(const WinogradKernels<T>& kernels, int64_t c_in, int64_t c
   });
 }
 
-/// y = x * kernels + bias (which may be null).
+/// y = x * kernels + bias (which may be null), rectified.
 template <class C, class T>
-void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernels, const T* x, const T* bias, T* y) {
+void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernels, const T* x, const T* bias,
+                        Rectifier rectifier, T* y) {
   using namespace Eigen::internal;
   using Tile = GemmTile<C>;
   using P = typename Tile::P;
@@ -205,7 +206,7 @@ void winograd_correlate(const WinogradShape& s, const WinogradKernels<T>& kernel
     });
     for (int64_t i = 0; i < block.images; ++i) {
       from_channels_last(z.data() + i * rows * s.ow * own, rows * s.ow, std::min(own, s.c_out - first_out),
-                         bias != nullptr ? bias + first_out : nullptr,
+                         bias != nullptr ? bias + first_out : nullptr, rectifier,
                          y + ((block.image + i) * s.c_out + first_out) * s.oh * s.ow + 4 * block.row * s.ow,
                          s.oh * s.ow);
     }

@@ -100,8 +100,9 @@ struct CudnnKind {
 };
 struct CudnnValue {
   static constexpr int handle = 0, data_type = 1, boolean = 2, int64 = 3, f32 = 4, f64 = 5, pointer = 6,
-                       convolution_mode = 7, heuristics_mode = 8, numerical_note = 11, pointwise_mode = 14,
-                       descriptor = 15, reduction_operator = 18, behavior_note = 19, character = 24;
+                       convolution_mode = 7, heuristics_mode = 8, nan_propagation = 10, numerical_note = 11,
+                       pointwise_mode = 14, descriptor = 15, reduction_operator = 18, behavior_note = 19,
+                       character = 24;
 };
 enum class CudnnType : int { f32 = 0, f64 = 1, f16 = 2, i32 = 4, bf16 = 9, boolean = 11 };
 enum class CudnnPointwise : int {
@@ -113,6 +114,7 @@ enum class CudnnPointwise : int {
   exp = 13,
   log = 15,
   identity = 21,
+  relu = 100,
   greater_equal = 303,
   index = 501,
   select = 601
@@ -283,6 +285,15 @@ class CudnnGraph {
   void pointwise_to(const CudnnTensor& y, CudnnPointwise mode, const CudnnTensor& x, const CudnnTensor& b,
                     CudnnType compute = CudnnType::f32) {
     pointwise(mode, x, b.descriptor, nullptr, y, compute);
+  }
+  /// y = max(x, 0); NaN stays NaN.
+  void relu_to(const CudnnTensor& y, const CudnnTensor& x, CudnnType compute) {
+    auto& how = make(CudnnKind::pointwise);
+    int keeps_nan = 1;
+    how.set(0, CudnnValue::pointwise_mode, CudnnPointwise::relu)
+        .set(1, CudnnValue::data_type, compute)
+        .set(2, CudnnValue::nan_propagation, keeps_nan);
+    operation(CudnnKind::operation_pointwise, {{751, x}, {753, y}}, 750, how.finalize().handle());
   }
   /// Each element's place along an axis.
   CudnnTensor index(const CudnnTensor& x, int64_t axis) {

@@ -1,4 +1,5 @@
-// Convolutions by cuDNN: the three products of one, each a graph of one operation, the forward one with its bias.
+// Convolutions by cuDNN: the three products of one, each a graph of one operation, the forward one with its bias and
+// activation.
 #pragma once
 
 #include "gradus/device/cuda/cudnn.hpp"
@@ -14,6 +15,7 @@ struct ConvGraphShape {
   CudnnSizes x_strides, w_strides, y_strides;
   CudnnGraph::Window window;
   int64_t has_bias = 0;  ///< forward: (c_out,) is added to y
+  int64_t has_relu = 0;  ///< forward: then y is max(y, 0)
 };
 
 struct ConvIds {
@@ -27,15 +29,16 @@ inline std::optional<CudnnPlan> plan_convolution(const Cudnn& api, int kind, con
   auto compute = s.type == CudnnType::f64 ? CudnnType::f64 : CudnnType::f32;
   auto x = graph.tensor(ConvIds::x, s.type, s.x, s.x_strides), w = graph.tensor(ConvIds::w, s.type, s.w, s.w_strides),
        y = graph.tensor(ConvIds::y, s.type, s.y, s.y_strides);
-  if (s.has_bias == 0) {
-    graph.convolve(kind, s.window, x, w, y, compute);
-  } else {
+  auto inner = [&] { return graph.inner(s.y, s.y_strides, compute); };
+  auto product = s.has_bias + s.has_relu > 0 ? inner() : y;
+  auto sum = s.has_bias == 0 ? product : s.has_relu != 0 ? inner() : y;
+  graph.convolve(kind, s.window, x, w, product, compute);
+  if (s.has_bias != 0) {
     CudnnSizes sizes{1, s.y[1], 1, 1};
-    auto product = graph.inner(s.y, s.y_strides, compute),
-         bias = graph.tensor(ConvIds::bias, s.type, sizes, dense_strides(sizes));
-    graph.convolve(kind, s.window, x, w, product, compute);
-    graph.pointwise_to(y, CudnnPointwise::add, product, bias, compute);
+    auto bias = graph.tensor(ConvIds::bias, s.type, sizes, dense_strides(sizes));
+    graph.pointwise_to(sum, CudnnPointwise::add, product, bias, compute);
   }
+  if (s.has_relu != 0) graph.relu_to(y, sum, compute);
   return graph.plan(target, s.unwanted, why);
 }
 

@@ -234,9 +234,11 @@ inline void keep_operands(const PointwiseTable& table, std::span<const GivenOper
   }
 }
 
-/// The gradient of one operand, in the shape of dy.
+/// The gradient of one operand, in the shape of dy: in `spare`, dense memory which may be an operand's, where it is
+/// given and in order.
 inline TensorRef pointwise_gradient(const char* name, const PointwiseTable& table, size_t input,
-                                    std::span<const KeptOperand> operands, const TensorRef& dy) {
+                                    std::span<const KeptOperand> operands, const TensorRef& dy,
+                                    const TensorRef& spare = {}) {
   const auto& of = table.gradients[input];
   if (of.is_seed) return dy;
   for (const auto& kept : operands) kept.check();
@@ -253,7 +255,7 @@ inline TensorRef pointwise_gradient(const char* name, const PointwiseTable& tabl
               (is_channels_last(*dy) || std::any_of(operands.begin(), operands.end(), [&](const KeptOperand& kept) {
                  return kept.tensor && kept.tensor->shape == dy->shape && is_channels_last(*kept.tensor);
                }));
-  auto dx = allocate_images(dy->dtype, dy->shape, device, last);
+  auto dx = spare && !last ? spare : allocate_images(dy->dtype, dy->shape, device, last);
 #if defined(GRADUS_CUDA)
   if (!device.is_cpu()) {
     run_pointwise_on_card(name, of.write, table.element, table.types.data(), static_cast<int>(operands.size()), *dx,

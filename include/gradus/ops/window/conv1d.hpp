@@ -6,6 +6,7 @@ namespace gradus::inline GRADUS_BUILD {
 
 struct Conv1dOptions {
   int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
+  Rectifier activation = Rectifier::none;  ///< applied to the result as it is written
 };
 
 /// Correlates sequences with kernels. x (n, c, steps), weight (out, c / groups, k), bias (out,) or undefined ->
@@ -20,7 +21,8 @@ Tensor<T> conv1d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
                   {.stride = {1, options.stride},
                    .padding = {0, options.padding},
                    .dilation = {1, options.dilation},
-                   .groups = options.groups});
+                   .groups = options.groups,
+                   .activation = options.activation});
   return squeeze(y, 2);
 }
 

@@ -2,6 +2,7 @@
 
 #include "gradus/device/cpu/compiled.hpp"
 #include "gradus/device/cpu/conv.hpp"
+#include "gradus/ops/pointwise/rectify.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/window/window_options.hpp"
 #include "gradus/tensor/creation.hpp"
@@ -16,6 +17,7 @@ struct ConvOptions {
   Size2d padding = 0;   ///< zeros around the image
   Size2d dilation = 1;  ///< distance of the kernel's elements
   int64_t groups = 1;
+  Rectifier activation = Rectifier::none;  ///< applied to the result as it is written
 };
 
 }  // namespace gradus::inline GRADUS_BUILD
@@ -66,45 +68,49 @@ bool conv_is_channels_last([[maybe_unused]] Device device, [[maybe_unused]] cons
 // order of derivative exists.
 
 template <Floating T>
-Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s);
+Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s,
+                       Rectifier rectifier = Rectifier::none);
 template <Floating T>
 Tensor<T> conv_input_gradient(const Tensor<T>& dy_in, const Tensor<T>& w_in, const ConvShape& s);
 template <Floating T>
 Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, const ConvShape& s);
 
-/// The convolution of no channels, a sum of nothing: the bias everywhere.
+/// The convolution of no channels, a sum of nothing: the bias everywhere, rectified.
 template <Floating T>
-Tensor<T> conv_of_nothing(const Tensor<T>& bias, const ConvShape& s, Device device) {
+Tensor<T> conv_of_nothing(const Tensor<T>& bias, const ConvShape& s, Rectifier rectifier, Device device) {
+  NoGradGuard guard;
   Shape shape{s.n, s.c_out, s.oh(), s.ow()};
   auto y = zeros<T>(shape, device);
   if (!bias.defined()) return y;
   auto strides = Strides::filled(4, 0);
   strides[1] = bias.strides()[0];
   copy_elements(*y.impl(), *raw_view(bias.detach(), shape, strides).impl());
-  return y;
+  return rectify(y, rectifier);
 }
 
 template <Floating T>
-Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s) {
+Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tensor<T>& bias, const ConvShape& s,
+                       Rectifier rectifier) {
   auto last = conv_is_channels_last<T>(x_in.device(), s);
   auto x = in_order(x_in, last), w = contiguous(w_in);
   auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
   Tensor<T> y;
-  if (s.c_in == 0) y = conv_of_nothing(bias, s, x.device());
+  if (s.c_in == 0) y = conv_of_nothing(bias, s, rectifier, x.device());
 #if defined(GRADUS_CUDA)
-  else if (!x.device().is_cpu()) y = CardConv<T>(s, last).forward(x.detach(), w.detach(), dense_bias);
+  else if (!x.device().is_cpu()) y = CardConv<T>(s, last).forward(x.detach(), w.detach(), dense_bias, rectifier);
 #endif
   if (!y.defined()) {
     y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device(), "conv2d");
-    convolve<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr,
+    convolve<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr, rectifier,
                 reinterpret_cast<T*>(y.impl()->data()));
   }
-  return differentiable("conv2d", y,
-                        wrt(x, [w = saved(w), s](const Tensor<T>& dy) { return conv_input_gradient(dy, w(), s); }),
-                        wrt(w, [x = saved(x), s](const Tensor<T>& dy) { return conv_weight_gradient(x(), dy, s); }),
-                        wrt(bias, [](const Tensor<T>& dy) {
-                          return sum(dy, {0, 2, 3});
-                        }));
+  y = differentiable("conv2d", y,
+                     wrt(x, [w = saved(w), s](const Tensor<T>& dy) { return conv_input_gradient(dy, w(), s); }),
+                     wrt(w, [x = saved(x), s](const Tensor<T>& dy) { return conv_weight_gradient(x(), dy, s); }),
+                     wrt(bias, [](const Tensor<T>& dy) {
+                       return sum(dy, {0, 2, 3});
+                     }));
+  return record_rectified(y, rectifier);
 }
 
 template <Floating T>
@@ -149,7 +155,8 @@ Tensor<T> conv_weight_gradient(const Tensor<T>& x_in, const Tensor<T>& dy_in, co
 namespace gradus::inline GRADUS_BUILD {
 
 /// Correlates images with kernels. x (n, c, h, w), weight (out, c / groups, kh, kw), bias (out,) or undefined ->
-/// (n, out, oh, ow) with oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1. As torch.nn.functional.conv2d.
+/// (n, out, oh, ow) with oh = (h + 2 padding - dilation (kh - 1) - 1) / stride + 1. As torch.nn.functional.conv2d, and
+/// with an activation what relu or relu6 makes of that, to the same bits; its gradient reads the result.
 /// Throws ShapeError when the channels do not match or the kernel does not fit.
 template <Floating T>
 Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias = {},
@@ -159,7 +166,7 @@ Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
                       bias.defined() ? bias.shape() : Shape(), " but weight is ", weight.shape(),
                       ": the bias must be (", s.c_out, ",)");
   detail::require_device("conv2d", x.device(), weight, bias);
-  return detail::conv_forward(x, weight, bias, s);
+  return detail::conv_forward(x, weight, bias, s, options.activation);
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

@@ -31,26 +31,29 @@ class CardConv {
     chunk_ = std::clamp<int64_t>((int64_t{256} << 20) / std::max<int64_t>(image, 1), 1, std::max<int64_t>(s_.n, 1));
   }
 
-  Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& bias) const {
+  /// y = x * w + bias (which may be undefined), rectified.
+  Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& bias, Rectifier rectifier) const {
     NoGradGuard guard;
     auto y = empty_images<T>({s_.n, s_.c_out, s_.oh(), s_.ow()}, x.device(), last_, "conv2d");
     if (y.numel() == 0) return y;
     if (w.numel() == 0) {
       y.zero_();
-    } else if (bias.defined() && takes_bias() && by_cudnn(Kind::convolution_forward, x, w, y, bias)) {
+    } else if (cudnn_finishes(bias, rectifier) && by_cudnn(Kind::convolution_forward, x, w, y, bias, rectifier)) {
       return y;
     } else if (!by_cudnn(Kind::convolution_forward, x, w, y)) {
-      if (last_) return planar().forward(contiguous(x), w, bias);
+      if (last_) return planar().forward(contiguous(x), w, bias, rectifier);
       auto weight = reshape(w, {1, s_.groups, out(), depth()});
       for_chunks([&](int64_t first, int64_t n) {
         auto to = reshape(slice(y, 0, first, first + n), {n, s_.groups, out(), pixels()});
         matmul_on_card("conv2d", *weight.impl(), *unfolded(x, first, n).impl(), *to.impl());
       });
     }
-    if (bias.defined()) {
-      launch_window("conv2d", *y.impl(), "add_channel", y.numel(), y.numel(), last_ ? 1 : pixels(), s_.c_out,
-                    y.impl()->data(), bias.data());
-    }
+    if (!bias.defined() && rectifier == Rectifier::none) return y;
+    RectifierRange<Compute<T>> range(rectifier);
+    constexpr int64_t width = 16 / sizeof(T);
+    launch_window("conv2d", *y.impl(), "finish_images", (y.numel() + width - 1) / width, y.numel(),
+                  CudaDivisor(last_ ? 1 : pixels()), CudaDivisor(s_.c_out), y.impl()->data(),
+                  bias.defined() ? bias.data() : nullptr, range.low, range.high);
     return y;
   }
 
@@ -104,13 +107,18 @@ class CardConv {
   using Kind = cuda::detail::CudnnKind;
 
   CardConv planar() const { return {s_, false}; }
-  /// In TF32 cuDNN's plans with a bias turn the images of some convolutions around, which those without do not.
-  bool takes_bias() const { return dtype_of<T> != DType::f32 || !cuda::detail::tf32_allowed(); }
+  /// Whether the forward product leaves its bias and activation to cuDNN. It has compiled engines for a bias and for
+  /// relu behind one; for relu without a bias it has none, for relu6 on most cards only its last resort. In TF32 its
+  /// plans with a bias turn the images of some convolutions around, which those without do not.
+  bool cudnn_finishes(const Tensor<T>& bias, Rectifier rectifier) const {
+    auto in_tf32 = dtype_of<T> == DType::f32 && cuda::detail::tf32_allowed();
+    return bias.defined() && rectifier != Rectifier::relu6 && !in_tf32;
+  }
 
-  /// Whether cuDNN took the work: y = x * w + bias, or the gradient of x or w from the others. Weights are given as
-  /// they lie: where images are channels last, it turns them around in its workspace, which is small.
-  bool by_cudnn(int kind, const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& y,
-                const Tensor<T>& bias = {}) const {
+  /// Whether cuDNN took the work: y = x * w + bias, rectified, or the gradient of x or w from the others. Weights are
+  /// given as they lie: where images are channels last, it turns them around in its workspace, which is small.
+  bool by_cudnn(int kind, const Tensor<T>& x, const Tensor<T>& w, const Tensor<T>& y, const Tensor<T>& bias = {},
+                Rectifier rectifier = Rectifier::none) const {
     using namespace cuda::detail;
     auto* plans = CudnnPlans::of(x.device());
     if (plans == nullptr) return false;
@@ -134,6 +142,7 @@ class CardConv {
     shape.w_strides = dense_strides(shape.w);
     shape.y_strides = strides(shape.y);
     shape.has_bias = bias.defined() ? 1 : 0;
+    shape.has_relu = rectifier == Rectifier::relu ? 1 : 0;
     for (size_t i = 0; i < 2; ++i) {
       shape.window.stride[i] = s_.stride[i];
       shape.window.padding[i] = s_.padding[i];

@@ -178,8 +178,31 @@ GRADUS_KERNEL fold(const __grid_constant__ Windows s, T* x, const T* y) {
     x[i] = narrow<T>(total);
   }
 }
-GRADUS_KERNEL add_channel(int64 count, int64 pixels, int64 channels, T* y, const T* bias) {
-  GRADUS_EACH(i, count) y[i] = narrow<T>(widen(y[i]) + widen(bias[i / pixels % channels]));
+// Adds a bias a channel, which may be null, and rectifies, W elements at once. A channel's pixels lie side by side, or
+// are single.
+template <int W>
+GRADUS_DEVICE void finish_packs(int64 count, const Divisor& pixels, const Divisor& channels, T* y, const T* bias, C low,
+                                C high) {
+  GRADUS_EACH(i, count / W) {
+    Pack<T, W> pack = load_pack<W>(y + i * W);
+    const int64 run = pixels.of(i * W), channel = run - channels.of(run) * channels.size;
+#pragma unroll
+    for (int k = 0; k < W; ++k) {
+      C v = widen(pack.at[k]);
+      if (bias != nullptr) v += widen(bias[pixels.size == 1 ? channel + k : channel]);
+      pack.at[k] = narrow<T>(v <= low ? low : v >= high ? high : v);
+    }
+    store_pack(y + i * W, pack);
+  }
+}
+GRADUS_WIDE(T, T)
+GRADUS_KERNEL finish_images(int64 count, const __grid_constant__ Divisor pixels,
+                            const __grid_constant__ Divisor channels, T* y, const T* bias, C low, C high) {
+  constexpr int W = 16 / sizeof(T);
+  const int64 run = bias == nullptr ? count : pixels.size > 1 ? pixels.size : channels.size;
+  if (run % W == 0 && reinterpret_cast<unsigned long long>(y) % 16 == 0)
+    finish_packs<W>(count, pixels, channels, y, bias, low, high);
+  else finish_packs<1>(count, pixels, channels, y, bias, low, high);
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_window{"window", cuda_window_text};
