@@ -346,7 +346,7 @@ GRADUS_KERNEL rnn_step_gradient(int64 rows, int64 n, int64 t, int is_last, int r
 GRADUS_KERNEL add_past(int64 count, T* to, const C* past) {
   GRADUS_EACH(i, count) to[i] = narrow<T>(widen(to[i]) + past[i]);
 }
-// In states (steps, rows, n) the rows that have ended: what they were `before` (n, rows), or zeros.
+// In states (steps, rows, n) the rows that have ended: what they were `before` (rows, n), or zeros.
 GRADUS_KERNEL end_states(int64 steps, int64 first, int64 rows, int64 n, const int64* lengths, T* states,
                          const T* before) {
   GRADUS_EACH(i, steps * rows * n) {
