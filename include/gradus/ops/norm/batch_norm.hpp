@@ -202,11 +202,11 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
     detail::ChannelParameters<T> with{own_mean, own_inverse, dense(weight()), dense(bias()), options.activation};
     auto passed = dy;
     if (by_result) {
-      passed = detail::rectified_gradient(dy, y(), options.activation);
+      passed = detail::rectified_gradient(dy, y, options.activation);
       with.rectifier = Rectifier::none;
     } else if (grad_enabled() && options.activation != Rectifier::none) {
       auto again = no_grad([&] { return detail::normalize_channels<T>(x().detach(), with, {}); });
-      passed = detail::rectified_gradient(dy, again, options.activation);
+      passed = detail::rectified_gradient(dy, saved(again), options.activation);
     }
     auto to = grad_enabled()
                   ? detail::batch_norm_gradient_by_operators(passed, x(), weight(), own_mean, own_inverse, options)
