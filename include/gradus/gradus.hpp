@@ -108,6 +108,7 @@
 #include "gradus/ops/indexing/embedding.hpp"
 #include "gradus/ops/indexing/gather.hpp"
 #include "gradus/ops/indexing/index_select.hpp"
+#include "gradus/ops/indexing/sort.hpp"
 #include "gradus/ops/indexing/split.hpp"
 #include "gradus/ops/indexing/stack.hpp"
 #include "gradus/ops/indexing/unbind.hpp"

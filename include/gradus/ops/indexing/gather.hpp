@@ -128,7 +128,7 @@ Tensor<T> gather(const Tensor<T>& x, int64_t axis, const Tensor<int64_t>& index_
   }
   return detail::record_view("gather", y, x, [a, index, shape = x.shape()](const Tensor<T>& dy) {
     if constexpr (Floating<T>) return scatter_add(dy, a, index, shape);
-    else return dy;
+    else return static_cast<void>(a), dy;
   });
 }
 
