@@ -91,9 +91,8 @@ TEST_CASE("inspect: groups and strides, without side effects") {
   CHECK(row_of(found, "conv2d").layer == "grouped");
   CHECK(row_of(found, "conv2d").parameters == 6 * 2 * 3 * 2);
   CHECK(found.multiply_adds == 3 * 6 * 4 * 4 * (2 * 3 * 2));
-  CHECK(row_of(found, "multiply").layer == "norm");
-  CHECK(row_of(found, "multiply").parameters == 6);
-  CHECK(row_of(found, "add").parameters == 6);
+  CHECK(row_of(found, "batch_norm").layer == "norm");
+  CHECK(row_of(found, "batch_norm").parameters == 2 * 6);
   CHECK(found.rows.back().op == "relu");  // dropout rests
   CHECK(!weight.requires_grad());
   CHECK(model.norm.weight.tensor().requires_grad());
