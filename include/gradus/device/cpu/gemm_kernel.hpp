@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "gradus/core/dtype.hpp"
-#include "gradus/core/rectifier.hpp"
 #include "gradus/device/cpu/gemm_bf16.hpp"
+#include "gradus/device/cpu/rectify_lanes.hpp"
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/device/cpu/transpose_registers.hpp"
 
@@ -184,25 +184,12 @@ inline void write_row(const C* from, int64_t n, C bias, const T* biases, bool ac
   if (j < n) write(j, n - j);
 }
 
-/// A vector's numbers within a range, its ends where they are beyond; NaN stays NaN. The sum has no -0, which would
-/// stay -0 as well. Written so, each choice is one instruction.
-template <class V, class C>
-GRADUS_INLINE V rectified(V x, const RectifierRange<C>& range) {
-  auto low = range.low - V{}, high = range.high - V{};
-  x += V{};
-  x = low > x ? low : x;
-  return high < x ? high : x;
-}
-
 /// to[j] = from[j] + bias, rectified.
 template <class C, class T>
 inline void write_rectified_row(const C* from, int64_t n, C bias, const RectifierRange<C>& range, T* to) {
   Simd<C> constant(bias);
   auto write = [&](int64_t j, int64_t count) GRADUS_INLINE_LAMBDA {
-    auto value = load_some<C>(from + j, count) + constant;
-    GRADUS_UNROLL
-    for (auto& packet : value.p) packet = rectified(packet, range);
-    store_some(value, to + j, count);
+    store_some(rectified(load_some<C>(from + j, count) + constant, range), to + j, count);
   };
   int64_t j = 0;
   for (; j + simd_lanes <= n; j += simd_lanes) write(j, simd_lanes);

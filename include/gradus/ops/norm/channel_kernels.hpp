@@ -1,7 +1,7 @@
 // Batch norm's passes over runs of memory on the CPU: of one channel, or of several channels side by side.
 #pragma once
 
-#include "gradus/core/rectifier.hpp"
+#include "gradus/device/cpu/rectify_lanes.hpp"
 #include "gradus/ops/reduction/moments.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -41,26 +41,10 @@ GRADUS_INLINE void with_numbers(const ChannelRun<C>& run, const Body& body) {
   else body(OwnNumbers<C>{run.numbers, run.row});
 }
 
-template <class C>
-class RectifierLanes {
- public:
-  explicit RectifierLanes(const RectifierRange<C>& range) : low_(range.low), high_(range.high) {}
-  GRADUS_INLINE Simd<C> rectified(const Simd<C>& z) const {
-    return where(z <= low_, low_, where(z >= high_, high_, z));
-  }
-  /// What dy passes back through the rectifier of z.
-  GRADUS_INLINE Simd<C> passed(const Simd<C>& dy, const Simd<C>& z) const {
-    return where(z <= low_ || z >= high_, Simd<C>(C(0)), dy);
-  }
-
- private:
-  Simd<C> low_, high_;
-};
-
 /// y = the rectifier of (x - mean) scale + shift + residual, which may be null.
 template <Floating T, class C = Compute<T>>
 void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>& run, T* y, bool streamed) {
-  RectifierLanes<C> rectifier(run.range);
+  const auto& range = run.range;
   with_numbers<3>(run, [&](const auto& numbers) GRADUS_INLINE_LAMBDA {
     auto pass = [&](auto&& finish) GRADUS_INLINE_LAMBDA {
       for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {
@@ -69,10 +53,12 @@ void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>
       });
     };
     if (residual != nullptr)
-      pass([&](const Simd<C>& z, int64_t i, int64_t count)
-               GRADUS_INLINE_LAMBDA { return rectifier.rectified(z + load_some<C>(residual + i, count)); });
-    else if (run.range.bounded())
-      pass([&](const Simd<C>& z, int64_t, int64_t) GRADUS_INLINE_LAMBDA { return rectifier.rectified(z); });
+      pass([&](const Simd<C>& z, int64_t i, int64_t count) GRADUS_INLINE_LAMBDA {
+        auto sum = z + load_some<C>(residual + i, count);
+        return range.bounded() ? rectified(sum, range) : sum;
+      });
+    else if (range.bounded())
+      pass([&](const Simd<C>& z, int64_t, int64_t) GRADUS_INLINE_LAMBDA { return rectified(z, range); });
     else pass([](const Simd<C>& z, int64_t, int64_t) GRADUS_INLINE_LAMBDA { return z; });
   });
 }
@@ -81,7 +67,7 @@ void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>
 template <class C, class T, class Numbers, class Body>
 GRADUS_INLINE void for_each_passed(const T* dy, const T* x, int64_t n, const Numbers& numbers,
                                    const RectifierRange<C>& range, const Body& body) {
-  RectifierLanes<C> rectifier(range);
+  Simd<C> low(range.low), high(range.high), zero(C(0));
   auto pass = [&](auto&& passed) GRADUS_INLINE_LAMBDA {
     for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) GRADUS_INLINE_LAMBDA {
       auto away = load_some<C>(x + i, count) - numbers.at(0, i);
@@ -89,8 +75,10 @@ GRADUS_INLINE void for_each_passed(const T* dy, const T* x, int64_t n, const Num
     });
   };
   if (range.bounded())
-    pass([&](const Simd<C>& g, const Simd<C>& away, int64_t i)
-             GRADUS_INLINE_LAMBDA { return rectifier.passed(g, fma(away, numbers.at(1, i), numbers.at(2, i))); });
+    pass([&](const Simd<C>& g, const Simd<C>& away, int64_t i) GRADUS_INLINE_LAMBDA {
+      auto z = fma(away, numbers.at(1, i), numbers.at(2, i));
+      return where(z <= low || z >= high, zero, g);
+    });
   else pass([](const Simd<C>& g, const Simd<C>&, int64_t) GRADUS_INLINE_LAMBDA { return g; });
 }
 

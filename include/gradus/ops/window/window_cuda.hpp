@@ -190,7 +190,7 @@ GRADUS_DEVICE void finish_packs(int64 count, const Divisor& pixels, const Diviso
     for (int k = 0; k < W; ++k) {
       C v = widen(pack.at[k]);
       if (bias != nullptr) v += widen(bias[pixels.size == 1 ? channel + k : channel]);
-      pack.at[k] = narrow<T>(v <= low ? low : v >= high ? high : v);
+      pack.at[k] = narrow<T>(rectified(v, low, high));
     }
     store_pack(y + i * W, pack);
   }
