@@ -5,6 +5,7 @@
 #include "gradus/ops/norm/norm_gradient.hpp"
 #include "gradus/ops/pointwise/rectify.hpp"
 #include "gradus/ops/view/cast.hpp"
+#include "gradus/tensor/creation.hpp"
 #if defined(GRADUS_CUDA)
 #include "gradus/ops/norm/channel_norm_cuda.hpp"
 #endif
@@ -110,15 +111,19 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelParameters<T>& cha
   return y;
 }
 
-/// Gradients of x, weight and bias, in two passes over memory: sums, then dx. `training`: the moments are x's own.
+/// Gradients of x, weight and bias, in two passes over memory: sums, then dx. `training`: the moments are x's own; if
+/// not, and no parameter's gradient is wanted, nobody needs the sums.
 template <Floating T, class C = Compute<T>>
 std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy_in, const Tensor<T>& x,
-                                                                const ChannelParameters<T>& channels, bool training) {
+                                                                const ChannelParameters<T>& channels, bool training,
+                                                                bool parameters_wanted) {
+  auto summed = training || parameters_wanted;
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
     ChannelNorm<T> norm("batch_norm", x);
     auto dy = in_order(dy_in, norm.channels_last());
-    auto sums = norm.slopes(dy, channels);  // (2, c): of dy, of dy normal
+    // (2, c): of dy, of dy normal
+    auto sums = summed ? norm.slopes(dy, channels) : zeros<C>({2, x.size(1)}, x.device());
     auto dx = norm.gradient(dy, channels, sums, training);
     auto rounded = cast<T>(sums);
     return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
@@ -134,7 +139,8 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
   RectifierRange<C> range(channels.rectifier);
   Scratch<std::array<C, 3>> numbers(blocks.channels);
   channels.write_numbers(numbers.data());
-  blocks.gradient_sums<T>(of_dy, of_x, range, numbers.data(), sums.data());
+  if (summed) blocks.gradient_sums<T>(of_dy, of_x, range, numbers.data(), sums.data());
+  else std::fill_n(sums.data(), 2 * blocks.channels, C(0));
   auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
   auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
@@ -210,7 +216,7 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
     }
     auto to = grad_enabled()
                   ? detail::batch_norm_gradient_by_operators(passed, x(), weight(), own_mean, own_inverse, options)
-                  : detail::batch_norm_gradient(passed, x(), with, options.training);
+                  : detail::batch_norm_gradient(passed, x(), with, options.training, wanted[1] || wanted[2]);
     return std::tuple_cat(to, std::tuple(wanted[3] ? passed : Tensor<T>()));
   };
   return differentiable("batch_norm", y, inputs(x, weight, bias, residual), std::move(gradient));
