@@ -43,16 +43,25 @@ std::vector<Tensor<double>> gelu_layers(Device device, int64_t wide, bool biases
     if (one.grad().defined()) all.push_back(cast<double>(one.grad().to(Device::cpu())));
   return all;
 }
-template <Floating T>
-void check_gelu_layers(int64_t wide, bool biases, double tolerance, bool second_order = false) {
-  auto here = gelu_layers<T>(Device::cpu(), wide, biases, second_order),
-       there = gelu_layers<T>(Device::best(), wide, biases, second_order);
+void check_close(const std::vector<Tensor<double>>& here, const std::vector<Tensor<double>>& there, double tolerance) {
   REQUIRE(here.size() == there.size());
   for (size_t i = 0; i < here.size(); ++i) {
     INFO("result or gradient " << i);
     auto x = here[i].to_vector(), y = there[i].to_vector();
+    REQUIRE(x.size() == y.size());
     for (size_t k = 0; k < x.size(); ++k) CHECK(std::abs(x[k] - y[k]) <= tolerance * (1 + std::abs(x[k])));
   }
+}
+/// What rounding of T may make of a result or gradient.
+template <Floating T>
+constexpr double tail_tolerance() {
+  return dtype_of<T> == DType::f32 ? 1e-5 : dtype_of<T> == DType::f16 ? 0.01 : 0.06;
+}
+template <Floating T>
+void check_gelu_layers(int64_t wide, bool biases, double tolerance, bool second_order = false) {
+  auto here = gelu_layers<T>(Device::cpu(), wide, biases, second_order),
+       there = gelu_layers<T>(Device::best(), wide, biases, second_order);
+  check_close(here, there, tolerance);
 }
 
 }  // namespace
@@ -61,7 +70,7 @@ TEMPLATE_TEST_CASE("GELU in the tails of products agrees with the CPU, in result
                    f16) {
   if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
   FusedTailsGuard guard;
-  auto tolerance = dtype_of<TestType> == DType::f32 ? 1e-5 : dtype_of<TestType> == DType::f16 ? 0.01 : 0.06;
+  auto tolerance = tail_tolerance<TestType>();
   for (bool biases : {true, false}) {
     check_gelu_layers<TestType>(16, biases, tolerance);
     auto times = cuda::profile(Device::best(), [&] { gelu_layers<TestType>(Device::best(), 16, biases); });
@@ -84,7 +93,6 @@ TEMPLATE_TEST_CASE("a bias's gradient comes from the product that gives the weig
       if (leaf->grad().defined()) all.push_back(cast<double>(leaf->grad().to(Device::cpu())));
     return all;
   };
-  auto tolerance = dtype_of<TestType> == DType::f32 ? 1e-5 : dtype_of<TestType> == DType::f16 ? 0.01 : 0.06;
   auto sums = [&] {
     auto times = cuda::profile(Device::best(), [&] { gradients(Device::best(), 7, true); });
     CHECK(test::launches_of(times, "library") == 3);
@@ -95,14 +103,8 @@ TEMPLATE_TEST_CASE("a bias's gradient comes from the product that gives the weig
   CHECK(sums() == 0);
   for (int64_t rows : {7, 0}) {
     for (bool bias_trained : {true, false}) {
-      auto here = gradients(Device::cpu(), rows, bias_trained), there = gradients(Device::best(), rows, bias_trained);
-      REQUIRE(here.size() == there.size());
-      for (size_t i = 0; i < here.size(); ++i) {
-        auto want = here[i].to_vector(), got = there[i].to_vector();
-        REQUIRE(want.size() == got.size());
-        for (size_t k = 0; k < want.size(); ++k)
-          CHECK(std::abs(want[k] - got[k]) <= tolerance * (1 + std::abs(want[k])));
-      }
+      check_close(gradients(Device::cpu(), rows, bias_trained), gradients(Device::best(), rows, bias_trained),
+                  tail_tolerance<TestType>());
     }
   }
 }

@@ -9,7 +9,7 @@ namespace gradus::detail::inline GRADUS_BUILD {
 inline constexpr std::string_view cuda_sort_text = R"cuda(
 typedef unsigned long long Key;
 
-// Unsigned numbers in the order of x: -0 is 0, and NaN is above all. `flip` reverses it.
+// Unsigned numbers in the order of x: -0 is 0, and NaN is above all.
 GRADUS_DEVICE Key ordered(float x) {
   unsigned bits;
   x += 0.0f;
@@ -24,6 +24,7 @@ GRADUS_DEVICE Key ordered(double x) {
 }
 GRADUS_DEVICE Key ordered(int64 x) { return static_cast<Key>(x) ^ 0x8000000000000000ull; }
 GRADUS_DEVICE Key ordered(int x) { return ordered(static_cast<int64>(x)); }
+// `flip` reverses the order.
 GRADUS_DEVICE Key key_of(T x, int flip) {
   const Key key = ordered(widen(x));
   return flip ? ~key : key;
@@ -82,7 +83,7 @@ GRADUS_KERNEL merge_runs(int64 total, int64 n, int64 run, int flip, int64* to, c
     const T* values = x + row * n;
     const int64 place = order[at];
     const Key key = key_of(values[place], flip);
-    const int64 begin = second || pair + run < n ? (second ? pair : pair + run) : n;
+    const int64 begin = second ? pair : pair + run < n ? pair + run : n;  // of the other run
     int64 low = begin, high = begin + run < n ? begin + run : n;
     while (low < high) {
       const int64 middle = (low + high) / 2;
