@@ -191,6 +191,12 @@ class Tensor {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+/// The memory of an operand that may be undefined.
+template <Element T>
+const T* data_or_null(const Tensor<T>& x) {
+  return x.defined() ? x.data() : nullptr;
+}
+
 /// The tensors, those that are defined, must be on `device`.
 template <Element... T>
 void require_device(const char* op, Device device, const Tensor<T>&... tensors) {

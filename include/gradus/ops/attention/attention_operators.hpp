@@ -100,7 +100,7 @@ auto attend_by_operators(const AttentionProblem<T>& problem, const AttentionOpti
   Shape scores{problem.n, problem.heads, problem.queries, problem.keys};
   of_host.mask = score_term("mask", mask, scores);
   of_host.bias = score_term("bias", bias, scores);
-  of_host.alibi = alibi.defined() ? alibi.data() : nullptr;
+  of_host.alibi = data_or_null(alibi);
   return f(AttentionByOperators<T>{of_host, options, device});
 }
 

@@ -110,8 +110,7 @@ Tensor<int64_t> first_places_on_card(const char* op, const Tensor<T>& x, int64_t
     int width = 2;
     while (width < std::min(count, chunk)) width *= 2;
     cuda::detail::launch_blocks(op, x.device(), cuda_sort, {dtype_of<T>}, "sort_chunks", rows * chunks, rows, n, count,
-                                kept, width, flip, to.impl()->data(), x.data(),
-                                places.defined() ? places.data() : nullptr);
+                                kept, width, flip, to.impl()->data(), x.data(), data_or_null(places));
     return to;
   };
   if (keep <= chunk / 2 || n <= chunk) {  // what is not among the first of its chunk is not among those of the row

@@ -133,7 +133,7 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
                             auto shape = logits().shape();
                             auto dx = logits.spare();  // each element is read by the thread that writes it
                             if (!dx.defined()) dx = Tensor<T>::empty(shape, dy.device(), name);
-                            const auto* count = counted.defined() ? counted.data() : nullptr;
+                            const auto* count = data_or_null(counted);
                             cuda::detail::launch_blocks(
                                 name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient", dx.size(0),
                                 dx.size(0), dx.size(1), options.ignore_index, smoothing, per_row ? 1 : 0,

@@ -99,7 +99,7 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelParameters<T>& cha
   using C = Compute<T>;
   auto y = Tensor<T>::empty(x.shape(), x.device(), "batch_norm");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
-  auto *from = x.data(), *beside = residual.defined() ? residual.data() : nullptr;
+  auto *from = x.data(), *beside = data_or_null(residual);
   ChannelBlocks blocks(x.shape());
   Scratch<std::array<C, 3>> numbers(blocks.channels);
   channels.write_numbers(numbers.data());
@@ -195,7 +195,7 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
   auto x = detail::in_some_order(x_in);
   auto residual = residual_in;
   if (residual.defined()) residual = detail::in_order(residual, detail::is_channels_last(*x.impl()));
-  auto dense = [](const Tensor<T>& part) { return part.defined() ? contiguous(part.detach()) : part; };
+  auto dense = [](const Tensor<T>& part) { return detail::dense_or_undefined(part); };
   auto [mean, inverse] = detail::batch_norm_moments(x, running_mean, running_var, options);
   detail::ChannelParameters<T> channels{mean, inverse, dense(weight), dense(bias), options.activation};
   auto y = detail::normalize_channels<T>(x, channels, residual);

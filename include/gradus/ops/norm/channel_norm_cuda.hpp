@@ -3,8 +3,8 @@
 
 #include "gradus/core/rectifier.hpp"
 #include "gradus/ops/norm/channel_parameters.hpp"
-#include "gradus/ops/norm/norm_cuda.hpp"
 #include "gradus/ops/norm/norm_last_cuda.hpp"
+#include "gradus/ops/norm/norm_planes_cuda.hpp"
 #include "gradus/ops/view/reshape.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -111,7 +111,7 @@ class ChannelNorm {
   template <class... A>
   void by_blocks(const char* entry, int64_t blocks, int64_t work, const A&... arguments) const {
     auto threads = static_cast<int>(std::clamp<int64_t>((work + 31) / 32 * 32, 32, 256));
-    cuda::detail::launch(op_, x_.device(), cuda_norm, {dtype_of<T>}, entry,
+    cuda::detail::launch(op_, x_.device(), cuda_norm_planes, {dtype_of<T>}, entry,
                          {std::min(blocks, cuda::detail::most_blocks), threads}, arguments...);
   }
   template <class... A>
@@ -125,8 +125,8 @@ class ChannelNorm {
       cuda::detail::launch_each(op_, x_.device(), cuda_norm_last, {dtype_of<T>}, last, rows_.packs * rows_.step,
                                 rows_.rows, channels(), rows_.step, arguments...);
     } else {
-      cuda::detail::launch_each(op_, x_.device(), cuda_norm, {dtype_of<T>}, planar, x_.numel(), x_.numel(), channels(),
-                                planes_.plane, arguments...);
+      cuda::detail::launch_each(op_, x_.device(), cuda_norm_planes, {dtype_of<T>}, planar, x_.numel(), x_.numel(),
+                                channels(), planes_.plane, arguments...);
     }
   }
 

@@ -18,7 +18,7 @@ struct ChannelParameters {
 
   /// {mean, scale, shift} of each channel of a CPU's: x becomes the rectifier of (x - mean) scale + shift.
   void write_numbers(std::array<C, 3>* to) const {
-    auto *weights = weight.defined() ? weight.data() : nullptr, *biases = bias.defined() ? bias.data() : nullptr;
+    auto *weights = data_or_null(weight), *biases = data_or_null(bias);
     for (int64_t c = 0; c < mean.numel(); ++c) {
       auto scale = inverse.data()[c];
       if (weights != nullptr) scale *= static_cast<C>(weights[c]);

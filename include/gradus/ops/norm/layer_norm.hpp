@@ -4,7 +4,7 @@
 #include "gradus/ops/norm/norm_gradient.hpp"
 #include "gradus/ops/reduction/moments.hpp"
 #if defined(GRADUS_CUDA)
-#include "gradus/ops/norm/norm_cuda.hpp"
+#include "gradus/ops/norm/norm_rows_cuda.hpp"
 #endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -97,7 +97,7 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> layer_norm_gradient(const Tensor<T>&
                                                                 const std::array<bool, 3>& wanted) {
   using C = Compute<T>;
   auto dy = contiguous(dy_in);
-  auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
+  auto weight = dense_or_undefined(weight_in);
   auto rows = moments.size(0), width = normalized.numel();
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
@@ -110,7 +110,7 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> layer_norm_gradient(const Tensor<T>&
   auto dx = Tensor<T>::empty(x.shape(), x.device()), dw = Tensor<T>::empty(normalized, x.device()),
        db = Tensor<T>::empty(normalized, x.device());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
-  auto* weights = weight.defined() ? weight.data() : nullptr;
+  auto* weights = data_or_null(weight);
   auto* of_rows = reinterpret_cast<const RowMoments<C>*>(moments.data());
   auto streamed = rows_are_streamed<T>(rows, width);
   auto sums_wanted = wanted[1] || wanted[2];
@@ -153,15 +153,15 @@ Tensor<T> layer_norm(const Tensor<T>& x_in, const Shape& normalized_shape, const
   }
   detail::require_device("layer_norm", x_in.device(), weight, bias);
   auto x = contiguous(x_in);
-  auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
-  auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
+  auto dense_weight = detail::dense_or_undefined(weight);
+  auto dense_bias = detail::dense_or_undefined(bias);
   auto width = normalized_shape.numel(), rows = width == 0 ? 0 : x.numel() / width;
   auto moments = Tensor<C>::empty({rows, 2}, x.device(), "layer_norm");  // a RowMoments each
   auto y = Tensor<T>::empty(x.shape(), x.device(), "layer_norm");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto* of_rows = reinterpret_cast<detail::RowMoments<C>*>(moments.impl()->data());
-  auto* weights = weight.defined() ? dense_weight.data() : nullptr;
-  auto* biases = bias.defined() ? dense_bias.data() : nullptr;
+  auto* weights = detail::data_or_null(dense_weight);
+  auto* biases = detail::data_or_null(dense_bias);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
     detail::norm_on_card("layer_norm", x, dense_weight, dense_bias, false, eps, width, y, moments);

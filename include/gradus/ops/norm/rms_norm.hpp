@@ -52,7 +52,7 @@ std::tuple<Tensor<T>, Tensor<T>> rms_norm_gradient(const Tensor<T>& dy_in, const
                                                    bool weight_wanted) {
   using C = Compute<T>;
   auto dy = contiguous(dy_in);
-  auto weight = weight_in.defined() ? contiguous(weight_in.detach()) : weight_in;
+  auto weight = dense_or_undefined(weight_in);
   auto rows = inverses.size(0), width = x.size(-1);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
@@ -63,7 +63,7 @@ std::tuple<Tensor<T>, Tensor<T>> rms_norm_gradient(const Tensor<T>& dy_in, const
 #endif
   auto dx = Tensor<T>::empty(x.shape(), x.device()), dw = Tensor<T>::empty({width}, x.device());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
-  auto* weights = weight.defined() ? weight.data() : nullptr;
+  auto* weights = data_or_null(weight);
   auto parts = std::clamp<int64_t>(rows * width / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(rows, 1)));
   auto streamed = rows_are_streamed<T>(rows, width);
   ParameterSums<C> sums(parts, weight_wanted ? width : 0);
@@ -96,12 +96,12 @@ Tensor<T> rms_norm(const Tensor<T>& x_in, const Tensor<T>& weight = {}, double e
                       ", but weight must have the size of the input's last axis");
   detail::require_device("rms_norm", x_in.device(), weight);
   auto x = contiguous(x_in);
-  auto dense_weight = weight.defined() ? contiguous(weight.detach()) : weight;
+  auto dense_weight = detail::dense_or_undefined(weight);
   auto inverses = Tensor<C>::empty({rows}, x.device(), "rms_norm");
   auto y = Tensor<T>::empty(x.shape(), x.device(), "rms_norm");
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto* of_rows = reinterpret_cast<C*>(inverses.impl()->data());
-  auto* weights = weight.defined() ? dense_weight.data() : nullptr;
+  auto* weights = detail::data_or_null(dense_weight);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
     detail::norm_on_card("rms_norm", x, dense_weight, Tensor<T>(), true, eps, width, y, inverses);

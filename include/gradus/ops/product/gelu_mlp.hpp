@@ -20,7 +20,7 @@ std::optional<Tensor<T>> gelu_mlp_on_card(const Tensor<T>& x, const std::array<T
   auto n = x.size(0), wide = w1.size(0);
   if (n == 0 || x.size(1) == 0 || wide == 0 || wide % 8 != 0) return std::nullopt;  // cuBLASLt keeps eights of a row
   auto device = x.device();
-  auto bias = b1.defined() ? contiguous(b1.detach()) : Tensor<T>();
+  auto bias = dense_or_undefined(b1);
   bool keep = grad_enabled() && ((x.requires_grad() || w1.requires_grad() || w2.requires_grad()) ||
                                  (b1.defined() && b1.requires_grad()) || (b2.defined() && b2.requires_grad()));
   Tensor<T> before;
@@ -29,7 +29,7 @@ std::optional<Tensor<T>> gelu_mlp_on_card(const Tensor<T>& x, const std::array<T
   if (!product_with_tail("gelu_mlp", x, transpose(w1.detach()), between, CardTail::gelu, before, bias))
     return std::nullopt;
   auto y = Tensor<T>::empty({n, w2.size(0)}, device, "gelu_mlp");
-  auto last = b2.defined() ? contiguous(b2.detach()) : b2;
+  auto last = dense_or_undefined(b2);
   matmul_on_card("gelu_mlp", *between.impl(), *transpose(w2.detach()).impl(), *y.impl(),
                  last.defined() ? last.impl().get() : nullptr);
   auto gradient = [input = saved(x), first = saved(w1), second = saved(w2), offset = saved(b1), before, between](

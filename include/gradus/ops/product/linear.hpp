@@ -77,11 +77,10 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   }
 #endif
   auto y = Tensor<T>::empty({x.size(0), out}, x.device(), "linear");  // (n, out)
-  auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
+  auto dense_bias = detail::dense_or_undefined(bias);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    detail::matmul_on_card("linear", *x.impl(), *transpose(weight.detach()).impl(), *y.impl(),
-                           bias.defined() ? dense_bias.impl().get() : nullptr);
+    detail::matmul_on_card("linear", *x.impl(), *transpose(weight.detach()).impl(), *y.impl(), dense_bias.impl().get());
     if (cuda::detail::tails_fused() && weight.requires_grad() && bias.defined() && bias.requires_grad()) {
       auto gradient = [w = saved(x.requires_grad() ? weight : Tensor<T>()), x = saved(x)](
                           const Tensor<T>& dy, const std::array<bool, 3>& wanted) {
@@ -94,8 +93,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   } else
 #endif
     detail::gemm<T>(detail::matrix_view(x), {weight.data(), in, out, weight.strides()[1], weight.strides()[0]},
-                    reinterpret_cast<T*>(y.impl()->data()), out,
-                    {.column_bias = bias.defined() ? dense_bias.data() : nullptr});
+                    reinterpret_cast<T*>(y.impl()->data()), out, {.column_bias = detail::data_or_null(dense_bias)});
   return differentiable(
       "linear", y, wrt(x, [w = saved(weight)](const Tensor<T>& dy) { return matmul(dy, w()); }),  // (n, in)
       wrt(weight, [x = saved(x)](const Tensor<T>& dy) { return matmul(transpose(dy), x()); }),    // (out, in)

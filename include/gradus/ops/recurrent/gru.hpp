@@ -132,7 +132,7 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
   GruTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const GruTensors<T>& of) {
-    return GruWeights<T>{of[2].data(), of[3].data(), readable(of[4]), readable(of[5])};
+    return GruWeights<T>{of[2].data(), of[3].data(), data_or_null(of[4]), data_or_null(of[5])};
   };
   run_on(device, [&](auto... card) {
     gru_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense),
@@ -156,7 +156,7 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
     auto dy = dense_or_undefined(dys[0]), dh = dense_or_undefined(dys[1]);
     run_on(device, [&](auto... card) {
       gru_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of),
-                      {gates.data(), inner.data(), kept_states().data()}, readable(dy), readable(dh),
+                      {gates.data(), inner.data(), kept_states().data()}, data_or_null(dy), data_or_null(dh),
                       {writable(from_input), writable(from_state), writable(to[0]), writable(to[1]), writable(to[2]),
                        writable(to[3])});
     });

@@ -150,7 +150,7 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
   LstmTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const LstmTensors<T>& of) {
-    return LstmWeights<T>{of[3].data(), of[4].data(), readable(of[5]), readable(of[6]), readable(of[7])};
+    return LstmWeights<T>{of[3].data(), of[4].data(), data_or_null(of[5]), data_or_null(of[6]), data_or_null(of[7])};
   };
   run_on(device, [&](auto... card) {
     lstm_forward<T>(card..., s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
@@ -176,8 +176,8 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
     std::transform(dys.begin(), dys.end(), dense_dys.begin(), [](const auto& dy) { return dense_or_undefined(dy); });
     run_on(device, [&](auto... card) {
       lstm_backward<T>(card..., s, of[0].data(), of[1].data(), of[2].data(), weights_of(of),
-                       {gates.data(), cells.data(), kept_ready().data(), kept_states().data()}, readable(dense_dys[0]),
-                       readable(dense_dys[1]), readable(dense_dys[2]),
+                       {gates.data(), cells.data(), kept_ready().data(), kept_states().data()},
+                       data_or_null(dense_dys[0]), data_or_null(dense_dys[1]), data_or_null(dense_dys[2]),
                        {writable(d_gates), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]),
                         writable(to[4]), writable(to[7])});
     });

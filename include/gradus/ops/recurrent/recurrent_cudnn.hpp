@@ -46,7 +46,7 @@ class RecurrentByCudnn {
       const auto* from = reinterpret_cast<const char*>(dense[static_cast<size_t>(3 + piece.tensor)].data());
       context.on_device(r.weights.impl()->data() + piece.packed, from + piece.plain, piece.bytes, "recurrent layer");
     }
-    plan.forward({x.data(), h0.data(), readable(c0), r.weights.data(), r.y.impl()->data(), r.h.impl()->data(),
+    plan.forward({x.data(), h0.data(), data_or_null(c0), r.weights.data(), r.y.impl()->data(), r.h.impl()->data(),
                   writable(r.c), keep ? r.reserve.impl()->data() : nullptr});
     return r;
   }
@@ -63,8 +63,8 @@ class RecurrentByCudnn {
       if (dense[i].defined()) to[i] = Tensor<T>::empty(dense[i].shape(), device);
     auto dweights = zeros<uint8_t>(r.weights.shape(), device);
     auto reserve = r.reserve.clone();  // is changed, and backward may run again
-    plan.backward({x.data(), h0.data(), readable(c0), r.weights.data(), r.y.data(), dy.data(), readable(dh),
-                   readable(dc), writable(to[0]), writable(to[1]), writable(to[2]), dweights.impl()->data(),
+    plan.backward({x.data(), h0.data(), data_or_null(c0), r.weights.data(), r.y.data(), dy.data(), data_or_null(dh),
+                   data_or_null(dc), writable(to[0]), writable(to[1]), writable(to[2]), dweights.impl()->data(),
                    reserve.impl()->data()});
     auto& context = cuda::detail::Context::of(device);
     for (const auto& piece : plan.pieces()) {

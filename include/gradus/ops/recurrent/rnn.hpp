@@ -92,7 +92,7 @@ std::array<Tensor<T>, 2> run_rnn(const Tensor<T>& x, const Tensor<T>& h0, const 
   RnnTensors<T> dense;
   std::transform(in.begin(), in.end(), dense.begin(), [](const auto& part) { return dense_or_undefined(part); });
   auto weights_of = [](const RnnTensors<T>& of) {
-    return RnnWeights<T>{of[2].data(), of[3].data(), readable(of[4]), readable(of[5])};
+    return RnnWeights<T>{of[2].data(), of[3].data(), data_or_null(of[4]), data_or_null(of[5])};
   };
   run_on(device, [&](auto... card) {
     rnn_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense), f, writable(states));
@@ -113,8 +113,8 @@ std::array<Tensor<T>, 2> run_rnn(const Tensor<T>& x, const Tensor<T>& h0, const 
     auto d_sums = Tensor<T>::empty({s.steps * s.batch, s.hidden}, device);
     auto dy = dense_or_undefined(dys[0]), dh = dense_or_undefined(dys[1]);
     run_on(device, [&](auto... card) {
-      rnn_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of), f, kept_states().data(), readable(dy),
-                      readable(dh),
+      rnn_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of), f, kept_states().data(), data_or_null(dy),
+                      data_or_null(dh),
                       {writable(d_sums), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3])});
     });
     if (wanted[4] || wanted[5]) to[4] = to[5] = sum(d_sums, 0);

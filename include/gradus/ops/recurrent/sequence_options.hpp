@@ -99,13 +99,4 @@ bool records(const Tensors& inputs) {
                                        [](const auto& input) { return input.defined() && input.requires_grad(); });
 }
 
-template <Floating T>
-const T* readable(const Tensor<T>& tensor) {
-  return tensor.defined() ? tensor.data() : nullptr;
-}
-template <Floating T>
-Tensor<T> dense_or_undefined(const Tensor<T>& tensor) {
-  return tensor.defined() ? contiguous(tensor.detach()) : tensor;
-}
-
 }  // namespace gradus::detail::inline GRADUS_BUILD

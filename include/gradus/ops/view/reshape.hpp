@@ -34,6 +34,12 @@ Tensor<T> contiguous(const Tensor<T>& x) {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+/// contiguous(), not recorded, of an operand that may be undefined.
+template <Element T>
+Tensor<T> dense_or_undefined(const Tensor<T>& x) {
+  return x.defined() ? contiguous(x.detach()) : x;
+}
+
 /// Room for images (n, c, h, w).
 template <Element T>
 Tensor<T> empty_images(const Shape& shape, Device device, bool channels_last, const char* op = "copy") {

@@ -93,7 +93,7 @@ Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tenso
                        Rectifier rectifier) {
   auto last = conv_is_channels_last<T>(x_in.device(), s);
   auto x = in_order(x_in, last), w = contiguous(w_in);
-  auto dense_bias = bias.defined() ? contiguous(bias.detach()) : bias;
+  auto dense_bias = dense_or_undefined(bias);
   Tensor<T> y;
   if (s.c_in == 0) y = conv_of_nothing(bias, s, rectifier, x.device());
 #if defined(GRADUS_CUDA)
@@ -101,8 +101,7 @@ Tensor<T> conv_forward(const Tensor<T>& x_in, const Tensor<T>& w_in, const Tenso
 #endif
   if (!y.defined()) {
     y = Tensor<T>::empty({s.n, s.c_out, s.oh(), s.ow()}, x.device(), "conv2d");
-    convolve<T>(s, x.data(), w.data(), bias.defined() ? dense_bias.data() : nullptr, rectifier,
-                reinterpret_cast<T*>(y.impl()->data()));
+    convolve<T>(s, x.data(), w.data(), data_or_null(dense_bias), rectifier, reinterpret_cast<T*>(y.impl()->data()));
   }
   y = differentiable("conv2d", y,
                      wrt(x, [w = saved(w), s](const Tensor<T>& dy) { return conv_input_gradient(dy, w(), s); }),

@@ -52,8 +52,8 @@ class CardConv {
     RectifierRange<Compute<T>> range(rectifier);
     constexpr int64_t width = 16 / sizeof(T);
     launch_window("conv2d", *y.impl(), "finish_images", (y.numel() + width - 1) / width, y.numel(),
-                  CudaDivisor(last_ ? 1 : pixels()), CudaDivisor(s_.c_out), y.impl()->data(),
-                  bias.defined() ? bias.data() : nullptr, range.low, range.high);
+                  CudaDivisor(last_ ? 1 : pixels()), CudaDivisor(s_.c_out), y.impl()->data(), data_or_null(bias),
+                  range.low, range.high);
     return y;
   }
 
