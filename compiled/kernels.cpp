@@ -72,7 +72,6 @@ constexpr KernelTable<T> kernel_table{
     .channel_moments = channel_moments<T>,
     .column_moments = column_moments<T>,
     .normalize_run = normalize_run<T>,
-    .channel_gradient_sums = channel_gradient_sums<T>,
     .add_gradient_sums = add_gradient_sums<T>,
     .gradient_run = gradient_run<T>,
     .sum = reduce_by<SumReducer, T>,

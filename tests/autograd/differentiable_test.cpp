@@ -1,6 +1,7 @@
 // A user's own functions with their own gradients.
 #include "gradus/autograd/differentiable.hpp"
 
+#include "gradus/autograd/hooks.hpp"
 #include "gradus/tensor.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
@@ -125,6 +126,55 @@ TEST_CASE("differentiable: one closure for all inputs of a single output") {
   y.backward();
   CHECK(a.grad().item() == 5);
   CHECK(b.grad().item() == 3);
+}
+
+namespace {
+
+/// 3 x, whose closure adds up what arrives and writes down whether there were two.
+Doubles tripled(const Doubles& x, std::vector<bool>& two_came) {
+  return differentiable_adding("tripled", x.detach() * 3.0, inputs(x),
+                               [&two_came](std::array<Doubles, 2>& dys, const std::array<bool, 1>&) {
+                                 two_came.push_back(dys[1].defined());
+                                 return std::tuple((dys[1].defined() ? dys[0] + dys[1] : dys[0]) * 3.0);
+                               });
+}
+
+}  // namespace
+
+TEST_CASE("differentiable_adding: the first two gradients of an output arrive apart, more are added before") {
+  std::vector<bool> two_came;
+  auto x = leaf(tensor<double>({1, 2}));
+  auto gradient = [&](auto&& of) {
+    x.set_grad({});
+    sum(of(tripled(x, two_came))).backward();
+    return x.grad().to_vector();
+  };
+  CHECK(gradient([](const Doubles& y) { return y * 2.0; }) == Values{6, 6});
+  CHECK(gradient([](const Doubles& y) { return y * 2.0 + y * 5.0; }) == Values{21, 21});
+  CHECK(gradient([](const Doubles& y) { return y * 2.0 + y * 5.0 + y * 7.0; }) == Values{42, 42});
+  CHECK(gradient([](const Doubles& y) { return y * y; }) == Values{18, 36});
+  CHECK(two_came == std::vector{false, true, true, true});
+  CHECK_FALSE(tripled(x.detach(), two_came).requires_grad());
+}
+
+TEST_CASE("differentiable_adding: hooks, targets and recorded gradients see the sum") {
+  std::vector<bool> two_came;
+  std::vector<Values> seen;
+  auto x = leaf(tensor<double>({1, 2}));
+  auto y = tripled(x, two_came);
+  auto z = sum(y * 2.0 + y * 5.0);
+  auto gradients = grad(z, std::vector{y, x}, {.retain_graph = true});
+  CHECK(gradients[0].to_vector() == Values{7, 7});
+  CHECK(gradients[1].to_vector() == Values{21, 21});
+  register_hook(y, [&](const Doubles& dy) { seen.push_back(dy.to_vector()); });
+  z.backward();
+  CHECK(seen == std::vector<Values>{{7, 7}});
+  CHECK(x.grad().to_vector() == Values{21, 21});
+  auto again = tripled(x, two_came);
+  auto first = grad(sum(again * again * again + again * again), x, {.create_graph = true});  // 81 x^2 + 18 x
+  CHECK(first.to_vector() == Values{99, 360});
+  CHECK(grad(sum(first), x).to_vector() == Values{180, 342});
+  CHECK(two_came == std::vector(two_came.size(), false));
 }
 
 TEST_CASE("differentiable: an output may be saved when it is detached") {

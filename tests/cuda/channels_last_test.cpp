@@ -198,6 +198,35 @@ TEMPLATE_TEST_CASE("batch norm of images that lie channels last", "", float, dou
     }
   }
 }
+TEMPLATE_TEST_CASE("batch norm of images that lie channels last with a residual, its result used twice", "", float,
+                   double, bf16) {
+  if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
+  auto activations = std::vector{Rectifier::none, Rectifier::relu, Rectifier::relu6};
+  if (sizeof(TestType) < 4) activations.resize(1);  // what is cut may be rounded to either side
+  for (const auto& shape : {Shape{3, 16, 5, 4}, {2, 5, 3, 7}, {2, 264, 2, 3}, {40, 8, 19, 21}}) {
+    for (auto activation : activations) {
+      auto run = [&](Device device, bool last) {
+        auto leaf = [&](uint32_t seed, const Shape& of) {
+          auto x = test::hashed<TestType>(seed, of, -3, 4).to(device);
+          x.set_requires_grad(true);
+          return x;
+        };
+        auto x = leaf(1, shape), weight = leaf(2, {shape[1]}), bias = leaf(3, {shape[1]}), residual = leaf(4, shape);
+        auto y = batch_norm(last ? laid_last(x) : x, {}, {}, weight, bias, {.activation = activation},
+                            last ? laid_last(residual) : residual);
+        CHECK(lies_last(y) == last);
+        sum(y * test::hashed<TestType>(5, shape, -1, 1).to(device) + y * 0.25).backward();
+        return std::vector<Tensor<TestType>>{y.detach(), x.grad(), residual.grad(), weight.grad(), bias.grad()};
+      };
+      auto here = run(Device::cpu(), false), there = run(Device::best(), true);
+      for (size_t i = 0; i < here.size(); ++i) {
+        INFO("shape " << shape << ", activation " << static_cast<int>(activation) << ", result " << i);
+        auto size = i < 3 ? 1.0 : std::sqrt(static_cast<double>(shape.numel() / shape[1]));
+        CHECK(distance(here[i], there[i]) < 2 * size * image_tolerance<TestType>());
+      }
+    }
+  }
+}
 TEST_CASE("batch norm of images that lie channels last is exact where the mean is large") {
   if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
   auto x = test::hashed<float>(1, {8, 8, 9, 9}, 999, 1001);

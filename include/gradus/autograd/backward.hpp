@@ -41,8 +41,7 @@ class BackwardWalk {
     if (auto* watch = anomaly_watch(); watch != nullptr && running_ != 0) [[unlikely]]
       watch->check_gradient(running_backward(), running_, *gradient);
     auto& node = *edge.node;
-    auto& slot = node.gradient_of(edge.output);
-    slot = slot ? node.add(std::move(slot), gradient) : std::move(gradient);
+    node.receive(edge.output, std::move(gradient));
     if (node.queued) return;
     node.queued = true;
     heap_.push_back(edge.node);
@@ -83,6 +82,7 @@ class BackwardWalk {
       }
     } leave{node, std::exchange(running_backward(), node.name)};
     running_ = node.sequence;
+    if (node.hooks || targets_ != nullptr) node.add_waiting();
     if (node.hooks) [[unlikely]]
       node.hooks->run(node);
     if (targets_ != nullptr) {

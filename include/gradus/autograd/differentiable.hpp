@@ -153,7 +153,8 @@ struct ClosuresNode final : NodeWithEdges<T, N> {
   }
 };
 
-/// One closure for all inputs: (gradients of the outputs, which inputs want one) -> tuple of gradients.
+/// One closure for all inputs: (gradients of the outputs, which inputs want one) -> tuple of gradients. Where it adds
+/// the gradients of its one output, Outputs is 2: the second is undefined, or to be added to the first.
 template <class T, class F, size_t Outputs, size_t Inputs>
 struct ClosureNode final : NodeWithEdges<T, Inputs> {
   std::optional<F> closure;
@@ -162,7 +163,7 @@ struct ClosureNode final : NodeWithEdges<T, Inputs> {
   void run_backward(BackwardWalk& walk) override {
     std::array<Tensor<T>, Outputs> gradients;
     std::array<bool, Inputs> mask;
-    for (size_t i = 0; i < Outputs; ++i) gradients[i] = Tensor<T>(this->gradient_of(static_cast<int>(i)));
+    for (size_t i = 0; i < Outputs; ++i) gradients[i] = Tensor<T>(this->take_gradient(static_cast<int>(i)));
     for (size_t i = 0; i < Inputs; ++i) mask[i] = this->inputs[i].node && this->inputs[i].node->wanted;
     auto results = [&] {
       if constexpr (Outputs == 1) return (*closure)(gradients[0], mask);
@@ -183,6 +184,14 @@ struct ClosureNode final : NodeWithEdges<T, Inputs> {
     this->inputs = {};
   }
 };
+
+template <Floating T, size_t Outputs, class F, Element... A>
+NodeRef node_of(const char* name, F&& closure, const Tensor<A>&... input) {
+  auto* node = new ClosureNode<T, std::decay_t<F>, Outputs, sizeof...(A)>(name, std::forward<F>(closure));
+  node->inputs = {edge_of(input.impl())...};
+  node->shapes = {(input.defined() ? input.shape() : Shape())...};
+  return NodeRef(node);
+}
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
@@ -232,10 +241,7 @@ std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tenso
   return std::apply(
       [&](const auto&... input) {
         if (!((input.defined() && input.requires_grad()) || ...)) return ys;
-        auto* node = new detail::ClosureNode<T, std::decay_t<F>, Outputs, sizeof...(A)>(name, std::forward<F>(closure));
-        detail::NodeRef owner(node);
-        node->inputs = {detail::edge_of(input.impl())...};
-        node->shapes = {(input.defined() ? input.shape() : Shape())...};
+        auto owner = detail::node_of<T, Outputs>(name, std::forward<F>(closure), input...);
         for (size_t i = 0; i < Outputs; ++i) {
           ys[i].impl()->node = owner;
           ys[i].impl()->output = static_cast<int>(i);
@@ -249,6 +255,23 @@ std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tenso
 template <Floating T, Element... A, class F>
 Tensor<T> differentiable(const char* name, Tensor<T> y, Inputs<A...> from, F&& closure) {
   return differentiable(name, std::array<Tensor<T>, 1>{std::move(y)}, from, std::forward<F>(closure))[0];
+}
+
+/// The same for one output whose gradients the operator adds itself, in a pass over memory that it makes anyway:
+/// `closure(std::array<Tensor<T>, 2> dys, std::array<bool, inputs> wanted)`, where the second of dys is undefined or is
+/// to be added to the first. While gradients are recorded it is always undefined.
+template <Floating T, Element... A, class F>
+Tensor<T> differentiable_adding(const char* name, Tensor<T> y, Inputs<A...> from, F&& closure) {
+  detail::watch_output(name, y.impl());
+  if (!grad_enabled()) return y;
+  std::apply(
+      [&](const auto&... input) {
+        if (!((input.defined() && input.requires_grad()) || ...)) return;
+        y.impl()->node = detail::node_of<T, 2>(name, std::forward<F>(closure), input...);
+        y.impl()->node->adds_gradients = true;
+      },
+      from.tensors);
+  return y;
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

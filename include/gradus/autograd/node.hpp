@@ -67,6 +67,11 @@ class WatchedLayer {
   const std::string* before_ = nullptr;
 };
 
+inline bool& recording() {
+  thread_local bool flag = true;
+  return flag;
+}
+
 struct GraphNode : Pooled {
   std::atomic<int> references{0};
   const char* name;
@@ -78,6 +83,8 @@ struct GraphNode : Pooled {
   bool queued = false;
   bool wanted = true;
   bool freed = false;
+  /// The operator has one output and adds the first two of its gradients itself: the second waits as that of output 1.
+  bool adds_gradients = false;
 
   std::unique_ptr<GradientHooks> hooks;
 
@@ -97,6 +104,23 @@ struct GraphNode : Pooled {
   /// What a leaf has collected goes where the leaf goes.
   virtual void move_collected(Device) {}
 
+  /// One more gradient of an output.
+  void receive(int output, TensorRef arrived) {
+    auto* slot = &gradient_of(output);
+    if (*slot && adds_gradients && !recording()) slot = &gradient_of(1);
+    *slot = *slot ? add(std::move(*slot), arrived) : std::move(arrived);
+  }
+  /// For others than the operator itself, who want to see one gradient.
+  void add_waiting() {
+    if (!adds_gradients || more_gradients.empty()) return;
+    gradient = add(std::move(gradient), more_gradients[0]);
+    more_gradients.clear();
+  }
+  /// What output `output` has received; the node does not keep it. Null: nothing.
+  TensorRef take_gradient(int output) {
+    auto seen = output == 0 || more_gradients.size() >= static_cast<size_t>(output);
+    return seen ? std::move(gradient_of(output)) : TensorRef();
+  }
   TensorRef& gradient_of(int output) {
     if (output == 0) return gradient;
     auto slot = static_cast<size_t>(output - 1);
@@ -139,11 +163,6 @@ inline void drop_reference(GraphNode* node) noexcept {
 /// Whether the backward walk of this thread frees the graph behind it, so that nobody will read what it holds.
 inline bool& walk_frees_graph() {
   thread_local bool flag = false;
-  return flag;
-}
-
-inline bool& recording() {
-  thread_local bool flag = true;
   return flag;
 }
 

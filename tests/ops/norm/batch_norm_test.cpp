@@ -2,6 +2,7 @@
 #include "gradus/ops/indexing/stack.hpp"
 #include "gradus/ops/pointwise/relu.hpp"
 #include "gradus/ops/pointwise/relu6.hpp"
+#include "gradus/ops/pointwise/trigonometric.hpp"
 
 #include "tests/support/catch.hpp"
 #include "tests/support/check_error.hpp"
@@ -32,6 +33,22 @@ def use_rectified(x, w, b, r):
     return F.relu6(use(x, w, b) + r)
 case("added and rectified in use", use_rectified, randn(4, 3, 5, 2), randn(3), randn(3), randn(4, 3, 5, 2) * 4)
 case("rectified in use", lambda x, w, b: F.relu(use(x, w, b)), randn(4, 3, 5, 2), randn(3), randn(3))
+def twice(f):
+    def used(*inputs):
+        y = f(*inputs)
+        return y * 0.5 + torch.sin(y)
+    return used
+def rectified(x, w, b):
+    return F.relu(train(x, w, b))
+def add(x, w, b, r):
+    return train(x, w, b) + r
+case("rectified and used twice", twice(rectified), randn(4, 3, 5, 2), randn(3), randn(3))
+case("rectified and used twice", twice(rectified), randn(2, 3, 73), randn(3), randn(3))
+case("added and used twice", twice(add), randn(4, 3, 5, 2), randn(3), randn(3), randn(4, 3, 5, 2))
+added_inputs = randn(4, 3, 5, 2), randn(3), randn(3), randn(4, 3, 5, 2)
+case("added and rectified and used twice", twice(add_rectified), *added_inputs)
+case("added and rectified and used twice", twice(add_rectified), randn(2, 3, 73), randn(3), randn(3), randn(2, 3, 73))
+case("added and rectified in use and used twice", twice(use_rectified), *added_inputs)
 def running(x, mean, var):
     mean, var = mean.detach().clone(), var.detach().clone()
     F.batch_norm(x.detach(), mean, var, None, None, True, 0.3)
@@ -89,23 +106,66 @@ TEST_CASE("batch_norm in use") {
       {.float_tolerance = 1e-5});
 }
 
+namespace {
+/// y itself, or a result whose gradient is made of two of y's.
+template <class T>
+Tensor<T> used(const Tensor<T>& y, bool twice) {
+  return twice ? y * 0.5 + sin(y) : y;
+}
+auto batch_norm_rectified(Rectifier activation, bool twice = false) {
+  return [activation, twice]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
+    return used(batch_norm(x, {}, {}, weight, bias, {.activation = activation}), twice);
+  };
+}
+auto batch_norm_added(Rectifier activation, bool twice = false) {
+  return [activation, twice]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
+                                      const Tensor<T>& residual) {
+    return used(batch_norm(x, {}, {}, weight, bias, {.activation = activation}, residual), twice);
+  };
+}
+}  // namespace
+
 TEST_CASE("batch_norm with a residual and an activation") {
-  auto rectified = [](Rectifier activation) {
-    return [activation]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias) {
-      return batch_norm(x, {}, {}, weight, bias, {.activation = activation});
-    };
-  };
-  auto added = [](Rectifier activation) {
-    return [activation]<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
-                                 const Tensor<T>& residual) {
-      return batch_norm(x, {}, {}, weight, bias, {.activation = activation}, residual);
-    };
-  };
   auto tolerances = test::OperatorOptions{.double_tolerance = 1e-11, .float_tolerance = 1e-5};
-  test::check_operator<double, float>("rectified", rectified(Rectifier::relu), tolerances);
-  test::check_operator<double, float>("rectified at 6", rectified(Rectifier::relu6), tolerances);
-  test::check_operator<double, float>("added", added(Rectifier::none), tolerances);
-  test::check_operator<double, float>("added and rectified", added(Rectifier::relu), tolerances);
+  test::check_operator<double, float>("rectified", batch_norm_rectified(Rectifier::relu), tolerances);
+  test::check_operator<double, float>("rectified at 6", batch_norm_rectified(Rectifier::relu6), tolerances);
+  test::check_operator<double, float>("added", batch_norm_added(Rectifier::none), tolerances);
+  test::check_operator<double, float>("added and rectified", batch_norm_added(Rectifier::relu), tolerances);
+}
+
+TEST_CASE("batch_norm adds the gradients of a result that is used twice") {
+  auto tolerances = test::OperatorOptions{.double_tolerance = 1e-11, .float_tolerance = 1e-5};
+  auto images = randn<double>({20, 6, 30, 30}), channels = randn<double>({6});
+  tolerances.large = {images, channels, channels};
+  test::check_operator<double, float>("rectified and used twice", batch_norm_rectified(Rectifier::relu, true),
+                                      tolerances);
+  tolerances.large = {images, channels, channels, randn<double>(images.shape())};
+  tolerances.bf16_tolerance = 0.05;
+  test::check_operator("added and used twice", batch_norm_added(Rectifier::none, true), tolerances);
+  test::check_operator<double, float>("added and rectified and used twice", batch_norm_added(Rectifier::relu, true),
+                                      tolerances);
+  test::check_operator<double, float>(
+      "added and rectified in use and used twice",
+      []<class T>(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias, const Tensor<T>& residual) {
+        return used(batch_norm_in_use(x, weight, bias, Rectifier::relu6, residual), true);
+      },
+      {.float_tolerance = 1e-5});
+}
+
+TEST_CASE("batch_norm writes no gradient into memory that others see") {
+  auto x = randn<float>({4, 3, 8, 9}).set_requires_grad(), residual = randn<float>({4, 3, 8, 9}).set_requires_grad();
+  auto y = batch_norm(x, {}, {}, {}, {}, {.activation = Rectifier::relu}, residual);
+  auto dy = randn<float>({4, 3, 8, 9});
+  auto before = std::pair(y.to_vector(), dy.to_vector());
+  y.backward(dy, true);
+  CHECK(y.to_vector() == before.first);
+  auto first = std::pair(x.grad().to_vector(), residual.grad().to_vector());
+  x.set_grad({});
+  residual.set_grad({});
+  y.backward(dy);
+  CHECK(y.to_vector() == before.first);
+  CHECK(dy.to_vector() == before.second);
+  CHECK(std::pair(x.grad().to_vector(), residual.grad().to_vector()) == first);
 }
 
 TEST_CASE("batch_norm and its activation are what they are one after the other") {

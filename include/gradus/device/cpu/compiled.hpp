@@ -89,7 +89,11 @@ struct RowTotal;
 template <class C>
 struct RowMoments;
 template <class C>
+struct Moments;
+template <class C>
 struct ChannelRun;
+template <class T>
+struct ArrivedGradient;
 struct TensorImpl;
 struct ReduceShape;
 template <class T>
@@ -140,11 +144,10 @@ struct KernelTable {
   void (*layer_norm_row_gradient)(const T*, const T*, const T*, RowMoments<C>, int64_t, T*, C*, C*, bool);
   C (*rms_normalize_row)(const T*, const T*, int64_t, double, T*, bool);
   void (*rms_norm_row_gradient)(const T*, const T*, const T*, C, int64_t, T*, C*, bool);
-  std::array<C, 2> (*channel_moments)(const T*, int64_t, int64_t, int64_t);
+  void (*channel_moments)(const T*, int64_t, int64_t, int64_t, int64_t, Moments<C>*);
   void (*column_moments)(const T*, int64_t, int64_t, int64_t, int64_t, C*);
   void (*normalize_run)(const T*, const T*, int64_t, const ChannelRun<C>&, T*, bool);
-  std::array<C, 2> (*channel_gradient_sums)(const T*, const T*, int64_t, int64_t, int64_t, const ChannelRun<C>&);
-  void (*add_gradient_sums)(const T*, const T*, int64_t, const ChannelRun<C>&, C*);
+  void (*add_gradient_sums)(const ArrivedGradient<T>&, const T*, int64_t, const ChannelRun<C>&, C*);
   void (*gradient_run)(const T*, const T*, int64_t, const ChannelRun<C>&, T*, bool);
   // ops/reduction
   void (*sum)(const TensorImpl&, const ReduceShape&, TensorImpl&);
@@ -317,8 +320,9 @@ void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_r
   kernels<T>().rms_norm_row_gradient(dy, x, weight, inverse_rms, n, dx, dw, streamed);
 }
 template <Compiled T>
-std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
-  return kernels<T>().channel_moments(x, count, size, stride);
+void channel_moments(const T* x, int64_t channels, int64_t count, int64_t size, int64_t stride,
+                     Moments<Compute<T>>* moments) {
+  kernels<T>().channel_moments(x, channels, count, size, stride, moments);
 }
 template <Compiled T, class C = Compute<T>>
 void column_moments(const T* x, int64_t count, int64_t n, int64_t stride, int64_t row, C* moments) {
@@ -329,13 +333,8 @@ void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>
   kernels<T>().normalize_run(x, residual, n, run, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
-std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride,
-                                       const ChannelRun<C>& run) {
-  return kernels<T>().channel_gradient_sums(dy, x, count, size, stride, run);
-}
-template <Compiled T, class C = Compute<T>>
-void add_gradient_sums(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, C* sums) {
-  kernels<T>().add_gradient_sums(dy, x, n, run, sums);
+void add_gradient_sums(const ArrivedGradient<T>& arrived, const T* x, int64_t n, const ChannelRun<C>& run, C* sums) {
+  kernels<T>().add_gradient_sums(arrived, x, n, run, sums);
 }
 template <Compiled T, class C = Compute<T>>
 void gradient_run(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, T* dx, bool streamed) {

@@ -111,36 +111,32 @@ Tensor<T> normalize_channels(const Tensor<T>& x, const ChannelParameters<T>& cha
   return y;
 }
 
-/// Gradients of x, weight and bias, in two passes over memory: sums, then dx. `training`: the moments are x's own; if
-/// not, and no parameter's gradient is wanted, nobody needs the sums.
+/// Gradients of batch_norm's inputs.
+template <Floating T>
+using BatchNormGradients = std::tuple<Tensor<T>, Tensor<T>, Tensor<T>, Tensor<T>>;  // x, weight, bias, residual
+
+/// Those of x, weight and bias, in two passes over memory: sums, then dx. The first may also add up the gradient and
+/// keep what of it the rectifier passed. `training`: the moments are x's own; if not, and `sums_wanted` is not set,
+/// nothing is summed.
 template <Floating T, class C = Compute<T>>
-std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>& dy_in, const Tensor<T>& x,
-                                                                const ChannelParameters<T>& channels, bool training,
-                                                                bool parameters_wanted) {
-  auto summed = training || parameters_wanted;
-#if defined(GRADUS_CUDA)
-  if (!x.device().is_cpu()) {
-    ChannelNorm<T> norm("batch_norm", x);
-    auto dy = in_order(dy_in, norm.channels_last());
-    // (2, c): of dy, of dy normal
-    auto sums = summed ? norm.slopes(dy, channels) : zeros<C>({2, x.size(1)}, x.device());
-    auto dx = norm.gradient(dy, channels, sums, training);
-    auto rounded = cast<T>(sums);
-    return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
-  }
-#endif
-  auto dy = contiguous(dy_in);
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> channel_gradients(const ArrivedGradient<T>& arrived, const Tensor<T>& x,
+                                                              ChannelParameters<T> channels, bool training,
+                                                              bool sums_wanted) {
   ChannelBlocks blocks(x.shape());
   auto dx = Tensor<T>::empty(x.shape()), dw = Tensor<T>::empty({blocks.channels}),
        db = Tensor<T>::empty({blocks.channels});
   Scratch<C> sums(2 * blocks.channels);
-  auto *of_dy = dy.data(), *of_x = x.data();
+  auto *of_dy = arrived.dy, *of_x = x.data();
   auto* inverse = channels.inverse.data();
   RectifierRange<C> range(channels.rectifier);
   Scratch<std::array<C, 3>> numbers(blocks.channels);
   channels.write_numbers(numbers.data());
-  if (summed) blocks.gradient_sums<T>(of_dy, of_x, range, numbers.data(), sums.data());
+  if (training || sums_wanted) blocks.gradient_sums<T>(arrived, of_x, range, numbers.data(), sums.data());
   else std::fill_n(sums.data(), 2 * blocks.channels, C(0));
+  if (arrived.kept != nullptr) {
+    of_dy = arrived.kept;
+    range = RectifierRange<C>(Rectifier::none);
+  }
   auto* to_weight = reinterpret_cast<T*>(dw.impl()->data());
   auto* to_bias = reinterpret_cast<T*>(db.impl()->data());
   auto* to = reinterpret_cast<T*>(dx.impl()->data());
@@ -158,6 +154,61 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> batch_norm_gradient(const Tensor<T>&
     gradient_run<T>(of_dy + offset, of_x + offset, n, run, to + offset, streamed);
   });
   return {dx, dw, db};
+}
+#if defined(GRADUS_CUDA)
+template <Floating T, class C = Compute<T>>
+std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> channel_gradients_on_card(const ArrivedGradient<T>& arrived,
+                                                                      const Tensor<T>& x, ChannelParameters<T> channels,
+                                                                      bool training, bool sums_wanted) {
+  ChannelNorm<T> norm("batch_norm", x);
+  // (2, c): of dy, of dy normal
+  auto sums = training || sums_wanted ? norm.slopes(arrived, channels) : zeros<C>({2, x.size(1)}, x.device());
+  auto* dy = arrived.dy;
+  if (arrived.kept != nullptr) {
+    dy = arrived.kept;
+    channels.rectifier = Rectifier::none;
+  }
+  auto dx = norm.gradient(dy, channels, sums, training);
+  auto rounded = cast<T>(sums);
+  return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
+}
+#endif
+
+/// All gradients from the sum of dys, the second of which may be undefined. `result` is what batch_norm returned, saved
+/// where it tells what the rectifier cut, else undefined.
+template <Floating T>
+BatchNormGradients<T> batch_norm_gradient(std::array<Tensor<T>, 2>& dys, const Tensor<T>& x,
+                                          ChannelParameters<T> channels, const Saved<T>& result, bool training,
+                                          bool parameters_wanted) {
+  auto turned = is_channels_last(*x.impl());
+  auto dy = in_order(dys[0], turned), more = dys[1].defined() ? in_order(dys[1], turned) : Tensor<T>();
+  dys = {};
+  auto by_result = result().defined();
+  if (!training && !parameters_wanted) {  // then there are no sums to do it with
+    if (more.defined()) dy = Tensor<T>(add_values<T>(dy.impl(), more.impl()));
+    more = {};
+    if (by_result) {
+      dy = rectified_gradient(dy, result, channels.rectifier);
+      channels.rectifier = Rectifier::none;
+      by_result = false;
+    }
+  }
+  Tensor<T> told, kept;
+  if (by_result || more.defined()) {
+    auto spare = by_result ? result.spare() : Tensor<T>();
+    if (by_result) told = spare.defined() ? spare : result();
+    auto is_ours = dy.impl().unique() && dy.impl()->storage.unique() && dy.impl()->storage->is_own();
+    kept = spare.defined() ? spare : is_ours ? dy : empty_images<T>(x.shape(), x.device(), turned, "batch_norm");
+  }
+  ArrivedGradient<T> arrived{dy.data(), data_or_null(more), data_or_null(told),
+                             kept.defined() ? reinterpret_cast<T*>(kept.impl()->data()) : nullptr};
+  auto gradients = [&] {
+#if defined(GRADUS_CUDA)
+    if (!x.device().is_cpu()) return channel_gradients_on_card(arrived, x, channels, training, parameters_wanted);
+#endif
+    return channel_gradients(arrived, x, channels, training, parameters_wanted);
+  }();
+  return std::tuple_cat(gradients, std::tuple(kept.defined() ? kept : dy));
 }
 
 /// The same in ordinary operators, which can be differentiated again; dy is what the rectifier passed.
@@ -203,23 +254,21 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
   auto rectifies = options.activation != Rectifier::none, by_result = rectifies && residual.defined();
   auto gradient = [x = saved(x), weight = saved(weight), bias = saved(rectifies && !by_result ? bias : Tensor<T>()),
                    y = saved(by_result ? y.detach() : Tensor<T>()), moments = std::pair(mean, inverse), options,
-                   by_result, dense](const Tensor<T>& dy, const std::array<bool, 4>& wanted) {
+                   dense](std::array<Tensor<T>, 2>& dys, const std::array<bool, 4>& wanted) {
     const auto& [own_mean, own_inverse] = moments;
     detail::ChannelParameters<T> with{own_mean, own_inverse, dense(weight()), dense(bias()), options.activation};
-    auto passed = dy;
-    if (by_result) {
-      passed = detail::rectified_gradient(dy, y, options.activation);
-      with.rectifier = Rectifier::none;
-    } else if (grad_enabled() && options.activation != Rectifier::none) {
-      auto again = no_grad([&] { return detail::normalize_channels<T>(x().detach(), with, {}); });
-      passed = detail::rectified_gradient(dy, saved(again), options.activation);
+    if (!grad_enabled())
+      return detail::batch_norm_gradient(dys, x(), with, y, options.training, wanted[1] || wanted[2]);
+    auto passed = dys[0];
+    if (options.activation != Rectifier::none) {
+      auto of_result = [&] { return no_grad([&] { return detail::normalize_channels<T>(x().detach(), with, {}); }); };
+      passed = detail::rectified_gradient(passed, y().defined() ? y : saved(of_result()), options.activation);
     }
-    auto to = grad_enabled()
-                  ? detail::batch_norm_gradient_by_operators(passed, x(), weight(), own_mean, own_inverse, options)
-                  : detail::batch_norm_gradient(passed, x(), with, options.training, wanted[1] || wanted[2]);
-    return std::tuple_cat(to, std::tuple(wanted[3] ? passed : Tensor<T>()));
+    return std::tuple_cat(
+        detail::batch_norm_gradient_by_operators(passed, x(), weight(), own_mean, own_inverse, options),
+        std::tuple(passed));
   };
-  return differentiable("batch_norm", y, inputs(x, weight, bias, residual), std::move(gradient));
+  return differentiable_adding("batch_norm", y, inputs(x, weight, bias, residual), std::move(gradient));
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

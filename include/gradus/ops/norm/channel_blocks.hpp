@@ -10,26 +10,30 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// Cuts n images into at most 32 parts, and the channels into groups; (part, group) is a task, and what parts find is
-/// joined in index order. Both depend on the shape alone.
+/// Cuts n images into at most 32 parts, and the channels into groups; (part, group) is a task, which goes through each
+/// image's channels as they lie, so that memory is fetched ahead; what parts find is joined in index order. Both depend
+/// on the shape alone.
 class ChannelBlocks {
  public:
   explicit ChannelBlocks(const Shape& shape)
       : images(shape[0]), channels(shape[1]), plane(shape.numel() / std::max<int64_t>(shape[0] * shape[1], 1)) {
     if (shape.numel() == 0) plane = 0;
-    if (plane > 0 && plane <= longest_in_group) group = std::clamp<int64_t>(longest_run / plane, 1, channels);
+    if (plane == 0) return;
+    if (plane <= longest_in_run) in_run = std::clamp<int64_t>(longest_run / plane, 1, channels);
+    in_task = in_run > 1 ? in_run : std::clamp<int64_t>(longest_task / plane, 1, channels);
     // Short planes share a part, so that a channel's sums are not taken apart for a handful of elements.
-    parts = std::clamp<int64_t>(images * plane * group / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(images, 1)));
+    parts = std::clamp<int64_t>(images * plane * in_run / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(images, 1)));
   }
 
-  int64_t images, channels, plane, group = 1, parts;
+  int64_t images, channels, plane, parts = 1;
+  int64_t in_run = 1, in_task = 1;  ///< channels
   int64_t per_channel() const { return images * plane; }
 
   /// body(run, offset, n, streamed) over all of memory, in any order; `streamed`: what it writes goes past the caches.
   /// numbers[channel]: the rows of ChannelRun.
   template <Floating T, class C, size_t N, class Body>
   void for_each_run(const RectifierRange<C>& range, const std::array<C, N>* numbers, const Body& body) const {
-    if (group > 1) {
+    if (in_run > 1) {
       return for_tasks([&](int64_t part, int64_t first, int64_t count) {
         Rows<C, N> rows(numbers + first, count, plane);
         for (auto image = image_begin(part); image < image_end(part); ++image)
@@ -46,28 +50,37 @@ class ChannelBlocks {
         streamed);
   }
 
-  /// sums[2 channel], sums[2 channel + 1] = those of what dy passes through the rectifier, and of that times x - mean.
+  /// sums[2 channel], sums[2 channel + 1] = those of what of the gradient passes the rectifier, and of that times
+  /// x - mean.
   template <Floating T, class C>
-  void gradient_sums(const T* dy, const T* x, const RectifierRange<C>& range, const std::array<C, 3>* numbers,
-                     C* sums) const {
+  void gradient_sums(const ArrivedGradient<T>& arrived, const T* x, const RectifierRange<C>& range,
+                     const std::array<C, 3>* numbers, C* sums) const {
     Scratch<C> partial(2 * parts * channels);
     for_tasks([&](int64_t part, int64_t first, int64_t count) {
-      auto* found = partial.data() + 2 * (part * channels + first);
-      auto offset = (image_begin(part) * channels + first) * plane, next = channels * plane;
-      if (group == 1) {
-        RegisterRows<C, 3> rows(numbers[first]);
-        auto pair = channel_gradient_sums<T>(dy + offset, x + offset, image_count(part), plane, next, rows.run(range));
-        std::copy_n(pair.data(), 2, found);
-        return;
+      // Elements that have sums of their own: those of a run, or of a register for each of its channels.
+      auto whole = in_run > 1;
+      auto each = whole ? plane : simd_lanes;
+      Rows<C, 3> rows(numbers + first, count, each);
+      auto row = rows.run(range).row;
+      Scratch<C> columns(2 * row);
+      std::fill_n(columns.data(), 2 * row, C(0));
+      for (auto image = image_begin(part); image < image_end(part); ++image) {
+        auto offset = (image * channels + first) * plane;
+        if (whole) {
+          add_gradient_sums<T>(arrived.from(offset), x + offset, count * plane, rows.run(range), columns.data());
+          continue;
+        }
+        for (int64_t c = 0; c < count; ++c, offset += plane)
+          add_gradient_sums<T>(arrived.from(offset), x + offset, plane, rows.run(range, c),
+                               columns.data() + 2 * c * simd_lanes);
       }
-      Rows<C, 3> rows(numbers + first, count, plane);
-      auto run = rows.run(range);
-      Scratch<C> columns(2 * run.row);
-      std::fill_n(columns.data(), 2 * run.row, C(0));
-      for (int64_t i = 0; i < image_count(part); ++i)
-        add_gradient_sums<T>(dy + offset + i * next, x + offset + i * next, count * plane, run, columns.data());
+      auto* found = partial.data() + 2 * (part * channels + first);
       for (int64_t c = 0; c < 2 * count; ++c) {
-        auto* from = columns.data() + c % 2 * run.row + c / 2 * plane;
+        if (!whole) {
+          found[c] = fold_lanes(Simd<C>::load(columns.data() + c * simd_lanes), add_lanes);
+          continue;
+        }
+        auto* from = columns.data() + c % 2 * row + c / 2 * plane;
         found[c] = from[0];
         for (int64_t k = 1; k < plane; ++k) found[c] += from[k];
       }
@@ -82,27 +95,20 @@ class ChannelBlocks {
   /// al., 1979).
   template <class C, class T>
   void moments(const T* x, double eps, C* mean, C* variance, C* inverse) const {
-    Scratch<C> partial(2 * parts * channels);
+    Scratch<Moments<C>> partial(parts * channels);
     for_tasks([&](int64_t part, int64_t first, int64_t count) {
-      auto* found = partial.data() + 2 * (part * channels + first);
+      auto* found = partial.data() + part * channels + first;
       auto* from = x + (image_begin(part) * channels + first) * plane;
-      if (group == 1) {
-        auto pair = channel_moments<T>(from, image_count(part), plane, channels * plane);
-        std::copy_n(pair.data(), 2, found);
-        return;
-      }
+      if (in_run == 1) return channel_moments<T>(from, count, image_count(part), plane, channels * plane, found);
       auto row = whole_registers(count * plane);
       Scratch<C> columns(2 * row);
       column_moments<T>(from, image_count(part), count * plane, channels * plane, row, columns.data());
       for (int64_t c = 0; c < count; ++c)
-        join_columns(columns.data() + c * plane, columns.data() + row + c * plane, image_count(part), found + 2 * c);
+        found[c] = join_columns(columns.data() + c * plane, columns.data() + row + c * plane, image_count(part));
     });
     for (int64_t channel = 0; channel < channels; ++channel) {
       Moments<C> all;
-      for (int64_t part = 0; part < parts; ++part) {
-        auto* pair = partial.data() + 2 * (part * channels + channel);
-        all.merge({pair[0], pair[1], static_cast<C>(plane * image_count(part))});
-      }
+      for (int64_t part = 0; part < parts; ++part) all.merge(partial[part * channels + channel]);
       mean[channel] = all.mean;
       variance[channel] = all.spread / all.count;
       inverse[channel] = C(1) / std::sqrt(all.spread / all.count + static_cast<C>(eps));
@@ -110,8 +116,9 @@ class ChannelBlocks {
   }
 
  private:
-  /// A plane of more elements is a run of its own. What goes with a run's elements shall stay in the first cache.
-  static constexpr int64_t longest_in_group = 63, longest_run = 1024;
+  /// A plane of more than longest_in_run elements is a run of its own. What goes with a run's elements shall stay in
+  /// the first cache.
+  static constexpr int64_t longest_in_run = 63, longest_run = 1024, longest_task = 16384;
 
   static constexpr int64_t whole_registers(int64_t n) { return (n + simd_lanes - 1) / simd_lanes * simd_lanes; }
 
@@ -130,6 +137,10 @@ class ChannelBlocks {
       }
     }
     ChannelRun<C> run(const RectifierRange<C>& range) const { return {memory_.data(), row_, false, range}; }
+    /// Of channel c alone, where planes are a register.
+    ChannelRun<C> run(const RectifierRange<C>& range, int64_t c) const {
+      return {memory_.data() + c * simd_lanes, row_, true, range};
+    }
 
    private:
     int64_t row_;
@@ -148,9 +159,9 @@ class ChannelBlocks {
     alignas(64) C rows_[N][simd_lanes];
   };
 
-  /// {mean, sum of squares around it} of a channel, from those of its plane's elements, each over `images` of them.
+  /// Of a channel, from means and sums of squares of its plane's elements, each over `images` of them.
   template <class C>
-  void join_columns(const C* means, const C* squares, int64_t some_images, C* pair) const {
+  Moments<C> join_columns(const C* means, const C* squares, int64_t some_images) const {
     C sum = 0, spread = 0, between = 0;
     for (int64_t k = 0; k < plane; ++k) sum += means[k];
     auto mean = sum / static_cast<C>(plane);
@@ -158,8 +169,7 @@ class ChannelBlocks {
       spread += squares[k];
       between += (means[k] - mean) * (means[k] - mean);
     }
-    pair[0] = mean;
-    pair[1] = spread + static_cast<C>(some_images) * between;
+    return {mean, spread + static_cast<C>(some_images) * between, static_cast<C>(plane * some_images)};
   }
 
   int64_t image_begin(int64_t part) const { return images * part / parts; }
@@ -169,12 +179,12 @@ class ChannelBlocks {
   /// body(part, first channel, how many) for every task.
   template <class Body>
   void for_tasks(Body&& body) const {
-    auto groups = (channels + group - 1) / group, work = per_channel() * group / parts;
+    auto groups = (channels + in_task - 1) / in_task, work = per_channel() * in_task / parts;
     parallel_for(parts * groups, std::max<int64_t>(1, 16384 / std::max<int64_t>(work, 1)),
                  [&](int64_t from, int64_t to) {
                    for (auto task = from; task < to; ++task) {
-                     auto first = task % groups * group;
-                     body(task / groups, first, std::min(group, channels - first));
+                     auto first = task % groups * in_task;
+                     body(task / groups, first, std::min(in_task, channels - first));
                    }
                  });
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gradus/device/cpu/rectify_lanes.hpp"
+#include "gradus/ops/norm/channel_parameters.hpp"
 #include "gradus/ops/reduction/moments.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -82,6 +83,35 @@ GRADUS_INLINE void for_each_passed(const T* dy, const T* x, int64_t n, const Num
   else pass([](const Simd<C>& g, const Simd<C>&, int64_t) GRADUS_INLINE_LAMBDA { return g; });
 }
 
+/// for_each_passed() of dy + more, which is kept.
+template <class C, class T, class Numbers, class Body>
+GRADUS_INLINE void for_each_kept(const ArrivedGradient<T>& arrived, const T* x, int64_t n, const Numbers& numbers,
+                                 const RectifierRange<C>& range, const Body& body) {
+  constexpr int64_t ahead = 1024;  // the processor alone does not fetch so many streams as fast as it could
+  auto [dy, more, result, kept] = arrived;
+  Simd<C> low(range.low), high(range.high), zero(C(0));
+  for_each_register(dy, n, C(0), [&](int64_t i, Simd<C> g, int64_t count) GRADUS_INLINE_LAMBDA {
+    fetch_beyond(x + i, ahead);
+    fetch_beyond(dy + i, ahead);
+    auto away = load_some<C>(x + i, count) - numbers.at(0, i);
+    if (more != nullptr) {
+      fetch_beyond(more + i, ahead);
+      g = g + load_some<C>(more + i, count);
+    }
+    if (result != nullptr) fetch_beyond(result + i, ahead);
+    auto z = result != nullptr ? load_some<C>(result + i, count) : fma(away, numbers.at(1, i), numbers.at(2, i));
+    g = where(z <= low || z >= high, zero, g);
+    store_some(g, kept + i, count);
+    body(i, g, away, count);
+  });
+}
+template <class C, class T, class Numbers, class Body>
+GRADUS_INLINE void for_each_arrived(const ArrivedGradient<T>& arrived, const T* x, int64_t n, const Numbers& numbers,
+                                    const RectifierRange<C>& range, const Body& body) {
+  if (arrived.kept == nullptr) for_each_passed<C>(arrived.dy, x, n, numbers, range, body);
+  else for_each_kept<C>(arrived, x, n, numbers, range, body);
+}
+
 /// dx = scale times what dy passes through the rectifier, + slope (x - mean) + rest.
 template <Floating T, class C = Compute<T>>
 void gradient_run(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, T* dx, bool streamed) {
@@ -94,38 +124,41 @@ void gradient_run(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, 
   });
 }
 
-/// Of one channel, whose `count` runs of `size` are `stride` apart: the sums of what dy passes through the rectifier,
-/// and of that times x - mean.
+/// Adds to the sums of what of the gradient passes the rectifier, and of that times x - mean. sums: (2, simd_lanes) of
+/// a run of one channel, which stand for their total; of a run of several, of each element (2, run.row).
 template <Floating T, class C = Compute<T>>
-std::array<C, 2> channel_gradient_sums(const T* dy, const T* x, int64_t count, int64_t size, int64_t stride,
-                                       const ChannelRun<C>& run) {
-  SameNumbers<C, 3> numbers(run);
-  Simd<C> plain(C(0)), scaled(C(0));
-  auto add = [&](int64_t, const Simd<C>& g, const Simd<C>& away, int64_t) GRADUS_INLINE_LAMBDA {
-    plain = plain + g;
-    scaled = fma(g, away, scaled);
-  };
-  for (int64_t i = 0; i < count; ++i)
-    for_each_passed<C>(dy + i * stride, x + i * stride, size, numbers, run.range, add);
-  return {fold_lanes(plain, add_lanes), fold_lanes(scaled, add_lanes)};
-}
-/// The same for each element of a run of several channels: sums (2, run.row), to which it adds.
-template <Floating T, class C = Compute<T>>
-void add_gradient_sums(const T* dy, const T* x, int64_t n, const ChannelRun<C>& run, C* sums) {
+void add_gradient_sums(const ArrivedGradient<T>& arrived, const T* x, int64_t n, const ChannelRun<C>& run, C* sums) {
+  if (run.same) {
+    auto plain = Simd<C>::load(sums), scaled = Simd<C>::load(sums + simd_lanes);
+    auto add = [&](int64_t, const Simd<C>& g, const Simd<C>& away, int64_t) GRADUS_INLINE_LAMBDA {
+      plain = plain + g;
+      scaled = fma(g, away, scaled);
+    };
+    for_each_arrived<C>(arrived, x, n, SameNumbers<C, 3>(run), run.range, add);
+    plain.store(sums);
+    scaled.store(sums + simd_lanes);
+    return;
+  }
   auto add = [&](int64_t i, const Simd<C>& g, const Simd<C>& away, int64_t) GRADUS_INLINE_LAMBDA {
     (Simd<C>::load(sums + i) + g).store(sums + i);
     fma(g, away, Simd<C>::load(sums + run.row + i)).store(sums + run.row + i);
   };
-  for_each_passed<C>(dy, x, n, OwnNumbers<C>{run.numbers, run.row}, run.range, add);
+  for_each_arrived<C>(arrived, x, n, OwnNumbers<C>{run.numbers, run.row}, run.range, add);
 }
 
-/// Of one channel: its mean, and the sum of squares around that.
+/// Of channels that lie side by side, each with `count` runs of `size` which are `stride` apart: moments[channel].
 template <Floating T>
-std::array<Compute<T>, 2> channel_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
-  auto moments = run_moments(x, count, size, stride);
-  return {moments.mean, moments.spread};
+void channel_moments(const T* x, int64_t channels, int64_t count, int64_t size, int64_t stride,
+                     Moments<Compute<T>>* moments) {
+  std::fill_n(moments, channels, Moments<Compute<T>>());
+  auto together = runs_in_block(size);
+  for (int64_t i = 0; i < count; i += together) {
+    for (int64_t c = 0; c < channels; ++c) {
+      add_runs(x + i * stride + c * size, std::min(together, count - i), size, stride, moments[c]);
+    }
+  }
 }
-/// The same for each of n elements side by side, over `count` runs `stride` apart: moments (2, row).
+/// Mean and sum of squares around it of each of n elements side by side, over `count` runs `stride` apart: (2, row).
 template <Floating T, class C = Compute<T>>
 void column_moments(const T* x, int64_t count, int64_t n, int64_t stride, int64_t row, C* moments) {
   auto *mean = moments, *squares = moments + row;

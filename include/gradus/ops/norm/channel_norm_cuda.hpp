@@ -70,35 +70,37 @@ class ChannelNorm {
     return y;
   }
 
-  /// Sums over the channels of what dy passes through the rectifier, and of that times normal x: (2, channels). dy lies
-  /// as x does.
-  Tensor<C> slopes(const Tensor<T>& dy, const ChannelParameters<T>& of) const {
+  /// Sums over the channels of what of the gradient passes the rectifier, and of that times normal x: (2, channels).
+  /// The gradient lies as x does.
+  Tensor<C> slopes(const ArrivedGradient<T>& arrived, const ChannelParameters<T>& of) const {
     RectifierRange<C> range(of.rectifier);
     auto partial = Tensor<C>::empty({2, parts_, channels()}, x_.device(), op_);
-    auto *weight = data_or_null(of.weight), *bias = data_or_null(of.bias);
-    if (last_)
-      by_strips("block_channel_slopes_last", rows_.rows, channels(), parts_, range.low, range.high,
-                partial.impl()->data(), x_.data(), dy.data(), of.mean.data(), of.inverse.data(), weight, bias);
-    else
-      by_blocks("block_channel_slopes", channels() * parts_, packs_of_part(), planes_.images, channels(), planes_.plane,
-                parts_, range.low, range.high, partial.impl()->data(), x_.data(), dy.data(), of.mean.data(),
-                of.inverse.data(), weight, bias);
+    auto with = [&](const auto& launch) {
+      launch(parts_, range.low, range.high, partial.impl()->data(), x_.data(), arrived.dy, arrived.more, arrived.result,
+             arrived.kept, of.mean.data(), of.inverse.data(), data_or_null(of.weight), data_or_null(of.bias));
+    };
+    if (last_) {
+      with([&](const auto&... rest) { by_strips("block_channel_slopes_last", rows_.rows, channels(), rest...); });
+    } else {
+      with([&](const auto&... rest) {
+        by_blocks("block_channel_slopes", channels() * parts_, packs_of_part(), planes_.images, channels(),
+                  planes_.plane, rest...);
+      });
+    }
     if (parts_ == 1) return reshape(partial, {2, channels()});  // a sum of one
     return reduce<SumReducer<C>>(op_, partial, 1, false);
   }
 
   /// The gradient of x, from the slopes; `training`: mean and inverse are x's own.
-  Tensor<T> gradient(const Tensor<T>& dy, const ChannelParameters<T>& of, const Tensor<C>& sums, bool training) const {
+  Tensor<T> gradient(const T* dy, const ChannelParameters<T>& of, const Tensor<C>& sums, bool training) const {
     RectifierRange<C> range(of.rectifier);
     auto share = training ? C(1) / static_cast<C>(each()) : C(0);
     auto dx = empty_images<T>(x_.shape(), x_.device(), last_);
     launch_over_all("channel_norm_gradient", "channel_norm_gradient_last", range.low, range.high, share,
-                    dx.impl()->data(), dy.data(), x_.data(), of.mean.data(), of.inverse.data(), data_or_null(of.weight),
+                    dx.impl()->data(), dy, x_.data(), of.mean.data(), of.inverse.data(), data_or_null(of.weight),
                     data_or_null(of.bias), sums.data());
     return dx;
   }
-
-  bool channels_last() const { return last_; }
 
  private:
   int64_t channels() const { return planes_.channels; }

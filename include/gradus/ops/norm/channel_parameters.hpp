@@ -1,4 +1,4 @@
-// What batch norm makes of the numbers of a channel.
+// What batch norm makes of the numbers of a channel, and where its gradient comes from.
 #pragma once
 
 #include <array>
@@ -24,6 +24,20 @@ struct ChannelParameters {
       if (weights != nullptr) scale *= static_cast<C>(weights[c]);
       to[c] = {mean.data()[c], scale, biases != nullptr ? static_cast<C>(biases[c]) : C(0)};
     }
+  }
+};
+
+/// What comes back of a run, or of all memory: dy, or dy + more. Where `kept` is not null, what of that the rectifier
+/// passes is written there, which may be the memory of any of them; then `result`, if not null, tells in x's place what
+/// the rectifier cut.
+template <class T>
+struct ArrivedGradient {
+  const T *dy, *more = nullptr, *result = nullptr;
+  T* kept = nullptr;
+
+  ArrivedGradient from(int64_t offset) const {
+    auto further = [offset](auto* memory) { return memory != nullptr ? memory + offset : nullptr; };
+    return {dy + offset, further(more), further(result), further(kept)};
   }
 };
 

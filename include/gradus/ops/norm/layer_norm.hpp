@@ -25,7 +25,7 @@ template <class T>
 RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y,
                                      bool streamed) {
   using C = Compute<T>;
-  auto [row_mean, spread, count_of_row] = run_moments(x, 1, n, 0);
+  auto [row_mean, spread, count_of_row] = run_moments(x, n);
   RowMoments<C> moments{row_mean, C(1) / std::sqrt(spread / count_of_row + static_cast<C>(eps))};
   Simd<C> mean(moments.mean), inverse(moments.inverse);
   for_each_register(x, n, C(0), [&](int64_t i, const Simd<C>& v, int64_t count) GRADUS_INLINE_LAMBDA {

@@ -100,10 +100,12 @@ GRADUS_KERNEL block_channel_moments_last(int64 rows, int64 channels, int64 parts
   else channel_moments_last<1>(rows, channels, parts, partial, x);
 }
 
-// Sums of what dy passes through the rectifier and of that times normal x: partial (2, parts, channels).
+// Sums of what of dy + more passes the rectifier and of that times normal x: partial (2, parts, channels). It is kept
+// where kept is not 0; result, if not 0, tells in x's place what the rectifier cut.
 template <int W>
 GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, C low, C high, C* partial, const T* x,
-                                       const T* dy, const C* mean, const C* inverse, const T* weight, const T* bias) {
+                                       const T* dy, const T* more, const T* result, T* kept, const C* mean,
+                                       const C* inverse, const T* weight, const T* bias) {
   __shared__ C plain[256 * W], scaled[256 * W];
   const int64 strips = strips_of<W>(channels);
   for (int64 task = blockIdx.x; task < parts * strips; task += gridDim.x) {
@@ -121,14 +123,21 @@ GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, 
       const int64 at = s.first + s.lane;
 #pragma unroll 2
       for (int64 row = s.from + s.line; row < s.to; row += s.down) {
-        const Pack<T, W> values = load_pack<W>(x + row * channels + at), slopes = load_pack<W>(dy + row * channels + at);
+        const int64 place = row * channels + at;
+        const Pack<T, W> values = load_pack<W>(x + place), slopes = load_pack<W>(dy + place);
+        Pack<T, W> others, told, keeps;
+        if (more != 0) others = load_pack<W>(more + place);
+        if (result != 0) told = load_pack<W>(result + place);
 #pragma unroll
         for (int k = 0; k < W; ++k) {
           const C away = widen(values.at[k]) - center[k];
-          const C g = passed(widen(slopes.at[k]), fma(away, scale[k], shift[k]), low, high);
+          const C arrived = more != 0 ? widen(slopes.at[k]) + widen(others.at[k]) : widen(slopes.at[k]);
+          const C g = passed(arrived, result != 0 ? widen(told.at[k]) : fma(away, scale[k], shift[k]), low, high);
           a[k] += g;
           b[k] += g * away;
+          keeps.at[k] = narrow<T>(g);
         }
+        if (kept != 0) store_pack(kept + place, keeps);
       }
     }
 #pragma unroll
@@ -149,12 +158,18 @@ GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, 
     __syncthreads();
   }
 }
-GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_channel_slopes_last(int64 rows, int64 channels, int64 parts, C low, C high, C* partial, const T* x,
-                                        const T* dy, const C* mean, const C* inverse, const T* weight, const T* bias) {
-  if (in_packs(channels, x, dy))
-    channel_slopes_last<16 / sizeof(T)>(rows, channels, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
-  else channel_slopes_last<1>(rows, channels, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
+// With more than two blocks a multiprocessor in mind, the compiler spills registers.
+GRADUS_WIDE(T, T)
+extern "C" __global__ void __launch_bounds__(256, 2)
+block_channel_slopes_last(int64 rows, int64 channels, int64 parts, C low, C high, C* partial, const T* x, const T* dy,
+                          const T* more, const T* result, T* kept, const C* mean, const C* inverse, const T* weight,
+                          const T* bias) {
+  if (in_packs(channels, x, dy, more, result) && in_packs(0, static_cast<const T*>(kept)))
+    channel_slopes_last<16 / sizeof(T)>(rows, channels, parts, low, high, partial, x, dy, more, result, kept, mean,
+                                        inverse, weight, bias);
+  else
+    channel_slopes_last<1>(rows, channels, parts, low, high, partial, x, dy, more, result, kept, mean, inverse, weight,
+                           bias);
 }
 
 // A thread has W channels of every `step`-th row, and keeps what it knows of them in registers.

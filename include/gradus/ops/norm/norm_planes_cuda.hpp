@@ -79,11 +79,12 @@ GRADUS_KERNEL block_join_moments(int64 channels, int64 parts, C count, C eps, C 
     }
   }
 }
-// Sums of what dy passes through the rectifier and of that times normal x: partial (2, parts, channels).
+// Sums of what of dy + more passes the rectifier and of that times normal x: partial (2, parts, channels). It is kept
+// where kept is not 0; result, if not 0, tells in x's place what the rectifier cut.
 template <int W>
 GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C low, C high, C* partial,
-                                  const T* x, const T* dy, const C* mean, const C* inverse, const T* weight,
-                                  const T* bias) {
+                                  const T* x, const T* dy, const T* more, const T* result, T* kept, const C* mean,
+                                  const C* inverse, const T* weight, const T* bias) {
   for (int64 task = blockIdx.x; task < channels * parts; task += gridDim.x) {
     const int64 channel = task % channels;
     const C center = mean[channel], root = inverse[channel];
@@ -92,13 +93,19 @@ GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int
     C a = 0, b = 0;
     each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
       const Pack<T, W> values = load_pack<W>(x + at), slopes = load_pack<W>(dy + at);
+      Pack<T, W> others, told, keeps;
+      if (more != 0) others = load_pack<W>(more + at);
+      if (result != 0) told = load_pack<W>(result + at);
 #pragma unroll
       for (int k = 0; k < W; ++k) {
         const C away = widen(values.at[k]) - center;
-        const C g = passed(widen(slopes.at[k]), fma(away, scale, shift), low, high);
+        const C arrived = more != 0 ? widen(slopes.at[k]) + widen(others.at[k]) : widen(slopes.at[k]);
+        const C g = passed(arrived, result != 0 ? widen(told.at[k]) : fma(away, scale, shift), low, high);
         a += g;
         b += g * away * root;
+        keeps.at[k] = narrow<T>(g);
       }
+      if (kept != 0) store_pack(kept + at, keeps);
     });
     a = block_reduce<Sum>(a, C(0));
     b = block_reduce<Sum>(b, C(0));
@@ -108,16 +115,21 @@ GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int
     }
   }
 }
-GRADUS_WIDE(T, 0)
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL block_channel_slopes(int64 images, int64 channels, int64 plane, int64 parts, C low, C high, C* partial,
-                                   const T* x, const T* dy, const C* mean, const C* inverse, const T* weight,
-                                   const T* bias) {
+                                   const T* x, const T* dy, const T* more, const T* result, T* kept, const C* mean,
+                                   const C* inverse, const T* weight, const T* bias) {
   const int whole = 16 / sizeof(T), half = 8 / sizeof(T);
-  if (in_packs(plane, x, dy))
-    channel_slopes<whole>(images, channels, plane, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
-  else if (plane % half == 0 && in_packs(0, x, dy))
-    channel_slopes<half>(images, channels, plane, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
-  else channel_slopes<1>(images, channels, plane, parts, low, high, partial, x, dy, mean, inverse, weight, bias);
+  const bool aligned = in_packs(0, x, dy, more, result) && in_packs(0, static_cast<const T*>(kept));
+  if (aligned && plane % whole == 0)
+    channel_slopes<whole>(images, channels, plane, parts, low, high, partial, x, dy, more, result, kept, mean, inverse,
+                          weight, bias);
+  else if (aligned && plane % half == 0)
+    channel_slopes<half>(images, channels, plane, parts, low, high, partial, x, dy, more, result, kept, mean, inverse,
+                         weight, bias);
+  else
+    channel_slopes<1>(images, channels, plane, parts, low, high, partial, x, dy, more, result, kept, mean, inverse,
+                      weight, bias);
 }
 
 // The channel of an element of x (images, channels, plane), and of those that follow it.

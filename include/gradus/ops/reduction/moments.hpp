@@ -35,21 +35,22 @@ Moments<Compute<T>> block_moments(const T* x, int64_t count, int64_t size, int64
   return {mean, fold_lanes(squares, add_lanes), static_cast<C>(count * size)};
 }
 
-/// Of any number of runs of any size.
+/// So many numbers are looked at together.
+inline constexpr int64_t moments_block = 2048;
+inline int64_t runs_in_block(int64_t size) { return std::max<int64_t>(1, moments_block / std::max<int64_t>(size, 1)); }
+/// Adds runs, no more than runs_in_block(size).
 template <Floating T>
-Moments<Compute<T>> run_moments(const T* x, int64_t count, int64_t size, int64_t stride) {
-  constexpr int64_t block = 2048;
+void add_runs(const T* x, int64_t count, int64_t size, int64_t stride, Moments<Compute<T>>& moments) {
+  if (size <= moments_block) return moments.merge(block_moments(x, count, size, stride));
+  for (int64_t k = 0; k < size; k += moments_block)
+    moments.merge(block_moments(x + k, 1, std::min(moments_block, size - k), 0));
+}
+
+/// Of one run of any size.
+template <Floating T>
+Moments<Compute<T>> run_moments(const T* x, int64_t size) {
   Moments<Compute<T>> moments;
-  if (size > block) {
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t k = 0; k < size; k += block)
-        moments.merge(block_moments(x + i * stride + k, 1, std::min(block, size - k), 0));
-    }
-  } else {
-    auto together = size == 0 ? count : block / size;
-    for (int64_t i = 0; i < count; i += together)
-      moments.merge(block_moments(x + i * stride, std::min(together, count - i), size, stride));
-  }
+  add_runs(x, 1, size, 0, moments);
   return moments;
 }
 

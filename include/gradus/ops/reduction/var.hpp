@@ -20,7 +20,7 @@ template <Floating T>
 void var_rows(const T* x, int64_t rows, int64_t n, double divisor, Compute<T>* means, T* y) {
   using C = Compute<T>;
   reduce_rows(
-      rows, n, [&](int64_t row, int64_t from, int64_t to) { return run_moments(x + row * n + from, 1, to - from, 0); },
+      rows, n, [&](int64_t row, int64_t from, int64_t to) { return run_moments(x + row * n + from, to - from); },
       [&](int64_t row, const Moments<C>& moments) {
         means[row] = moments.mean;
         y[row] = static_cast<T>(moments.spread / static_cast<C>(divisor));
