@@ -175,7 +175,7 @@ Tensor<T> index_add(const Tensor<T>& x_in, int64_t axis, const Tensor<int64_t>& 
     auto zero = T(0);
     detail::fill_elements(*y.impl(), &zero);
     detail::check_index_device("index_add", index, x.device());
-    detail::index_add_on_card("index_add", *x.impl(), *contiguous(index).impl(), *y.impl(), size, split.inner);
+    detail::index_add_on_card("index_add", *x.impl(), contiguous(index), *y.impl(), size, split.inner);
   } else
 #endif
   {

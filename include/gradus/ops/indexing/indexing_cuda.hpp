@@ -2,9 +2,8 @@
 // every run.
 #pragma once
 
-#include <bit>
-
 #include "gradus/device/cuda/context.hpp"
+#include "gradus/ops/indexing/sort_cuda.hpp"
 #include "gradus/tensor/copy.hpp"
 #include "gradus/tensor/copy_cuda.hpp"
 
@@ -31,52 +30,20 @@ GRADUS_KERNEL index_add(int64 lines, int64 size, int64 inner, int64 count, Fault
     }
   }
 }
-// The same for many: keys are (index, position), sorted, so that each run of equal indices is one place of y.
-GRADUS_KERNEL make_keys(int64 padded, int64 count, int64 size, Fault* fault, int64 op, int64* keys,
-                        const int64* index) {
-  GRADUS_EACH(i, padded) {
-    keys[i] = i < count ? checked_index(index[i], size, fault, op) << 32 | i : 0x7fffffffffffffffll;
-  }
+// The same for many: `order` sorts the places that the index names, so that each run of equal ones is one place of y.
+GRADUS_KERNEL places_of_index(int64 count, int64 size, Fault* fault, int64 op, int64* places, const int64* index) {
+  GRADUS_EACH(i, count) places[i] = checked_index(index[i], size, fault, op);
 }
-GRADUS_DEVICE void order(int64& a, int64& b, bool up) {
-  if ((a > b) == up) {
-    const int64 c = a;
-    a = b;
-    b = c;
-  }
-}
-// Bitonic sort (Batcher, 1968): the steps of 512 and fewer apart, within shared memory.
-GRADUS_KERNEL block_sort(int64 first_width, int64 last_width, int64* keys) {
-  __shared__ int64 own[1024];
-  const int64 base = static_cast<int64>(blockIdx.x) * 1024;
-  for (int i = threadIdx.x; i < 1024; i += 256) own[i] = keys[base + i];
-  __syncthreads();
-  for (int64 width = first_width; width <= last_width; width *= 2) {
-    for (int64 apart = width / 2 < 512 ? width / 2 : 512; apart > 0; apart /= 2) {
-      for (int t = threadIdx.x; t < 512; t += 256) {
-        const int64 i = 2 * apart * (t / apart) + t % apart;
-        order(own[i], own[i + apart], ((base + i) & width) == 0);
-      }
-      __syncthreads();
-    }
-  }
-  for (int i = threadIdx.x; i < 1024; i += 256) keys[base + i] = own[i];
-}
-GRADUS_KERNEL sort_step(int64 half, int64 width, int64 apart, int64* keys) {
-  GRADUS_EACH(t, half) {
-    const int64 i = 2 * apart * (t / apart) + t % apart;
-    order(keys[i], keys[i + apart], (i & width) == 0);
-  }
-}
-// One block a position of the sorted keys: those that begin a run add up all of it.
-GRADUS_KERNEL add_runs(int64 count, int64 size, int64 outers, int64 inner, T* y, const T* x, const int64* keys) {
+// One block a position in that order: those that begin a run add up all of it.
+GRADUS_KERNEL add_runs(int64 count, int64 size, int64 outers, int64 inner, T* y, const T* x, const int64* places,
+                       const int64* order) {
   for (int64 task = blockIdx.x; task < count * outers; task += gridDim.x) {
-    const int64 at = task % count, outer = task / count, place = keys[at] >> 32;
-    if (at > 0 && keys[at - 1] >> 32 == place) continue;
+    const int64 at = task % count, outer = task / count, place = places[order[at]];
+    if (at > 0 && places[order[at - 1]] == place) continue;
     for (int64 column = threadIdx.x; column < inner; column += blockDim.x) {
       C total = 0;
-      for (int64 k = at; k < count && keys[k] >> 32 == place; ++k)
-        total += widen(x[(outer * count + (keys[k] & 0xffffffff)) * inner + column]);
+      for (int64 k = at; k < count && places[order[k]] == place; ++k)
+        total += widen(x[(outer * count + order[k]) * inner + column]);
       y[(outer * size + place) * inner + column] = narrow<T>(total);
     }
   }
@@ -119,33 +86,24 @@ inline void index_select_on_card(const char* op, const TensorImpl& x, const Tens
   cuda::detail::launch_each(op, device, cuda_indexing(), {y.dtype}, "index_select", y.numel, y.numel, size, inner,
                             index.numel, lowest, context.fault(), op, y.data(), x.data(), index.data());
 }
-/// y (outer, size, inner), which holds zeros, += x (outer, count, inner).
-inline void index_add_on_card(const char* op, const TensorImpl& x, const TensorImpl& index, TensorImpl& y, int64_t size,
-                              int64_t inner) {
-  auto count = index.numel;
+/// y (outer, size, inner), which holds zeros, += x (outer, count, inner). The index is dense.
+inline void index_add_on_card(const char* op, const TensorImpl& x, const Tensor<int64_t>& index, TensorImpl& y,
+                              int64_t size, int64_t inner) {
+  auto count = index.numel();
   if (x.numel == 0) return;
   auto device = y.storage->device();
-  auto& context = cuda::detail::Context::of(device);
+  auto* fault = cuda::detail::Context::of(device).fault();
   auto outers = x.numel / (count * inner), lines = outers * inner;
-  if (count <= 64 || size >= int64_t{1} << 31) {
+  if (count <= 64) {
     return cuda::detail::launch_each(op, device, cuda_indexing(), {y.dtype}, "index_add", lines, lines, size, inner,
-                                     count, context.fault(), op, y.data(), x.data(), index.data());
+                                     count, fault, op, y.data(), x.data(), index.data());
   }
-  auto padded = std::max<int64_t>(1024, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(count))));
-  auto keys = allocate_impl(DType::i64, {padded}, device);
-  auto run = [&](const char* entry, int64_t blocks, const auto&... arguments) {
-    cuda::detail::launch(op, device, cuda_indexing(), {y.dtype}, entry, {blocks}, arguments...);
-  };
-  run("make_keys", context.blocks_for(padded, 256), padded, count, size, context.fault(), op, keys->data(),
-      index.data());
-  run("block_sort", padded / 1024, int64_t{2}, int64_t{1024}, keys->data());
-  for (int64_t width = 2048; width <= padded; width *= 2) {
-    for (auto apart = width / 2; apart >= 1024; apart /= 2)
-      run("sort_step", context.blocks_for(padded / 2, 256), padded / 2, width, apart, keys->data());
-    run("block_sort", padded / 1024, width, width, keys->data());
-  }
-  run("add_runs", std::min<int64_t>(count * outers, 1 << 16), count, size, outers, inner, y.data(), x.data(),
-      keys->data());
+  auto places = Tensor<int64_t>::empty({1, count}, device, op);
+  cuda::detail::launch_each(op, device, cuda_indexing(), {y.dtype}, "places_of_index", count, count, size, fault, op,
+                            places.impl()->data(), index.data());
+  auto order = first_places_on_card(op, places, count, false);
+  cuda::detail::launch_blocks(op, device, cuda_indexing(), {y.dtype}, "add_runs", count * outers, count, size, outers,
+                              inner, y.data(), x.data(), places.data(), order.data());
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
