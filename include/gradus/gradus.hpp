@@ -93,6 +93,7 @@
 #include "gradus/nn/multihead_attention.hpp"
 #include "gradus/nn/positions.hpp"
 #include "gradus/nn/recurrent_cells.hpp"
+#include "gradus/nn/residual_stream.hpp"
 #include "gradus/nn/rms_norm.hpp"
 #include "gradus/nn/rnn.hpp"
 #include "gradus/nn/sequential.hpp"

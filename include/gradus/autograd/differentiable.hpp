@@ -18,6 +18,11 @@ inline void check_version(const Storage& storage, uint32_t version) {
                          "' after it was used; clone() it before the change");
 }
 
+/// Whether a gradient may be written into this memory: it is dense, and no other handle or view of it lives.
+inline bool is_nobody_elses(const TensorRef& impl) {
+  return !recording() && impl.unique() && impl->storage.unique() && impl->storage->is_own() && impl->is_contiguous();
+}
+
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -38,9 +43,7 @@ class Saved {
   /// no other handle or view of it lives, and the walk frees the graph. Else undefined.
   Tensor<T> spare() const {
     const auto& impl = tensor_.impl();
-    if (!detail::walk_frees_graph() || detail::recording() || !impl.unique() || !impl->storage.unique() ||
-        !impl->storage->is_own() || !impl->is_contiguous())
-      return {};
+    if (!detail::walk_frees_graph() || !detail::is_nobody_elses(impl)) return {};
     auto memory = tensor_.detach();
     impl->storage->bump("its gradient");
     return memory;

@@ -44,7 +44,7 @@ struct BertAddNorm {
   BertAddNorm(int64_t in, int64_t out, double eps)
       : dense(detail::normal_linear<T>(in, out, 0.02)), LayerNorm(out, {.eps = eps}) {}
   Tensor<T> operator()(const Tensor<T>& x, const Tensor<T>& around, double dropped) const {
-    return LayerNorm(around + dropout(dense(x), dropped));
+    return LayerNorm.of_sum(around, dropout(dense(x), dropped)).normal;
   }
 };
 

@@ -2,12 +2,12 @@
 
 #include <vector>
 
-#include "gradus/autograd/recompute.hpp"
 #include "gradus/models/transformer_parts.hpp"
 #include "gradus/nn/embedding.hpp"
 #include "gradus/nn/key_value_cache.hpp"
 #include "gradus/nn/layer_norm.hpp"
 #include "gradus/nn/linear.hpp"
+#include "gradus/nn/residual_stream.hpp"
 #include "gradus/ops/attention/attention.hpp"
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/indexing/split.hpp"
@@ -103,9 +103,9 @@ struct GptBlock {
         ln_2(options.width, {.eps = options.eps}),
         mlp(options) {}
 
-  Tensor<T> operator()(const Tensor<T>& x, int64_t heads, double dropped, nn::KeyValueCache<T>* cache) const {
-    auto y = x + dropout(attn(ln_1(x), heads, dropped, cache), dropped);
-    return y + dropout(mlp(ln_2(y)), dropped);
+  void operator()(nn::ResidualStream<T>& x, int64_t heads, double dropped, nn::KeyValueCache<T>* cache) const {
+    x.add(dropout(attn(x.normal(ln_1), heads, dropped, cache), dropped));
+    x.add(dropout(mlp(x.normal(ln_2)), dropped));
   }
 };
 
@@ -145,16 +145,16 @@ struct Gpt {
     detail::check_context("Gpt", before, tokens, options.context);
     auto dropped = training.on ? options.dropout : 0;
     auto x = wte(ids) + slice(wpe.weight.tensor(), 0, before, before + tokens);  // (n, tokens, width)
-    x = dropout(x, dropped);
+    nn::ResidualStream<T> stream(dropout(x, dropped));
     for (size_t i = 0; i < h.size(); ++i) {
       auto* of_layer = cache != nullptr ? &cache->layers[i] : nullptr;
       const auto& block = h[i];
-      auto run = [&block, dropped, of_layer, heads = options.heads](const Tensor<T>& input) {
-        return block(input, heads, dropped, of_layer);
-      };
-      x = options.recompute && cache == nullptr ? recompute(block, x, run) : run(x);
+      stream.through(block, options.recompute && cache == nullptr,
+                     [&block, dropped, of_layer, heads = options.heads](nn::ResidualStream<T>& of_block) {
+                       block(of_block, heads, dropped, of_layer);
+                     });
     }
-    return ln_f(x);
+    return stream.normal(ln_f);
   }
   Tensor<T> logits(const Tensor<T>& x) const { return linear(x, wte.weight.tensor()); }
 };

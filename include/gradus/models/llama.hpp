@@ -59,10 +59,10 @@ struct LlamaLayer {
         input_layernorm(o.width, {.eps = o.eps}),
         post_attention_layernorm(o.width, {.eps = o.eps}) {}
 
-  Tensor<T> operator()(const Tensor<T>& x, const LlamaOptions& o, const RotaryTable<T>& table,
-                       nn::KeyValueCache<T>* cache) const {
-    auto y = x + self_attn(input_layernorm(x), o, table, cache);
-    return y + mlp(post_attention_layernorm(y));
+  void operator()(nn::ResidualStream<T>& x, const LlamaOptions& o, const RotaryTable<T>& table,
+                  nn::KeyValueCache<T>* cache) const {
+    x.add(self_attn(x.normal(input_layernorm), o, table, cache));
+    x.add(mlp(x.normal(post_attention_layernorm)));
   }
 };
 
@@ -108,14 +108,14 @@ struct Llama {
   Tensor<T> hidden(const Tensor<int64_t>& ids, nn::DecoderCache<T>* cache = nullptr) const {
     require<ShapeError>(ids.rank() == 2, "Llama: ids are ", ids.shape(), ", but must be (n, tokens)");
     detail::check_context("Llama", cache != nullptr ? cache->length() : 0, ids.size(1), options.context);
-    auto x = model.embed_tokens(ids);  // (n, tokens, width)
+    nn::ResidualStream<T> x(model.embed_tokens(ids));  // (n, tokens, width)
     for (size_t i = 0; i < model.layers.size(); ++i) {
       auto* of_layer = cache != nullptr ? &cache->layers[i] : nullptr;
       const auto& layer = model.layers[i];
-      auto run = [this, &layer, of_layer](const Tensor<T>& input) { return layer(input, options, table, of_layer); };
-      x = options.recompute && cache == nullptr ? recompute(layer, x, run) : run(x);
+      x.through(layer, options.recompute && cache == nullptr,
+                [this, &layer, of_layer](nn::ResidualStream<T>& stream) { layer(stream, options, table, of_layer); });
     }
-    return model.norm(x);
+    return x.normal(model.norm);
   }
   Tensor<T> logits(const Tensor<T>& x) const {
     return lm_head ? (*lm_head)(x) : linear(x, model.embed_tokens.weight.tensor());

@@ -4,6 +4,7 @@
 
 #include "gradus/models/transformer_parts.hpp"
 #include "gradus/nn/conv2d.hpp"
+#include "gradus/nn/residual_stream.hpp"
 #include "gradus/ops/indexing/cat.hpp"
 #include "gradus/ops/view/expand.hpp"
 
@@ -52,9 +53,9 @@ struct VitLayer {
         layernorm_before(o.width, {.eps = o.eps}),
         layernorm_after(o.width, {.eps = o.eps}) {}
 
-  Tensor<T> operator()(const Tensor<T>& x, int64_t heads, double dropped) const {
-    auto y = x + dropout(attention.output(attention.attention(layernorm_before(x), heads, {}, dropped)), dropped);
-    return y + dropout(output(gelu(intermediate(layernorm_after(y)))), dropped);
+  void operator()(nn::ResidualStream<T>& x, int64_t heads, double dropped) const {
+    x.add(dropout(attention.output(attention.attention(x.normal(layernorm_before), heads, {}, dropped)), dropped));
+    x.add(dropout(output(gelu(intermediate(x.normal(layernorm_after)))), dropped));
   }
 };
 
@@ -104,9 +105,10 @@ struct Vit {
     auto dropped = training.on ? options.dropout : 0;
     auto x = transpose(flatten(vit.embeddings.patch_embeddings.projection(images), 2), 1, 2);  // (n, patches, width)
     auto first = expand(vit.embeddings.cls_token.tensor(), {n, 1, options.width});
-    x = dropout(cat(std::vector<Tensor<T>>{first, x}, 1) + vit.embeddings.position_embeddings.tensor(), dropped);
-    for (const auto& layer : vit.encoder.layer) x = layer(x, options.heads, dropped);
-    return vit.layernorm(x);
+    x = cat(std::vector<Tensor<T>>{first, x}, 1) + vit.embeddings.position_embeddings.tensor();
+    nn::ResidualStream<T> stream(dropout(x, dropped));
+    for (const auto& layer : vit.encoder.layer) layer(stream, options.heads, dropped);
+    return stream.normal(vit.layernorm);
   }
   Tensor<T> operator()(const Tensor<T>& images) const { return classifier(select(hidden(images), 1, 0)); }
 

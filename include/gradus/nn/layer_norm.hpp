@@ -31,6 +31,12 @@ struct LayerNorm {
     return detail::in_layer_of(
         weight, [&] { return layer_norm(x, normalized_shape, weight.tensor(), bias.tensor(), options.eps); });
   }
+  /// x + added and the norm of that in one pass, see add_layer_norm.
+  SumAndNormal<T> of_sum(const Tensor<T>& x, const Tensor<T>& added) const {
+    return detail::in_layer_of(weight, [&] {
+      return add_layer_norm(x, added, normalized_shape, weight.tensor(), bias.tensor(), options.eps);
+    });
+  }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD

@@ -23,6 +23,10 @@ struct RMSNorm {
   Tensor<T> operator()(const Tensor<T>& x) const {
     return detail::in_layer_of(weight, [&] { return rms_norm(x, weight.tensor(), options.eps); });
   }
+  /// x + added and the norm of that in one pass, see add_rms_norm.
+  SumAndNormal<T> of_sum(const Tensor<T>& x, const Tensor<T>& added) const {
+    return detail::in_layer_of(weight, [&] { return add_rms_norm(x, added, weight.tensor(), options.eps); });
+  }
 };
 
 }  // namespace gradus::nn::inline GRADUS_BUILD

@@ -2,10 +2,10 @@
 
 #include <vector>
 
-#include "gradus/autograd/recompute.hpp"
 #include "gradus/nn/dropout.hpp"
 #include "gradus/nn/layer_norm.hpp"
 #include "gradus/nn/multihead_attention.hpp"
+#include "gradus/nn/residual_stream.hpp"
 #include "gradus/ops/pointwise/gelu.hpp"
 #include "gradus/ops/pointwise/relu.hpp"
 
@@ -39,10 +39,12 @@ template <Floating T>
 Tensor<T> activate(Activation activation, const Tensor<T>& x) {
   return activation == Activation::gelu ? gelu(x) : relu(x);
 }
-/// x + part(norm(x)), or norm(x + part(x)).
+/// x becomes x + part(norm(x)), or norm(x + part(x)).
 template <Floating T, class F>
-Tensor<T> residual(const Tensor<T>& x, const LayerNorm<T>& norm, bool norm_first, F&& part) {
-  return norm_first ? x + part(norm(x)) : norm(x + part(x));
+void residual(ResidualStream<T>& x, const LayerNorm<T>& norm, bool norm_first, F&& part) {
+  if (norm_first) return x.add(part(x.normal(norm)));
+  x.add(part(x.sum()));
+  x = ResidualStream<T>(x.normal(norm));
 }
 
 }  // namespace gradus::nn::detail::inline GRADUS_BUILD
@@ -70,16 +72,20 @@ struct TransformerEncoderLayer {
         norm2(size, {.eps = chosen.eps, .bias = chosen.bias}) {}
 
   Tensor<T> operator()(const Tensor<T>& x, const AttentionMask& mask = {}) const {
-    auto run = [this, mask](const Tensor<T>& input) { return once(input, mask); };
-    return options.recompute ? gradus::recompute(*this, x, run) : run(x);
+    ResidualStream<T> stream(x);
+    (*this)(stream, mask);
+    return stream.sum();
+  }
+  void operator()(ResidualStream<T>& x, const AttentionMask& mask = {}) const {
+    x.through(*this, options.recompute, [this, mask](ResidualStream<T>& stream) { once(stream, mask); });
   }
 
  private:
   Tensor<T> drop(const Tensor<T>& x) const { return dropout(x, options.dropout, training.on); }
-  Tensor<T> once(const Tensor<T>& x, const AttentionMask& mask) const {
-    auto y = detail::residual(x, norm1, options.norm_first,
-                              [&](const Tensor<T>& input) { return drop(self_attn(input, mask)); });
-    return detail::residual(y, norm2, options.norm_first, [&](const Tensor<T>& input) {
+  void once(ResidualStream<T>& x, const AttentionMask& mask) const {
+    detail::residual(x, norm1, options.norm_first,
+                     [&](const Tensor<T>& input) { return drop(self_attn(input, mask)); });
+    detail::residual(x, norm2, options.norm_first, [&](const Tensor<T>& input) {
       return drop(linear2(drop(detail::activate(options.activation, linear1(input)))));
     });
   }
@@ -113,14 +119,15 @@ struct TransformerDecoderLayer {
   /// `mask` is that of x to itself, usually {.causal = true}; `memory_mask` that of x to memory.
   Tensor<T> operator()(const Tensor<T>& x, const Tensor<T>& memory, const AttentionMask& mask = {.causal = true},
                        const AttentionMask& memory_mask = {}) const {
-    auto y = detail::residual(x, norm1, options.norm_first,
-                              [&](const Tensor<T>& input) { return drop(self_attn(input, mask)); });
-    y = detail::residual(y, norm2, options.norm_first, [&](const Tensor<T>& input) {
-      return drop(multihead_attn(input, memory, memory, memory_mask));
-    });
-    return detail::residual(y, norm3, options.norm_first, [&](const Tensor<T>& input) {
+    ResidualStream<T> y(x);
+    detail::residual(y, norm1, options.norm_first,
+                     [&](const Tensor<T>& input) { return drop(self_attn(input, mask)); });
+    detail::residual(y, norm2, options.norm_first,
+                     [&](const Tensor<T>& input) { return drop(multihead_attn(input, memory, memory, memory_mask)); });
+    detail::residual(y, norm3, options.norm_first, [&](const Tensor<T>& input) {
       return drop(linear2(drop(detail::activate(options.activation, linear1(input)))));
     });
+    return y.sum();
   }
 
  private:
@@ -141,9 +148,9 @@ struct TransformerEncoder {
   }
 
   Tensor<T> operator()(const Tensor<T>& x, const AttentionMask& mask = {}) const {
-    auto y = x;
-    for (const auto& layer : layers) y = layer(y, mask);
-    return norm ? (*norm)(y) : y;
+    ResidualStream<T> stream(x);
+    for (const auto& layer : layers) layer(stream, mask);
+    return norm ? stream.normal(*norm) : stream.sum();
   }
 };
 

@@ -140,10 +140,10 @@ struct KernelTable {
   void (*cross_entropy_gradient_rows)(const T*, const int64_t*, int64_t, int64_t, const CrossEntropyOptions&,
                                       const RowTotal<C>*, const T*, bool, double, T*);
   // ops/norm
-  RowMoments<C> (*normalize_row)(const T*, const T*, const T*, int64_t, double, T*, bool);
-  void (*layer_norm_row_gradient)(const T*, const T*, const T*, RowMoments<C>, int64_t, T*, C*, C*, bool);
-  C (*rms_normalize_row)(const T*, const T*, int64_t, double, T*, bool);
-  void (*rms_norm_row_gradient)(const T*, const T*, const T*, C, int64_t, T*, C*, bool);
+  RowMoments<C> (*normalize_row)(const T*, const T*, const T*, const T*, int64_t, double, T*, T*, bool);
+  void (*layer_norm_row_gradient)(const T*, const T*, const T*, const T*, RowMoments<C>, int64_t, T*, C*, C*, bool);
+  C (*rms_normalize_row)(const T*, const T*, const T*, int64_t, double, T*, T*, bool);
+  void (*rms_norm_row_gradient)(const T*, const T*, const T*, const T*, C, int64_t, T*, C*, bool);
   void (*channel_moments)(const T*, int64_t, int64_t, int64_t, int64_t, Moments<C>*);
   void (*column_moments)(const T*, int64_t, int64_t, int64_t, int64_t, C*);
   void (*normalize_run)(const T*, const T*, int64_t, const ChannelRun<C>&, T*, bool);
@@ -301,23 +301,24 @@ void cross_entropy_gradient_rows(const T* logits, const int64_t* labels, int64_t
 }
 
 template <Compiled T>
-RowMoments<Compute<T>> normalize_row(const T* x, const T* weight, const T* bias, int64_t n, double eps, T* y,
-                                     bool streamed) {
-  return kernels<T>().normalize_row(x, weight, bias, n, eps, y, streamed);
+RowMoments<Compute<T>> normalize_row(const T* x, const T* added, const T* weight, const T* bias, int64_t n, double eps,
+                                     T* sum, T* y, bool streamed) {
+  return kernels<T>().normalize_row(x, added, weight, bias, n, eps, sum, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
-void layer_norm_row_gradient(const T* dy, const T* x, const T* weight, RowMoments<C> moments, int64_t n, T* dx, C* dw,
-                             C* db, bool streamed) {
-  kernels<T>().layer_norm_row_gradient(dy, x, weight, moments, n, dx, dw, db, streamed);
+void layer_norm_row_gradient(const T* dy, const T* x, const T* past, const T* weight, RowMoments<C> moments, int64_t n,
+                             T* dx, C* dw, C* db, bool streamed) {
+  kernels<T>().layer_norm_row_gradient(dy, x, past, weight, moments, n, dx, dw, db, streamed);
 }
 template <Compiled T>
-Compute<T> rms_normalize_row(const T* x, const T* weight, int64_t n, double eps, T* y, bool streamed) {
-  return kernels<T>().rms_normalize_row(x, weight, n, eps, y, streamed);
+Compute<T> rms_normalize_row(const T* x, const T* added, const T* weight, int64_t n, double eps, T* sum, T* y,
+                             bool streamed) {
+  return kernels<T>().rms_normalize_row(x, added, weight, n, eps, sum, y, streamed);
 }
 template <Compiled T, class C = Compute<T>>
-void rms_norm_row_gradient(const T* dy, const T* x, const T* weight, C inverse_rms, int64_t n, T* dx, C* dw,
-                           bool streamed) {
-  kernels<T>().rms_norm_row_gradient(dy, x, weight, inverse_rms, n, dx, dw, streamed);
+void rms_norm_row_gradient(const T* dy, const T* x, const T* past, const T* weight, C inverse_rms, int64_t n, T* dx,
+                           C* dw, bool streamed) {
+  kernels<T>().rms_norm_row_gradient(dy, x, past, weight, inverse_rms, n, dx, dw, streamed);
 }
 template <Compiled T>
 void channel_moments(const T* x, int64_t channels, int64_t count, int64_t size, int64_t stride,

@@ -20,6 +20,7 @@ struct KernelText {
   const char* name;
   std::string_view text;
   bool crowded = false;  ///< needs so many registers that one block on a multiprocessor will do
+  int number = -1;       ///< what the text knows as `number`; negative: nothing
 };
 
 class Kernels {
@@ -29,7 +30,7 @@ class Kernels {
 
   /// The kernel `entry` of a family, for element types.
   Handle get(const KernelText& family, std::initializer_list<DType> types, const char* entry) {
-    uint64_t packed = 0;
+    auto packed = static_cast<uint64_t>(family.number + 1);
     for (auto type : types) packed = packed << 8 | (static_cast<uint64_t>(type) + 1);
     std::lock_guard lock(mutex_);
     auto& function = functions_[{family.text.data(), packed, entry}];
@@ -62,6 +63,7 @@ class Kernels {
       text += join("typedef decltype(widen(", names[i], "())) ", computed[i], ";\n");
       ++i;
     }
+    if (family.number >= 0) text += join("enum { number = ", family.number, " };\n");
     // The compiler aims at some number of blocks on a multiprocessor. With elements of 8 bytes or f16 it would spill
     // registers to get there: then one block will do.
     text +=
