@@ -18,9 +18,9 @@ inline void check_version(const Storage& storage, uint32_t version) {
                          "' after it was used; clone() it before the change");
 }
 
-/// Whether a gradient may be written into this memory: it is dense, and no other handle or view of it lives.
+/// Whether a gradient may be written into this memory: no other handle or view of it lives.
 inline bool is_nobody_elses(const TensorRef& impl) {
-  return !recording() && impl.unique() && impl->storage.unique() && impl->storage->is_own() && impl->is_contiguous();
+  return !recording() && impl.unique() && impl->storage.unique() && impl->storage->is_own();
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
@@ -43,7 +43,7 @@ class Saved {
   /// no other handle or view of it lives, and the walk frees the graph. Else undefined.
   Tensor<T> spare() const {
     const auto& impl = tensor_.impl();
-    if (!detail::walk_frees_graph() || !detail::is_nobody_elses(impl)) return {};
+    if (!detail::walk_frees_graph() || !detail::is_nobody_elses(impl) || !impl->is_contiguous()) return {};
     auto memory = tensor_.detach();
     impl->storage->bump("its gradient");
     return memory;

@@ -106,7 +106,7 @@ BatchNormGradients<T> batch_norm_gradient(std::array<Tensor<T>, 2>& dys, const T
   if (by_result || more.defined()) {
     auto spare = by_result ? result.spare() : Tensor<T>();
     if (by_result) told = spare.defined() ? spare : result();
-    auto is_ours = dy.impl().unique() && dy.impl()->storage.unique() && dy.impl()->storage->is_own();
+    auto is_ours = is_nobody_elses(dy.impl());
     kept = spare.defined() ? spare : is_ours ? dy : empty_images<T>(x.shape(), x.device(), turned, "batch_norm");
   }
   ArrivedGradient<T> arrived{dy.data(), data_or_null(more), data_or_null(told),

@@ -29,7 +29,8 @@ Tensor<T> row_operand(const char* op, const Tensor<T>& x, const Tensor<T>& added
 /// Memory for the gradient of rows of x: that of `past`, what came for x by another way, where it is nobody else's.
 template <Floating T>
 Tensor<T> row_gradient_memory(const Tensor<T>& past, const Tensor<T>& x) {
-  return past.defined() && is_nobody_elses(past.impl()) ? past.detach() : Tensor<T>::empty(x.shape(), x.device());
+  auto fits = past.defined() && past.is_contiguous() && is_nobody_elses(past.impl());
+  return fits ? past.detach() : Tensor<T>::empty(x.shape(), x.device());
 }
 
 /// Runs body(row, sums for the weight, sums for the bias) over all rows, and gives the parameters' gradients, (width,)
