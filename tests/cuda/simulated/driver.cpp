@@ -601,10 +601,15 @@ int cuFuncSetAttribute(void*, int, int) {
   GRADUS_INJECT("cuFuncSetAttribute");
   return success;
 }
-/// Bytes from where arguments point to the ends of their blocks, each block once; or as many as the kernel says that it
-/// reaches there.
+/// Bytes from where arguments point to the ends of their blocks, each block once, but as often as arguments are the
+/// same pointer: a result in an operand's place is read and written. Or as many bytes as the kernel says that it
+/// reaches.
 static double bytes_reached(const std::vector<std::vector<char>>& arguments, const size_t* reaches) {
-  std::map<char*, size_t> reached;
+  struct Reached {
+    size_t bytes = 0;
+    std::map<char*, int> times;
+  };
+  std::map<char*, Reached> reached;
   auto first = [&](size_t i) {
     uint64_t value = 0;
     std::memcpy(&value, arguments[i].data(), sizeof(value));
@@ -619,12 +624,17 @@ static double bytes_reached(const std::vector<std::vector<char>>& arguments, con
       auto block = std::prev(card().blocks.upper_bound(at));
       auto rest = static_cast<size_t>(block->first + block->second - at);
       auto is_part = reaches != nullptr && reaches[k] != 0;
-      auto& bytes = reached[is_part ? at : block->first];
-      bytes = std::max(bytes, is_part ? std::min<size_t>(rest, reaches[k] * first(0) * first(1)) : rest);
+      auto& one = reached[is_part ? at : block->first];
+      one.bytes = std::max(one.bytes, is_part ? std::min<size_t>(rest, reaches[k] * first(0) * first(1)) : rest);
+      ++one.times[at];
     }
   }
   double sum = 0;
-  for (const auto& [block, bytes] : reached) sum += static_cast<double>(bytes);
+  for (const auto& [block, one] : reached) {
+    auto times = std::max_element(one.times.begin(), one.times.end(),
+                                  [](const auto& a, const auto& b) { return a.second < b.second; });
+    sum += static_cast<double>(one.bytes) * times->second;
+  }
   return sum;
 }
 int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
