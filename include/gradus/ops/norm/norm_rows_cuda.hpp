@@ -2,9 +2,7 @@
 #pragma once
 
 #include "gradus/device/cuda/context.hpp"
-#include "gradus/ops/reduction/reduce.hpp"
-#include "gradus/ops/view/cast.hpp"
-#include "gradus/ops/view/slice.hpp"
+#include "gradus/tensor/tensor.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -205,9 +203,9 @@ block_norm_gradient(int64 rows, int64 n, int by_warps, int rms, T* dx, C* partia
 }
 )cuda";
 
-// Where rows are not kept.
 inline constexpr std::string_view cuda_norm_parameters_text = R"cuda(
-// Sums over some rows for the gradients of weight and bias: partial (2, parts, n). W columns a thread.
+// Where rows are not kept: sums over some of them for the gradients of weight and bias, partial (2, parts, n). W columns
+// a thread.
 template <int W>
 GRADUS_DEVICE void norm_parameter_sums(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* dy, const T* x,
                                        const C* moments) {
@@ -240,6 +238,30 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* dy, const T* x, const C* moments) {
   if (in_packs(n, dy, x)) norm_parameter_sums<16 / sizeof(T)>(rows, n, parts, rms, partial, dy, x, moments);
   else norm_parameter_sums<1>(rows, n, parts, rms, partial, dy, x, moments);
+}
+// The sums over all parts, to (n,) each; biases may be null. A block has 32 columns of one of them, and each of its warps
+// an eighth of the parts.
+GRADUS_KERNEL block_norm_totals(int64 n, int64 parts, T* weights, T* biases, const C* partial) {
+  __shared__ C of_warps[8][32];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int64 strips = (n + 31) / 32;
+  for (int64 task = blockIdx.x; task < (biases != 0 ? 2 : 1) * strips; task += gridDim.x) {
+    const int64 which = task / strips, column = (task - which * strips) * 32 + lane;
+    C sum = 0;
+    if (column < n) {
+#pragma unroll 8
+      for (int64 part = warp; part < parts; part += 8) sum += partial[(which * parts + part) * n + column];
+    }
+    of_warps[warp][lane] = sum;
+    __syncthreads();
+    if (warp == 0 && column < n) {
+      C total = 0;
+#pragma unroll
+      for (int w = 0; w < 8; ++w) total += of_warps[w][lane];
+      (which == 0 ? weights : biases)[column] = narrow<T>(total);
+    }
+    __syncthreads();
+  }
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm_parameters{"norm_parameters", cuda_norm_parameters_text};
@@ -314,9 +336,11 @@ std::array<Tensor<T>, 2> norm_gradient_on_card(const char* op, const Tensor<T>& 
     cuda::detail::launch_each(op, device, cuda_norm_parameters, {dtype_of<T>}, "norm_parameters", parts * columns,
                               rows.rows, n, parts, rms ? 1 : 0, to_partial, dy.data(), x.data(), moments.data());
   }
-  NoGradGuard guard;
-  auto sums = cast<T>(reduce<SumReducer<C>>(op, partial, 1, false));  // (2 or 1, n)
-  return {select(sums, 0, 0), rms ? Tensor<T>() : select(sums, 0, 1)};
+  auto dw = Tensor<T>::empty({n}, device), db = rms ? Tensor<T>() : Tensor<T>::empty({n}, device);
+  cuda::detail::launch_blocks(op, device, cuda_norm_parameters, {dtype_of<T>}, "block_norm_totals",
+                              (rms ? 1 : 2) * ((n + 31) / 32), n, parts, dw.impl()->data(),
+                              rms ? nullptr : db.impl()->data(), partial.data());
+  return {dw, db};
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
