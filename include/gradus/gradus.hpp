@@ -120,6 +120,7 @@
 #include "gradus/ops/loss/quantile_loss.hpp"
 #include "gradus/ops/loss/reduce_losses.hpp"
 #include "gradus/ops/loss/softmax.hpp"
+#include "gradus/ops/norm/add_norm.hpp"
 #include "gradus/ops/norm/batch_norm.hpp"
 #include "gradus/ops/norm/layer_norm.hpp"
 #include "gradus/ops/norm/rms_norm.hpp"

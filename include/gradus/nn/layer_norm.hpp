@@ -1,7 +1,7 @@
 #pragma once
 
 #include "gradus/nn/layer_path.hpp"
-#include "gradus/ops/norm/layer_norm.hpp"
+#include "gradus/ops/norm/add_norm.hpp"
 
 namespace gradus::nn::inline GRADUS_BUILD {
 

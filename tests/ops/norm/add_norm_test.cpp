@@ -2,7 +2,7 @@
 #include "gradus/autograd/autograd.hpp"
 #include "gradus/autograd/gradcheck.hpp"
 #include "gradus/autograd/hooks.hpp"
-#include "gradus/ops/norm/rms_norm.hpp"
+#include "gradus/ops/norm/add_norm.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "tests/support/catch.hpp"

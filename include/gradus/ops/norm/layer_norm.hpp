@@ -1,56 +1,8 @@
 #pragma once
 
-#include "gradus/ops/norm/norm_gradient.hpp"
-#include "gradus/ops/norm/row_kernels.hpp"
-#if defined(GRADUS_CUDA)
-#include "gradus/ops/norm/norm_rows_cuda.hpp"
-#endif
+#include "gradus/ops/norm/normal_rows.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
-
-/// Rows that were normalised, and what their gradient reads.
-template <Floating T>
-struct NormalRows {
-  Tensor<T> x;                    ///< dense: the operand, or its sum with what was added to it
-  Tensor<T> normal;               ///< shape of x
-  Tensor<Compute<T>> statistics;  ///< of layer norm (rows, 2), a RowMoments each; of rms norm (rows,): 1 / rms
-};
-
-/// The operand that rows are normalised of, dense: x itself, or memory for its sum with `added`, where that is defined.
-/// Throws ShapeError when these differ in shape.
-template <Floating T>
-Tensor<T> row_operand(const char* op, const Tensor<T>& x, const Tensor<T>& added) {
-  if (!added.defined()) return x;
-  require<ShapeError>(x.shape() == added.shape(), op, ": x is ", x.shape(), " and what is added ", added.shape(),
-                      ", but both must have the same shape");
-  return Tensor<T>::empty(x.shape(), x.device(), op);
-}
-
-/// Memory for the gradient of rows of x: that of `past`, what came for x by another way, where it is nobody else's.
-template <Floating T>
-Tensor<T> row_gradient_memory(const Tensor<T>& past, const Tensor<T>& x) {
-  auto fits = past.defined() && past.is_contiguous() && is_nobody_elses(past.impl());
-  return fits ? past.detach() : Tensor<T>::empty(x.shape(), x.device());
-}
-
-/// Runs body(row, sums for the weight, sums for the bias) over all rows, and gives the parameters' gradients, (width,)
-/// each; `wanted`: else the sums are null and the gradients undefined.
-template <Floating T, class Body>
-std::array<Tensor<T>, 2> sum_over_rows(int64_t rows, int64_t width, bool wanted, bool streamed, Body&& body) {
-  auto parts = std::clamp<int64_t>(rows * width / 8192, 1, std::min<int64_t>(32, std::max<int64_t>(rows, 1)));
-  ParameterSums<Compute<T>> sums(parts, wanted ? width : 0);
-  parallel_chunks(parts, [&](int64_t part) {
-    sums.clear(part);
-    for (auto row = rows * part / parts; row < rows * (part + 1) / parts; ++row)
-      body(row, wanted ? sums.weight(part) : nullptr, wanted ? sums.bias(part) : nullptr);
-    if (streamed) stream_fence();
-  });
-  if (!wanted) return {};
-  auto dw = Tensor<T>::empty({width}), db = Tensor<T>::empty({width});
-  sums.add_parts(sums.weight(0), reinterpret_cast<T*>(dw.impl()->data()), width);
-  sums.add_parts(sums.bias(0), reinterpret_cast<T*>(db.impl()->data()), width);
-  return {dw, db};
-}
 
 /// layer_norm of x, or of x + added where that is defined.
 template <Floating T>
@@ -135,25 +87,6 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> layer_norm_gradient_by_operators(con
   return norm_gradient(dy, x, weight, over, repeated, eps);
 }
 
-/// The sum of x and what was added to it, of which a gradient reads the numbers; for a gradient of the gradient it is
-/// joined to both again.
-template <Floating T>
-class SavedSum {
- public:
-  SavedSum(const Tensor<T>& sum, const Tensor<T>& x, const Tensor<T>& added)
-      : sum_(sum.detach()), x_(wrt(x, pass)), added_(wrt(added, pass)) {}
-
-  const Tensor<T>& operator()() const { return sum_(); }
-  Tensor<T> joined() const { return differentiable("add", sum_().detach(), x_, added_); }
-
- private:
-  static Tensor<T> pass_back(const Tensor<T>& dy) { return dy; }
-  static constexpr auto pass = &pass_back;
-
-  Saved<T> sum_;
-  Wrt<Tensor<T> (*)(const Tensor<T>&)> x_, added_;
-};
-
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -173,40 +106,6 @@ Tensor<T> layer_norm(const Tensor<T>& x, const Shape& normalized_shape, const Te
                           return detail::layer_norm_gradient("layer_norm", dy, {}, x(), weight(), normalized_shape,
                                                              moments, wanted[1] || wanted[2]);
                         });
-}
-
-/// What add_layer_norm and add_rms_norm give.
-template <Floating T>
-struct SumAndNormal {
-  Tensor<T> sum, normal;
-};
-
-/// sum = x + added, and its layer norm, in one pass: a residual and the norm that reads it. Their gradients come
-/// together in one pass too, in the memory of the sum's where nobody else sees it. x and added have the same shape, and
-/// so do the results; else see layer_norm.
-template <Floating T>
-SumAndNormal<T> add_layer_norm(const Tensor<T>& x, const Tensor<T>& added, const Shape& normalized_shape,
-                               const Tensor<T>& weight = {}, const Tensor<T>& bias = {}, double eps = 1e-5) {
-  auto rows = detail::layer_norm_rows("add_layer_norm", x, added, normalized_shape, weight, bias, eps);
-  auto gradient = [sum = detail::SavedSum<T>(rows.x, x, added), weight = saved(weight), moments = rows.statistics,
-                   normalized_shape, eps](const std::array<Tensor<T>, 2>& dys, const std::array<bool, 4>& wanted) {
-    const auto& [of_sum, of_normal] = dys;
-    Tensor<T> dx, dw, db;
-    if (!of_normal.defined()) {
-      dx = of_sum;
-    } else if (grad_enabled()) {
-      std::tie(dx, dw, db) =
-          detail::layer_norm_gradient_by_operators(of_normal, sum.joined(), weight(), normalized_shape, eps);
-      if (of_sum.defined()) dx = dx + of_sum;
-    } else {
-      std::tie(dx, dw, db) = detail::layer_norm_gradient("add_layer_norm", of_normal, of_sum, sum(), weight(),
-                                                         normalized_shape, moments, wanted[2] || wanted[3]);
-    }
-    return std::tuple(dx, dx, dw, db);
-  };
-  auto [sum, normal] = differentiable("add_layer_norm", std::array{rows.x, rows.normal}, inputs(x, added, weight, bias),
-                                      std::move(gradient));
-  return {sum, normal};
 }
 
 }  // namespace gradus::inline GRADUS_BUILD

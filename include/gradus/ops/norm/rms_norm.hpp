@@ -1,6 +1,6 @@
 #pragma once
 
-#include "gradus/ops/norm/layer_norm.hpp"
+#include "gradus/ops/norm/normal_rows.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -91,31 +91,6 @@ Tensor<T> rms_norm(const Tensor<T>& x, const Tensor<T>& weight = {}, double eps 
                           if (grad_enabled()) return detail::rms_norm_gradient_by_operators(dy, x(), weight(), eps);
                           return detail::rms_norm_gradient("rms_norm", dy, {}, x(), weight(), inverses, wanted[1]);
                         });
-}
-
-/// sum = x + added, and its rms norm, in one pass, as add_layer_norm.
-template <Floating T>
-SumAndNormal<T> add_rms_norm(const Tensor<T>& x, const Tensor<T>& added, const Tensor<T>& weight = {},
-                             double eps = 1e-6) {
-  auto rows = detail::rms_norm_rows("add_rms_norm", x, added, weight, eps);
-  auto gradient = [sum = detail::SavedSum<T>(rows.x, x, added), weight = saved(weight), inverses = rows.statistics,
-                   eps](const std::array<Tensor<T>, 2>& dys, const std::array<bool, 3>& wanted) {
-    const auto& [of_sum, of_normal] = dys;
-    Tensor<T> dx, dw;
-    if (!of_normal.defined()) {
-      dx = of_sum;
-    } else if (grad_enabled()) {
-      std::tie(dx, dw) = detail::rms_norm_gradient_by_operators(of_normal, sum.joined(), weight(), eps);
-      if (of_sum.defined()) dx = dx + of_sum;
-    } else {
-      std::tie(dx, dw) =
-          detail::rms_norm_gradient("add_rms_norm", of_normal, of_sum, sum(), weight(), inverses, wanted[2]);
-    }
-    return std::tuple(dx, dx, dw);
-  };
-  auto [sum, normal] =
-      differentiable("add_rms_norm", std::array{rows.x, rows.normal}, inputs(x, added, weight), std::move(gradient));
-  return {sum, normal};
 }
 
 }  // namespace gradus::inline GRADUS_BUILD
