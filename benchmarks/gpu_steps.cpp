@@ -81,8 +81,8 @@ void time_model(const Choice& choice, const std::string& name, Device device, in
 
 }  // namespace
 
-/// gpu_steps [--profile] [--capture] [--autotune] [--tf32] [--fp8] [--cudnn-rnn] [part of a model's name], or
-/// gpu_steps --roofline <the simulated card's folder> <its peaks> [part of a model's name]: see roofline.hpp.
+/// gpu_steps [--profile] [--capture] [--autotune] [--fuse-tails] [--tf32] [--fp8] [--cudnn-rnn] [part of a model's
+/// name], or gpu_steps --roofline <the simulated card's folder> <its peaks> [part of a model's name]: see roofline.hpp.
 int main(int argc, char** argv) {
   Choice choice;
   for (int i = 1; i < argc; ++i) {
@@ -90,6 +90,7 @@ int main(int argc, char** argv) {
     else if (std::string(argv[i]) == "--capture") choice.captured = true;
 #if defined(GRADUS_CUDA)
     else if (std::string(argv[i]) == "--autotune") cuda::autotune_products();
+    else if (std::string(argv[i]) == "--fuse-tails") cuda::fuse_tails();
     else if (std::string(argv[i]) == "--tf32") cuda::allow_tf32();
     else if (std::string(argv[i]) == "--fp8") cuda::use_fp8();
     else if (std::string(argv[i]) == "--cudnn-rnn") cuda::use_cudnn_recurrent();

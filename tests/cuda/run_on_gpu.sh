@@ -99,7 +99,7 @@ if wanted benchmarks; then
   include=${GRADUS_EIGEN_INCLUDE_DIR:-/usr/include/eigen3}
   if ${CXX:-c++} -std=c++20 -O2 -march=native -DNDEBUG -DGRADUS_CUDA -Iinclude -isystem "$include" benchmarks/gpu_steps.cpp \
     -o "$out/gpu_steps" -pthread -ldl >"$out/gpu_steps.log" 2>&1; then
-    for choice in "" "--capture --autotune"; do
+    for choice in "" "--capture --autotune" "--capture --autotune --fuse-tails GPT" "--capture --cudnn-rnn LSTM"; do
       printf '\n`gpu_steps %s`\n\n' "$choice" >>"$report"
       timeout "$limit" "$out/gpu_steps" $choice 2>&1 | tee -a "$report"
     done

@@ -1,8 +1,8 @@
 // add_layer_norm and add_rms_norm: a sum and its norm in one pass are the sum and the norm of two.
+#include "gradus/ops/norm/add_norm.hpp"
 #include "gradus/autograd/autograd.hpp"
 #include "gradus/autograd/gradcheck.hpp"
 #include "gradus/autograd/hooks.hpp"
-#include "gradus/ops/norm/add_norm.hpp"
 #include "gradus/ops/reduction/sum.hpp"
 #include "gradus/ops/view/reshape.hpp"
 #include "tests/support/catch.hpp"
