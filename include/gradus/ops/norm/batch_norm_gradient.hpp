@@ -70,16 +70,17 @@ std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> channel_gradients_on_card(const Arri
                                                                       const Tensor<T>& x, ChannelParameters<T> channels,
                                                                       bool training, bool sums_wanted) {
   ChannelNorm<T> norm("batch_norm", x);
-  // (2, c): of dy, of dy normal
-  auto sums = training || sums_wanted ? norm.slopes(arrived, channels) : zeros<C>({2, x.size(1)}, x.device());
+  auto empty = [&] { return sums_wanted ? Tensor<T>::empty({x.size(1)}, x.device()) : Tensor<T>(); };
+  auto sums = Tensor<C>::empty({2, x.size(1)}, x.device());  // of dy, of dy normal
+  auto dw = empty(), db = empty();
+  if (training || sums_wanted) norm_totals_on_card("batch_norm", norm.partial_slopes(arrived, channels), sums, db, dw);
+  else sums.fill_(0);
   auto* dy = arrived.dy;
   if (arrived.kept != nullptr) {
     dy = arrived.kept;
     channels.rectifier = Rectifier::none;
   }
-  auto dx = norm.gradient(dy, channels, sums, training);
-  auto rounded = cast<T>(sums);
-  return {dx, select(rounded, 0, 1), select(rounded, 0, 0)};
+  return {norm.gradient(dy, channels, sums, training), dw, db};
 }
 #endif
 

@@ -5,6 +5,7 @@
 #include "gradus/ops/norm/channel_parameters.hpp"
 #include "gradus/ops/norm/norm_last_cuda.hpp"
 #include "gradus/ops/norm/norm_planes_cuda.hpp"
+#include "gradus/ops/norm/norm_totals_cuda.hpp"
 #include "gradus/ops/view/reshape.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
@@ -70,9 +71,9 @@ class ChannelNorm {
     return y;
   }
 
-  /// Sums over the channels of what of the gradient passes the rectifier, and of that times normal x: (2, channels).
-  /// The gradient lies as x does.
-  Tensor<C> slopes(const ArrivedGradient<T>& arrived, const ChannelParameters<T>& of) const {
+  /// Sums over the channels of what of the gradient passes the rectifier, and of that times normal x: (2, parts,
+  /// channels). The gradient lies as x does.
+  Tensor<C> partial_slopes(const ArrivedGradient<T>& arrived, const ChannelParameters<T>& of) const {
     RectifierRange<C> range(of.rectifier);
     auto partial = Tensor<C>::empty({2, parts_, channels()}, x_.device(), op_);
     auto with = [&](const auto& launch) {
@@ -87,8 +88,7 @@ class ChannelNorm {
                   planes_.plane, rest...);
       });
     }
-    if (parts_ == 1) return reshape(partial, {2, channels()});  // a sum of one
-    return reduce<SumReducer<C>>(op_, partial, 1, false);
+    return partial;
   }
 
   /// The gradient of x, from the slopes; `training`: mean and inverse are x's own.

@@ -1,8 +1,7 @@
 // layer_norm and rms_norm on a GPU, also of a sum that is made in the same pass.
 #pragma once
 
-#include "gradus/device/cuda/context.hpp"
-#include "gradus/tensor/tensor.hpp"
+#include "gradus/ops/norm/norm_totals_cuda.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
@@ -239,30 +238,6 @@ norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* 
   if (in_packs(n, dy, x)) norm_parameter_sums<16 / sizeof(T)>(rows, n, parts, rms, partial, dy, x, moments);
   else norm_parameter_sums<1>(rows, n, parts, rms, partial, dy, x, moments);
 }
-// The sums over all parts, to (n,) each; biases may be null. A block has 32 columns of one of them, and each of its warps
-// an eighth of the parts.
-GRADUS_KERNEL block_norm_totals(int64 n, int64 parts, T* weights, T* biases, const C* partial) {
-  __shared__ C of_warps[8][32];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64 strips = (n + 31) / 32;
-  for (int64 task = blockIdx.x; task < (biases != 0 ? 2 : 1) * strips; task += gridDim.x) {
-    const int64 which = task / strips, column = (task - which * strips) * 32 + lane;
-    C sum = 0;
-    if (column < n) {
-#pragma unroll 8
-      for (int64 part = warp; part < parts; part += 8) sum += partial[(which * parts + part) * n + column];
-    }
-    of_warps[warp][lane] = sum;
-    __syncthreads();
-    if (warp == 0 && column < n) {
-      C total = 0;
-#pragma unroll
-      for (int w = 0; w < 8; ++w) total += of_warps[w][lane];
-      (which == 0 ? weights : biases)[column] = narrow<T>(total);
-    }
-    __syncthreads();
-  }
-}
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm_parameters{"norm_parameters", cuda_norm_parameters_text};
 
@@ -337,9 +312,7 @@ std::array<Tensor<T>, 2> norm_gradient_on_card(const char* op, const Tensor<T>& 
                               rows.rows, n, parts, rms ? 1 : 0, to_partial, dy.data(), x.data(), moments.data());
   }
   auto dw = Tensor<T>::empty({n}, device), db = rms ? Tensor<T>() : Tensor<T>::empty({n}, device);
-  cuda::detail::launch_blocks(op, device, cuda_norm_parameters, {dtype_of<T>}, "block_norm_totals",
-                              (rms ? 1 : 2) * ((n + 31) / 32), n, parts, dw.impl()->data(),
-                              rms ? nullptr : db.impl()->data(), partial.data());
+  norm_totals_on_card<T>(op, partial, {}, dw, db);
   return {dw, db};
 }
 
