@@ -8,6 +8,7 @@
 #include "gradus/ops/loss/log_softmax.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
 #include "gradus/ops/norm/batch_norm.hpp"
+#include "gradus/ops/norm/layer_norm.hpp"
 #include "gradus/ops/norm/rms_norm.hpp"
 #include "gradus/ops/reduction/max.hpp"
 #include "gradus/ops/reduction/var.hpp"
