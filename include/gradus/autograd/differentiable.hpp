@@ -188,8 +188,10 @@ struct ClosureNode final : NodeWithEdges<T, Inputs> {
   }
 };
 
+/// The node of an operator with one closure; null when no input needs a gradient now.
 template <Floating T, size_t Outputs, class F, Element... A>
 NodeRef node_of(const char* name, F&& closure, const Tensor<A>&... input) {
+  if (!grad_enabled() || !((input.defined() && input.requires_grad()) || ...)) return {};
   auto* node = new ClosureNode<T, std::decay_t<F>, Outputs, sizeof...(A)>(name, std::forward<F>(closure));
   node->inputs = {edge_of(input.impl())...};
   node->shapes = {(input.defined() ? input.shape() : Shape())...};
@@ -240,18 +242,14 @@ template <Floating T, size_t Outputs, Element... A, class F>
 std::array<Tensor<T>, Outputs> differentiable(const char* name, std::array<Tensor<T>, Outputs> ys, Inputs<A...> from,
                                               F&& closure) {
   for (const auto& y : ys) detail::watch_output(name, y.impl());
-  if (!grad_enabled()) return ys;
-  return std::apply(
-      [&](const auto&... input) {
-        if (!((input.defined() && input.requires_grad()) || ...)) return ys;
-        auto owner = detail::node_of<T, Outputs>(name, std::forward<F>(closure), input...);
-        for (size_t i = 0; i < Outputs; ++i) {
-          ys[i].impl()->node = owner;
-          ys[i].impl()->output = static_cast<int>(i);
-        }
-        return ys;
-      },
+  auto owner = std::apply(
+      [&](const auto&... input) { return detail::node_of<T, Outputs>(name, std::forward<F>(closure), input...); },
       from.tensors);
+  for (size_t i = 0; owner && i < Outputs; ++i) {
+    ys[i].impl()->node = owner;
+    ys[i].impl()->output = static_cast<int>(i);
+  }
+  return ys;
 }
 
 /// The same for one output: `closure(Tensor<T> dy, std::array<bool, inputs> wanted)`.
@@ -266,14 +264,12 @@ Tensor<T> differentiable(const char* name, Tensor<T> y, Inputs<A...> from, F&& c
 template <Floating T, Element... A, class F>
 Tensor<T> differentiable_adding(const char* name, Tensor<T> y, Inputs<A...> from, F&& closure) {
   detail::watch_output(name, y.impl());
-  if (!grad_enabled()) return y;
-  std::apply(
-      [&](const auto&... input) {
-        if (!((input.defined() && input.requires_grad()) || ...)) return;
-        y.impl()->node = detail::node_of<T, 2>(name, std::forward<F>(closure), input...);
-        y.impl()->node->adds_gradients = true;
-      },
-      from.tensors);
+  auto owner =
+      std::apply([&](const auto&... input) { return detail::node_of<T, 2>(name, std::forward<F>(closure), input...); },
+                 from.tensors);
+  if (!owner) return y;
+  owner->adds_gradients = true;
+  y.impl()->node = owner;
   return y;
 }
 
