@@ -25,6 +25,25 @@ class SavedSum {
   Wrt<Tensor<T> (*)(const Tensor<T>&)> x_, added_;
 };
 
+/// Gradients of x, what was added, and parameters, from those that came for the sum and for its norm, either of which
+/// may be undefined: by rows(of the norm, of the sum), or where they are recorded by operators(of the norm); both give
+/// a tuple of the sum's and the parameters'.
+template <Floating T, class Rows, class Operators>
+auto add_norm_gradient(const std::array<Tensor<T>, 2>& dys, Rows&& rows, Operators&& operators) {
+  const auto& [of_sum, of_normal] = dys;
+  decltype(rows(of_normal, of_sum)) gradients;
+  auto& dx = std::get<0>(gradients);
+  if (!of_normal.defined()) {
+    dx = of_sum;
+  } else if (grad_enabled()) {
+    gradients = operators(of_normal);
+    if (of_sum.defined()) dx = dx + of_sum;
+  } else {
+    gradients = rows(of_normal, of_sum);
+  }
+  return std::tuple_cat(std::tuple(dx), gradients);
+}
+
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
 namespace gradus::inline GRADUS_BUILD {
@@ -44,19 +63,14 @@ SumAndNormal<T> add_layer_norm(const Tensor<T>& x, const Tensor<T>& added, const
   auto rows = detail::layer_norm_rows("add_layer_norm", x, added, normalized_shape, weight, bias, eps);
   auto gradient = [sum = detail::SavedSum<T>(rows.x, x, added), weight = saved(weight), moments = rows.statistics,
                    normalized_shape, eps](const std::array<Tensor<T>, 2>& dys, const std::array<bool, 4>& wanted) {
-    const auto& [of_sum, of_normal] = dys;
-    Tensor<T> dx, dw, db;
-    if (!of_normal.defined()) {
-      dx = of_sum;
-    } else if (grad_enabled()) {
-      std::tie(dx, dw, db) =
-          detail::layer_norm_gradient_by_operators(of_normal, sum.joined(), weight(), normalized_shape, eps);
-      if (of_sum.defined()) dx = dx + of_sum;
-    } else {
-      std::tie(dx, dw, db) = detail::layer_norm_gradient("add_layer_norm", of_normal, of_sum, sum(), weight(),
-                                                         normalized_shape, moments, wanted[2] || wanted[3]);
-    }
-    return std::tuple(dx, dx, dw, db);
+    auto by_rows = [&](const Tensor<T>& dy, const Tensor<T>& past) {
+      return detail::layer_norm_gradient("add_layer_norm", dy, past, sum(), weight(), normalized_shape, moments,
+                                         wanted[2] || wanted[3]);
+    };
+    auto by_operators = [&](const Tensor<T>& dy) {
+      return detail::layer_norm_gradient_by_operators(dy, sum.joined(), weight(), normalized_shape, eps);
+    };
+    return detail::add_norm_gradient(dys, by_rows, by_operators);
   };
   auto [sum, normal] = differentiable("add_layer_norm", std::array{rows.x, rows.normal}, inputs(x, added, weight, bias),
                                       std::move(gradient));
@@ -70,18 +84,13 @@ SumAndNormal<T> add_rms_norm(const Tensor<T>& x, const Tensor<T>& added, const T
   auto rows = detail::rms_norm_rows("add_rms_norm", x, added, weight, eps);
   auto gradient = [sum = detail::SavedSum<T>(rows.x, x, added), weight = saved(weight), inverses = rows.statistics,
                    eps](const std::array<Tensor<T>, 2>& dys, const std::array<bool, 3>& wanted) {
-    const auto& [of_sum, of_normal] = dys;
-    Tensor<T> dx, dw;
-    if (!of_normal.defined()) {
-      dx = of_sum;
-    } else if (grad_enabled()) {
-      std::tie(dx, dw) = detail::rms_norm_gradient_by_operators(of_normal, sum.joined(), weight(), eps);
-      if (of_sum.defined()) dx = dx + of_sum;
-    } else {
-      std::tie(dx, dw) =
-          detail::rms_norm_gradient("add_rms_norm", of_normal, of_sum, sum(), weight(), inverses, wanted[2]);
-    }
-    return std::tuple(dx, dx, dw);
+    auto by_rows = [&](const Tensor<T>& dy, const Tensor<T>& past) {
+      return detail::rms_norm_gradient("add_rms_norm", dy, past, sum(), weight(), inverses, wanted[2]);
+    };
+    auto by_operators = [&](const Tensor<T>& dy) {
+      return detail::rms_norm_gradient_by_operators(dy, sum.joined(), weight(), eps);
+    };
+    return detail::add_norm_gradient(dys, by_rows, by_operators);
   };
   auto [sum, normal] =
       differentiable("add_rms_norm", std::array{rows.x, rows.normal}, inputs(x, added, weight), std::move(gradient));
