@@ -23,4 +23,10 @@ GRADUS_INLINE Simd<C> rectified(Simd<C> x, const RectifierRange<C>& range) {
   return x;
 }
 
+/// What dy passes back through a rectifier between low and high, which is given z.
+template <class C>
+GRADUS_INLINE Simd<C> passed(const Simd<C>& dy, const Simd<C>& z, const Simd<C>& low, const Simd<C>& high) {
+  return where(z <= low || z >= high, Simd<C>(C(0)), dy);
+}
+
 }  // namespace gradus::detail::inline GRADUS_BUILD

@@ -112,17 +112,18 @@ Tensor<T> batch_norm(const Tensor<T>& x_in, Tensor<T> running_mean, Tensor<T> ru
   auto x = detail::in_some_order(x_in);
   auto residual = residual_in;
   if (residual.defined()) residual = detail::in_order(residual, detail::is_channels_last(*x.impl()));
-  auto dense = [](const Tensor<T>& part) { return detail::dense_or_undefined(part); };
   auto [mean, inverse] = detail::batch_norm_moments(x, running_mean, running_var, options);
-  detail::ChannelParameters<T> channels{mean, inverse, dense(weight), dense(bias), options.activation};
+  detail::ChannelParameters<T> channels{mean, inverse, detail::dense_or_undefined(weight),
+                                        detail::dense_or_undefined(bias), options.activation};
   auto y = detail::normalize_channels<T>(x, channels, residual);
   // What the rectifier cut is seen again in x; with a residual, in the result.
   auto rectifies = options.activation != Rectifier::none, by_result = rectifies && residual.defined();
   auto gradient = [x = saved(x), weight = saved(weight), bias = saved(rectifies && !by_result ? bias : Tensor<T>()),
-                   y = saved(by_result ? y.detach() : Tensor<T>()), moments = std::pair(mean, inverse), options,
-                   dense](std::array<Tensor<T>, 2>& dys, const std::array<bool, 4>& wanted) {
+                   y = saved(by_result ? y.detach() : Tensor<T>()), moments = std::pair(mean, inverse),
+                   options](std::array<Tensor<T>, 2>& dys, const std::array<bool, 4>& wanted) {
     const auto& [own_mean, own_inverse] = moments;
-    detail::ChannelParameters<T> with{own_mean, own_inverse, dense(weight()), dense(bias()), options.activation};
+    detail::ChannelParameters<T> with{own_mean, own_inverse, detail::dense_or_undefined(weight()),
+                                      detail::dense_or_undefined(bias()), options.activation};
     if (!grad_enabled())
       return detail::batch_norm_gradient(dys, x(), with, y, options.training, wanted[1] || wanted[2]);
     auto passed = dys[0];

@@ -68,18 +68,16 @@ void normalize_run(const T* x, const T* residual, int64_t n, const ChannelRun<C>
 template <class C, class T, class Numbers, class Body>
 GRADUS_INLINE void for_each_passed(const T* dy, const T* x, int64_t n, const Numbers& numbers,
                                    const RectifierRange<C>& range, const Body& body) {
-  Simd<C> low(range.low), high(range.high), zero(C(0));
-  auto pass = [&](auto&& passed) GRADUS_INLINE_LAMBDA {
+  Simd<C> low(range.low), high(range.high);
+  auto pass = [&](auto&& through) GRADUS_INLINE_LAMBDA {
     for_each_register(dy, n, C(0), [&](int64_t i, const Simd<C>& g, int64_t count) GRADUS_INLINE_LAMBDA {
       auto away = load_some<C>(x + i, count) - numbers.at(0, i);
-      body(i, passed(g, away, i), away, count);
+      body(i, through(g, away, i), away, count);
     });
   };
   if (range.bounded())
-    pass([&](const Simd<C>& g, const Simd<C>& away, int64_t i) GRADUS_INLINE_LAMBDA {
-      auto z = fma(away, numbers.at(1, i), numbers.at(2, i));
-      return where(z <= low || z >= high, zero, g);
-    });
+    pass([&](const Simd<C>& g, const Simd<C>& away, int64_t i)
+             GRADUS_INLINE_LAMBDA { return passed(g, fma(away, numbers.at(1, i), numbers.at(2, i)), low, high); });
   else pass([](const Simd<C>& g, const Simd<C>&, int64_t) GRADUS_INLINE_LAMBDA { return g; });
 }
 
@@ -89,18 +87,16 @@ GRADUS_INLINE void for_each_kept(const ArrivedGradient<T>& arrived, const T* x, 
                                  const RectifierRange<C>& range, const Body& body) {
   constexpr int64_t ahead = 1024;  // the processor alone does not fetch so many streams as fast as it could
   auto [dy, more, result, kept] = arrived;
-  Simd<C> low(range.low), high(range.high), zero(C(0));
+  Simd<C> low(range.low), high(range.high);
   for_each_register(dy, n, C(0), [&](int64_t i, Simd<C> g, int64_t count) GRADUS_INLINE_LAMBDA {
-    fetch_beyond(x + i, ahead);
+    auto fetched = [&](const T* stream) GRADUS_INLINE_LAMBDA {
+      fetch_beyond(stream + i, ahead);
+      return load_some<C>(stream + i, count);
+    };
     fetch_beyond(dy + i, ahead);
-    auto away = load_some<C>(x + i, count) - numbers.at(0, i);
-    if (more != nullptr) {
-      fetch_beyond(more + i, ahead);
-      g = g + load_some<C>(more + i, count);
-    }
-    if (result != nullptr) fetch_beyond(result + i, ahead);
-    auto z = result != nullptr ? load_some<C>(result + i, count) : fma(away, numbers.at(1, i), numbers.at(2, i));
-    g = where(z <= low || z >= high, zero, g);
+    auto away = fetched(x) - numbers.at(0, i);
+    if (more != nullptr) g = g + fetched(more);
+    g = passed(g, result != nullptr ? fetched(result) : fma(away, numbers.at(1, i), numbers.at(2, i)), low, high);
     store_some(g, kept + i, count);
     body(i, g, away, count);
   });
