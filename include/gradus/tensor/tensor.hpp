@@ -197,6 +197,12 @@ const T* data_or_null(const Tensor<T>& x) {
   return x.defined() ? x.data() : nullptr;
 }
 
+/// The same of a result that an operator fills.
+template <Element T>
+T* memory_or_null(const Tensor<T>& x) {
+  return x.defined() ? reinterpret_cast<T*>(x.impl()->data()) : nullptr;
+}
+
 /// The tensors, those that are defined, must be on `device`.
 template <Element... T>
 void require_device(const char* op, Device device, const Tensor<T>&... tensors) {

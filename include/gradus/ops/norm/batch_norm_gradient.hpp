@@ -29,7 +29,7 @@ using BatchNormGradients = std::tuple<Tensor<T>, Tensor<T>, Tensor<T>, Tensor<T>
 /// nothing is summed.
 template <Floating T, class C = Compute<T>>
 std::tuple<Tensor<T>, Tensor<T>, Tensor<T>> channel_gradients(const ArrivedGradient<T>& arrived, const Tensor<T>& x,
-                                                              ChannelParameters<T> channels, bool training,
+                                                              const ChannelParameters<T>& channels, bool training,
                                                               bool sums_wanted) {
   ChannelBlocks blocks(x.shape());
   auto dx = Tensor<T>::empty(x.shape()), dw = Tensor<T>::empty({blocks.channels}),
@@ -110,8 +110,7 @@ BatchNormGradients<T> batch_norm_gradient(std::array<Tensor<T>, 2>& dys, const T
     auto is_ours = is_nobody_elses(dy.impl());
     kept = spare.defined() ? spare : is_ours ? dy : empty_images<T>(x.shape(), x.device(), turned, "batch_norm");
   }
-  ArrivedGradient<T> arrived{dy.data(), data_or_null(more), data_or_null(told),
-                             kept.defined() ? reinterpret_cast<T*>(kept.impl()->data()) : nullptr};
+  ArrivedGradient<T> arrived{dy.data(), data_or_null(more), data_or_null(told), memory_or_null(kept)};
   auto gradients = [&] {
 #if defined(GRADUS_CUDA)
     if (!x.device().is_cpu()) return channel_gradients_on_card(arrived, x, channels, training, parameters_wanted);

@@ -50,10 +50,9 @@ class ChannelNorm {
     auto moves = running_mean.defined() && running_var.defined();
     auto mean_now = moves ? contiguous(running_mean) : Tensor<T>(),
          var_now = moves ? contiguous(running_var) : Tensor<T>();
-    auto memory = [](const Tensor<T>& of) { return of.defined() ? of.impl()->data() : nullptr; };
     by_blocks("block_join_moments", channels(), parts_, channels(), parts_, static_cast<C>(each()), static_cast<C>(eps),
-              static_cast<C>(momentum), mean.impl()->data(), inverse.impl()->data(), memory(mean_now), memory(var_now),
-              partial.data());
+              static_cast<C>(momentum), mean.impl()->data(), inverse.impl()->data(), memory_or_null(mean_now),
+              memory_or_null(var_now), partial.data());
     if (moves) {  // where they are dense there is nothing left to copy
       running_mean.copy_(mean_now);
       running_var.copy_(var_now);

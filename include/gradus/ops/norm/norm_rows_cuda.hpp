@@ -96,8 +96,8 @@ GRADUS_DEVICE void norm_rows(const Team& team, int64 rows, int64 n, int rms, C e
 }
 GRADUS_WIDE(T, T)
 extern "C" __global__ void __launch_bounds__(256, 2)
-block_norm(int64 rows, int64 n, int by_warps, int rms, C eps, T* sum, T* y, C* moments, const T* x,
-                         const T* added, const T* weight, const T* bias) {
+block_norm(int64 rows, int64 n, int by_warps, int rms, C eps, T* sum, T* y, C* moments, const T* x, const T* added,
+           const T* weight, const T* bias) {
   const Team team = team_of(by_warps != 0);
   if (number > 0)
     norm_rows<wide, number / wide>(team, rows, n, rms, eps, sum, y, moments, x, added, weight, bias);
@@ -191,8 +191,8 @@ GRADUS_DEVICE void norm_gradient_rows(const Team& team, int64 rows, int64 n, int
 // Two blocks a multiprocessor, whatever T is: one computes while the other waits for memory.
 GRADUS_WIDE(T, T)
 extern "C" __global__ void __launch_bounds__(256, 2)
-block_norm_gradient(int64 rows, int64 n, int by_warps, int rms, T* dx, C* partial, const T* dy,
-                                  const T* x, const T* past, const T* weight, const C* moments) {
+block_norm_gradient(int64 rows, int64 n, int by_warps, int rms, T* dx, C* partial, const T* dy, const T* x,
+                    const T* past, const T* weight, const C* moments) {
   const Team team = team_of(by_warps != 0);
   if (number > 0)
     norm_gradient_rows<wide, number / wide>(team, rows, n, rms, dx, partial, dy, x, past, weight, moments);
@@ -302,7 +302,7 @@ std::array<Tensor<T>, 2> norm_gradient_on_card(const char* op, const Tensor<T>& 
   auto columns = std::max<int64_t>(1, n * int64_t{sizeof(T)} / 16);
   auto parts = sums_here ? grid.blocks : std::clamp<int64_t>(rows.rows / 16, 1, std::max<int64_t>(1, 131072 / columns));
   auto partial = parameters_wanted ? Tensor<C>::empty({sums_here && rms ? 1 : 2, parts, n}, device) : Tensor<C>();
-  auto* to_partial = partial.defined() ? partial.impl()->data() : nullptr;
+  auto* to_partial = memory_or_null(partial);
   cuda::detail::launch(op, device, rows.text, {dtype_of<T>}, "block_norm_gradient", grid, rows.rows, n,
                        rows.by_warps ? 1 : 0, rms ? 1 : 0, to, to_partial, dy.data(), x.data(), of_past, weights,
                        moments.data());

@@ -41,11 +41,10 @@ inline constexpr cuda::detail::KernelText cuda_norm_totals{"norm_totals", cuda_n
 template <Floating T>
 void norm_totals_on_card(const char* op, const Tensor<Compute<T>>& partial, const Tensor<Compute<T>>& totals,
                          const Tensor<T>& first, const Tensor<T>& second) {
-  auto memory = [](const auto& x) { return x.defined() ? x.impl()->data() : nullptr; };
   auto count = partial.size(0), parts = partial.size(1), n = partial.size(2);
   cuda::detail::launch_blocks(op, partial.device(), cuda_norm_totals, {dtype_of<T>}, "block_norm_totals",
-                              count * ((n + 31) / 32), n, parts, count, memory(totals), memory(first), memory(second),
-                              partial.data());
+                              count * ((n + 31) / 32), n, parts, count, memory_or_null(totals), memory_or_null(first),
+                              memory_or_null(second), partial.data());
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

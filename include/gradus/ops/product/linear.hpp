@@ -18,7 +18,6 @@ bool product_with_tail(const char* op, const Tensor<T>& a, const Tensor<T>& b, T
   auto matrix = [](const TensorImpl& x) {
     return cuda::detail::CardMatrix{x.data(), x.shape[0], x.shape[1], x.strides[0], x.strides[1]};
   };
-  auto memory = [](const Tensor<T>& x) { return x.defined() ? x.impl()->data() : nullptr; };
   cuda::detail::CardProduct product;
   product.type = dtype_of<T>;
   product.a = matrix(*left);
@@ -26,9 +25,9 @@ bool product_with_tail(const char* op, const Tensor<T>& a, const Tensor<T>& b, T
   product.d = d.impl()->data();
   product.d_stack_stride = d.numel();
   product.tail = tail;
-  product.before_tail = memory(before);
-  product.bias = memory(bias);
-  product.bias_gradient = memory(bias_gradient);
+  product.before_tail = memory_or_null(before);
+  product.bias = memory_or_null(bias);
+  product.bias_gradient = memory_or_null(bias_gradient);
   return cuda::detail::LtProducts::of(d.device()).run(product, op);
 }
 

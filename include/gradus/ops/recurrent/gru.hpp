@@ -136,7 +136,7 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
   };
   run_on(device, [&](auto... card) {
     gru_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense),
-                   {writable(gates), writable(inner), writable(states), keep});
+                   {memory_or_null(gates), memory_or_null(inner), memory_or_null(states), keep});
   });
   auto y = shown_states(s, states), h = select(states, 0, s.at(s.steps - 1)).clone();
   auto kept_states = saved(states.detach());  // y is an output
@@ -157,8 +157,8 @@ std::array<Tensor<T>, 2> run_gru(const Tensor<T>& x, const Tensor<T>& h0, const 
     run_on(device, [&](auto... card) {
       gru_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of),
                       {gates.data(), inner.data(), kept_states().data()}, data_or_null(dy), data_or_null(dh),
-                      {writable(from_input), writable(from_state), writable(to[0]), writable(to[1]), writable(to[2]),
-                       writable(to[3])});
+                      {memory_or_null(from_input), memory_or_null(from_state), memory_or_null(to[0]),
+                       memory_or_null(to[1]), memory_or_null(to[2]), memory_or_null(to[3])});
     });
     if (wanted[4]) to[4] = sum(from_input, 0);
     if (wanted[5]) to[5] = sum(from_state, 0);

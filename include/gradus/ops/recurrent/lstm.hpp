@@ -153,8 +153,9 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
     return LstmWeights<T>{of[3].data(), of[4].data(), data_or_null(of[5]), data_or_null(of[6]), data_or_null(of[7])};
   };
   run_on(device, [&](auto... card) {
-    lstm_forward<T>(card..., s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
-                    {writable(gates), writable(cells), writable(ready), writable(states), keep});
+    lstm_forward<T>(
+        card..., s, dense[0].data(), dense[1].data(), dense[2].data(), weights_of(dense),
+        {memory_or_null(gates), memory_or_null(cells), memory_or_null(ready), memory_or_null(states), keep});
   });
   auto last = s.at(s.steps - 1);
   auto y = shown_states(s, states);
@@ -178,8 +179,8 @@ std::array<Tensor<T>, 3> run_lstm(const Tensor<T>& x, const Tensor<T>& h0, const
       lstm_backward<T>(card..., s, of[0].data(), of[1].data(), of[2].data(), weights_of(of),
                        {gates.data(), cells.data(), kept_ready().data(), kept_states().data()},
                        data_or_null(dense_dys[0]), data_or_null(dense_dys[1]), data_or_null(dense_dys[2]),
-                       {writable(d_gates), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3]),
-                        writable(to[4]), writable(to[7])});
+                       {memory_or_null(d_gates), memory_or_null(to[0]), memory_or_null(to[1]), memory_or_null(to[2]),
+                        memory_or_null(to[3]), memory_or_null(to[4]), memory_or_null(to[7])});
     });
     if (wanted[5] || wanted[6]) to[5] = to[6] = sum(d_gates, 0);
     return std::tuple_cat(to);

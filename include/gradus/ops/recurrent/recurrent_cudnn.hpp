@@ -47,7 +47,7 @@ class RecurrentByCudnn {
       context.on_device(r.weights.impl()->data() + piece.packed, from + piece.plain, piece.bytes, "recurrent layer");
     }
     plan.forward({x.data(), h0.data(), data_or_null(c0), r.weights.data(), r.y.impl()->data(), r.h.impl()->data(),
-                  writable(r.c), keep ? r.reserve.impl()->data() : nullptr});
+                  memory_or_null(r.c), keep ? r.reserve.impl()->data() : nullptr});
     return r;
   }
 
@@ -64,8 +64,8 @@ class RecurrentByCudnn {
     auto dweights = zeros<uint8_t>(r.weights.shape(), device);
     auto reserve = r.reserve.clone();  // is changed, and backward may run again
     plan.backward({x.data(), h0.data(), data_or_null(c0), r.weights.data(), r.y.data(), dy.data(), data_or_null(dh),
-                   data_or_null(dc), writable(to[0]), writable(to[1]), writable(to[2]), dweights.impl()->data(),
-                   reserve.impl()->data()});
+                   data_or_null(dc), memory_or_null(to[0]), memory_or_null(to[1]), memory_or_null(to[2]),
+                   dweights.impl()->data(), reserve.impl()->data()});
     auto& context = cuda::detail::Context::of(device);
     for (const auto& piece : plan.pieces()) {
       auto* target = to[static_cast<size_t>(3 + piece.tensor)].impl()->data();

@@ -95,7 +95,7 @@ std::array<Tensor<T>, 2> run_rnn(const Tensor<T>& x, const Tensor<T>& h0, const 
     return RnnWeights<T>{of[2].data(), of[3].data(), data_or_null(of[4]), data_or_null(of[5])};
   };
   run_on(device, [&](auto... card) {
-    rnn_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense), f, writable(states));
+    rnn_forward<T>(card..., s, dense[0].data(), dense[1].data(), weights_of(dense), f, memory_or_null(states));
   });
   auto y = shown_states(s, states), h = select(states, 0, s.at(s.steps - 1)).clone();
   auto kept_states = saved(states.detach());  // y is an output
@@ -115,7 +115,8 @@ std::array<Tensor<T>, 2> run_rnn(const Tensor<T>& x, const Tensor<T>& h0, const 
     run_on(device, [&](auto... card) {
       rnn_backward<T>(card..., s, of[0].data(), of[1].data(), weights_of(of), f, kept_states().data(), data_or_null(dy),
                       data_or_null(dh),
-                      {writable(d_sums), writable(to[0]), writable(to[1]), writable(to[2]), writable(to[3])});
+                      {memory_or_null(d_sums), memory_or_null(to[0]), memory_or_null(to[1]), memory_or_null(to[2]),
+                       memory_or_null(to[3])});
     });
     if (wanted[4] || wanted[5]) to[4] = to[5] = sum(d_sums, 0);
     return std::tuple_cat(to);

@@ -78,17 +78,12 @@ void run_on(Device device, Run&& run) {
   run();
 }
 
-template <Floating T>
-T* writable(Tensor<T>& tensor) {
-  return tensor.defined() ? reinterpret_cast<T*>(tensor.impl()->data()) : nullptr;
-}
-
 /// What a layer shows of its states (steps, n, out): zeros where a sequence has ended. Without lengths, states itself.
 template <Floating T>
 Tensor<T> shown_states(const SequenceShape& s, const Tensor<T>& states) {
   if (s.lengths == nullptr) return states;
   auto shown = states.clone();
-  run_on(states.device(), [&](auto... card) { clear_ended(card..., s, writable(shown)); });
+  run_on(states.device(), [&](auto... card) { clear_ended(card..., s, memory_or_null(shown)); });
   return shown;
 }
 
