@@ -1,6 +1,7 @@
 // One recurrent layer over whole sequences on a GPU, by cuDNN.
 #pragma once
 
+#include "gradus/device/cuda/cublaslt.hpp"
 #include "gradus/device/cuda/cudnn_rnn.hpp"
 #include "gradus/ops/recurrent/sequence_options.hpp"
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gradus/device/cpu/conv.hpp"
+#include "gradus/device/cuda/cublaslt.hpp"
 #include "gradus/device/cuda/cudnn_conv.hpp"
 #include "gradus/ops/pointwise/arithmetic.hpp"
 #include "gradus/ops/product/matmul.hpp"
