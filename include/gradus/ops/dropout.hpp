@@ -12,14 +12,24 @@ namespace gradus::detail::inline GRADUS_BUILD {
 
 #if defined(GRADUS_CUDA)
 inline constexpr std::string_view cuda_dropout_text = R"cuda(
+GRADUS_WIDE(8, 8)
 GRADUS_KERNEL dropout(int64 count, unsigned long long seed, unsigned long long offset, unsigned bound, C scale, T* y,
                       const T* x) {
   GRADUS_EACH(quad, (count + 3) / 4) {
-    unsigned words[4];
-    random_words(seed, offset, quad, words);
-    for (int k = 0; k < 4; ++k) {
-      const int64 i = 4 * quad + k;
-      if (i < count) y[i] = narrow<T>((words[k] >> 8) < bound ? C(0) : widen(x[i]) * scale);
+    const int64 first = 4 * quad;
+    unsigned random[4];
+    random_words(seed, offset, quad, random);
+    if (first + 4 <= count && in_packs(0, x, static_cast<const T*>(y))) {
+      Words<T, 4> words;
+      load_words<sizeof(words)>(&words, x + first);
+      Pack<C, 4> pack = widen_pack(words);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) pack.at[k] = (random[k] >> 8) < bound ? C(0) : pack.at[k] * scale;
+      words = narrow_pack<T>(pack);
+      store_words<sizeof(words)>(y + first, &words);
+    } else {
+      for (int k = 0; k < 4 && first + k < count; ++k)
+        y[first + k] = narrow<T>((random[k] >> 8) < bound ? C(0) : widen(x[first + k]) * scale);
     }
   }
 }

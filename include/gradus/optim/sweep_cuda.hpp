@@ -81,45 +81,55 @@ struct AtRandom<f16> {
   }
 };
 // Adam with decoupled weight decay; numbers: beta1, beta2, 1 - beta1, 1 - beta2, eps, rate, root, keep.
-GRADUS_DEVICE C adamw(const Part& p, C x, C g, C& first, C& second) {
-  first = C(p.numbers[0]) * first + C(p.numbers[2]) * g;
-  second = C(p.numbers[1]) * second + C(p.numbers[3]) * (g * g);
-  return C(p.numbers[7]) * x - C(p.numbers[5]) * (first / (sqrt(second) * C(p.numbers[6]) + C(p.numbers[4])));
+GRADUS_DEVICE C adamw(const C (&numbers)[8], C x, C g, C& first, C& second) {
+  first = numbers[0] * first + numbers[2] * g;
+  second = numbers[1] * second + numbers[3] * (g * g);
+  return numbers[7] * x - numbers[5] * (first / (sqrt(second) * numbers[6] + numbers[4]));
 }
 // numbers: lr, momentum, decay, 1 - dampening, moves, nesterov, first step.
-GRADUS_DEVICE C sgd(const Part& p, C x, C g, C& velocity) {
-  g = C(p.numbers[2]) * x + g;
-  if (p.numbers[4] != 0) {
-    velocity = p.numbers[6] != 0 ? g : C(p.numbers[1]) * velocity + C(p.numbers[3]) * g;
-    g = p.numbers[5] != 0 ? C(p.numbers[1]) * velocity + g : velocity;
+GRADUS_DEVICE C sgd(const C (&numbers)[8], C x, C g, C& velocity) {
+  g = numbers[2] * x + g;
+  if (numbers[4] != 0) {
+    velocity = numbers[6] != 0 ? g : numbers[1] * velocity + numbers[3] * g;
+    g = numbers[5] != 0 ? numbers[1] * velocity + g : velocity;
   }
-  return x - C(p.numbers[0]) * g;
+  return x - numbers[0] * g;
 }
 // W elements a thread at a time.
 template <int W>
 GRADUS_DEVICE void sweep_part(const Parts& all, const Part& p, int64 first) {
+  // As they are computed with: a conversion from double takes as long as sixteen products.
+  const C factor = C(all.factor);
+  C numbers[8];
+#pragma unroll
+  for (int k = 0; k < 8; ++k) numbers[k] = C(p.numbers[k]);
   for (int64 i = first + threadIdx.x * W; i < first + 2048 && i < p.n; i += blockDim.x * W) {
-    const Pack<T, W> slopes = load_pack<W>(p.gradient + i);
-    Pack<T, W> values;
+    const Words<T, W> slopes = load_pack<W>(p.gradient + i);
     const bool at_random = sizeof(T) == 2 && p.words >= 0;
     unsigned words[4];
     if (at_random && W == 4) random_words(all.seed, all.offset, (p.words + i) / 4, words);
     else if (at_random) words[0] = random_word(all.seed, all.offset, p.words + i);
-    Pack<C, W> x, a = load_pack<W>(p.states[0] + i), b = a;
-    if (p.states[1] != 0) b = load_pack<W>(p.states[1] + i);
+    Pack<C, W> x, a = widen_pack(load_pack<W>(p.states[0] + i)), b = a;
+    if (p.states[1] != 0) b = widen_pack(load_pack<W>(p.states[1] + i));
     if (p.master != 0) {
-      x = load_pack<W>(p.master + i);
+      x = widen_pack(load_pack<W>(p.master + i));
     } else {
-      values = load_pack<W>(p.parameter + i);
-#pragma unroll
-      for (int k = 0; k < W; ++k) x.at[k] = widen(values.at[k]);
+      x = widen_pack(load_pack<W>(p.parameter + i));
     }
+    const Pack<C, W> g = widen_pack(slopes);
+    if (all.rule == 0) {
 #pragma unroll
-    for (int k = 0; k < W; ++k) {
-      const C g = widen(slopes.at[k]) * C(all.factor);
-      x.at[k] = all.rule == 0 ? adamw(p, x.at[k], g, a.at[k], b.at[k]) : sgd(p, x.at[k], g, a.at[k]);
-      values.at[k] =
-          at_random ? AtRandom<T>::round(x.at[k], words[W == 4 ? k : 0]) : narrow<T>(x.at[k]);
+      for (int k = 0; k < W; ++k) x.at[k] = adamw(numbers, x.at[k], g.at[k] * factor, a.at[k], b.at[k]);
+    } else {
+#pragma unroll
+      for (int k = 0; k < W; ++k) x.at[k] = sgd(numbers, x.at[k], g.at[k] * factor, a.at[k]);
+    }
+    Words<T, W> values = narrow_pack<T>(x);
+    if (at_random) {
+      T rounded[W];
+#pragma unroll
+      for (int k = 0; k < W; ++k) rounded[k] = AtRandom<T>::round(x.at[k], words[W == 4 ? k : 0]);
+      memcpy(&values, rounded, sizeof(values));
     }
     store_pack(p.states[0] + i, a);
     if (p.states[1] != 0) store_pack(p.states[1] + i, b);

@@ -12,10 +12,18 @@ inline constexpr std::string_view cuda_move_text = R"cuda(
 template <class From, class To>
 struct Convert {
   static __device__ __forceinline__ To of(From x) { return narrow<To>(widen(x)); }
+  template <int N>
+  static __device__ __forceinline__ Words<To, N> pack_of(const Words<From, N>& x) {
+    return narrow_pack<To>(widen_pack(x));
+  }
 };
 template <class Same>
 struct Convert<Same, Same> {
   static __device__ __forceinline__ Same of(Same x) { return x; }
+  template <int N>
+  static __device__ __forceinline__ Words<Same, N> pack_of(const Words<Same, N>& x) {
+    return x;
+  }
 };
 GRADUS_DEVICE bool are_aligned(const void* a, const void* b) {
   return (reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b)) % 16 == 0;
@@ -35,12 +43,15 @@ GRADUS_KERNEL accumulate(int64 count, T* to, const T* from) {
   GRADUS_EACH(pack, (count + 7) / 8) {
     const int64 first = pack * 8;
     if (first + 8 <= count && are_aligned(to, from)) {
-      T a[8], b[8];
-      load_words<sizeof(a)>(a, to + first);
-      load_words<sizeof(b)>(b, from + first);
+      Words<T, 8> kept, added;
+      load_words<sizeof(kept)>(&kept, to + first);
+      load_words<sizeof(added)>(&added, from + first);
+      auto a = widen_pack(kept);
+      const auto b = widen_pack(added);
 #pragma unroll
-      for (int k = 0; k < 8; ++k) a[k] = narrow<T>(widen(a[k]) + widen(b[k]));
-      store_words<sizeof(a)>(to + first, a);
+      for (int k = 0; k < 8; ++k) a.at[k] += b.at[k];
+      kept = narrow_pack<T>(a);
+      store_words<sizeof(kept)>(to + first, &kept);
     } else {
       for (int64 i = first; i < min(first + 8, count); ++i) to[i] = narrow<T>(widen(to[i]) + widen(from[i]));
     }
@@ -52,12 +63,10 @@ GRADUS_KERNEL convert(int64 count, U* to, const T* from) {
   GRADUS_EACH(pack, (count + 7) / 8) {
     const int64 first = pack * 8;
     if (first + 8 <= count) {
-      T in[8];
-      U out[8];
-      load_words<sizeof(in)>(in, from + first);
-#pragma unroll
-      for (int k = 0; k < 8; ++k) out[k] = Convert<T, U>::of(in[k]);
-      store_words<sizeof(out)>(to + first, out);
+      Words<T, 8> in;
+      load_words<sizeof(in)>(&in, from + first);
+      const Words<U, 8> out = Convert<T, U>::pack_of(in);
+      store_words<sizeof(out)>(to + first, &out);
     } else {
       for (int64 i = first; i < count; ++i) to[i] = Convert<T, U>::of(from[i]);
     }

@@ -64,6 +64,7 @@ bool has_double_literal(const std::string& text) {
   for (const auto& kernel : kernels) {
     INFO(kernel.entry);
     CHECK(result.code.find(kernel.entry) != std::string::npos);
+    CHECK(result.code.find(kernel.entry + "_along") != std::string::npos);
     CHECK(result.code.find(kernel.entry + "_strided") != std::string::npos);
   }
 }
@@ -121,6 +122,12 @@ TEST_CASE("packs are loaded and stored by one instruction each", "[formula][nvrt
     CHECK(count(ptx, store) == 1);
     CHECK(count(ptx, "st.global") == 1);
     CHECK(count(ptx, ".local") == 0);
+    auto along = ptx_of(result.code, kernel.entry + "_along");
+    INFO(along);
+    CHECK(count(along, load) == 2);
+    CHECK(count(along, "ld.global") == 2);
+    CHECK(count(along, store) == 1);
+    CHECK(count(along, "st.global") == 1);
   }
 }
 #endif

@@ -131,7 +131,7 @@ void launch(const HostKernels& kernels, const std::string& entry, const gradus::
 /// Runs one entry in one layout over operands of E, the first `conditions` of which are bool; compares every element.
 template <class E>
 void check_run(const HostKernels& kernels, const CudaKernelText& text, int conditions, Reference<Compute<E>> reference,
-               const TestLayout& test, bool packs) {
+               const TestLayout& test, bool packs, bool along = false) {
   auto is_condition = [&](size_t k) { return k >= 1 && k <= static_cast<size_t>(conditions); };
   std::vector<const void*> in;
   std::vector<Strides> strides;
@@ -145,11 +145,12 @@ void check_run(const HostKernels& kernels, const CudaKernelText& text, int condi
   auto count = test.shape.numel();
   REQUIRE(layout.count == count);
   if (packs) REQUIRE(gradus::detail::fits_packs(layout, inputs, text.width));
+  if (along && !gradus::detail::is_one_line(layout, inputs)) return;
 
   constexpr unsigned char poison = 0xab;
   alignas(16) unsigned char out[(buffer_size + 16) * sizeof(E)];
   std::memset(out, poison, sizeof(out));
-  launch(kernels, text.entry + (packs ? "" : "_strided"), layout, out, in);
+  launch(kernels, text.entry + (along ? "_along" : packs ? "" : "_strided"), layout, out, in);
 
   std::string failures;
   auto plan = gradus::detail::plan_loop(test.shape, test.strides, static_cast<int>(max_inputs));
@@ -176,7 +177,7 @@ void check_run(const HostKernels& kernels, const CudaKernelText& text, int condi
       else compare(E(), operands);
     }
   });
-  INFO(test.name << (packs ? ", packs" : ", strided") << "\n" << failures << text.source);
+  INFO(test.name << (along ? ", along" : packs ? ", packs" : ", strided") << "\n" << failures << text.source);
   CHECK(failures.empty());
   auto end = static_cast<size_t>(count) * static_cast<size_t>(size_of(text.out));
   CHECK(std::count(out + end, out + end + 16, poison) == 16);
@@ -190,6 +191,7 @@ void check_kernel(const HostKernels& kernels, const CudaKernelText& text, int co
   for (const auto& test : layouts()) {
     check_run<E>(kernels, text, conditions, reference, test, false);
     if (test.packs) check_run<E>(kernels, text, conditions, reference, test, true);
+    if (test.packs) check_run<E>(kernels, text, conditions, reference, test, true, true);
   }
 }
 

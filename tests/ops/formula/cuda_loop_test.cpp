@@ -61,6 +61,17 @@ TEST_CASE("packs need whole rows whose elements lie side by side or are all the 
   CHECK_FALSE(fits({8, 8}, {{1, 8}}, 4));
 }
 
+TEST_CASE("tensors lie along one line when all are as long as the output and none is repeated", "[formula]") {
+  auto along = [](const Shape& shape, const std::vector<Strides>& strides) {
+    return gradus::detail::is_one_line(layout_of(shape, strides), static_cast<int>(strides.size()));
+  };
+  CHECK(along({64}, {{1}, {1}}));
+  CHECK(along({16, 4}, {{4, 1}, {4, 1}}));
+  CHECK_FALSE(along({16, 4}, {{4, 1}, {0, 0}}));
+  CHECK_FALSE(along({16, 4}, {{4, 1}, {0, 1}}));
+  CHECK_FALSE(along({64}, {{2}}));
+}
+
 TEST_CASE("kernels run over eight axes and take numbers as arguments", "[formula]") {
   using gradus::test::HostKernels;
   if (!HostKernels::has_compiler()) SKIP_LOUDLY("no C++ compiler at run time: kernel texts were not run");

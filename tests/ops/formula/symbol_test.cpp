@@ -55,6 +55,12 @@ GRADUS_DEVICE float formula(float x0) {
 
 GRADUS_WIDE(16, 16)
 extern "C" __global__ void __launch_bounds__(256)
+pointwise_relu_HASH_along(const __grid_constant__ Layout layout, float* out, const float* x0) {
+  pointwise_along<4, formula>(layout, out, input<0>(x0));
+}
+
+GRADUS_WIDE(16, 16)
+extern "C" __global__ void __launch_bounds__(256)
 pointwise_relu_HASH(const __grid_constant__ Layout layout, float* out, const float* x0) {
   pointwise<4, formula>(layout, out, input<0>(x0));
 }
@@ -73,11 +79,17 @@ TEST_CASE("the gradient of multiply reads the other operand only, here in bf16",
   CHECK(kernel.inputs == std::vector<int>{Expression::seed_number, 1});
   CHECK(kernel.width == 8);
   CHECK(without_hash(kernel) == R"cuda(
-namespace gradus::pointwise_multiply_d0_HASH {
+namespace gradus::in_bf16::pointwise_multiply_d0_HASH {
 
 GRADUS_DEVICE float formula(float dy, float x1) {
   const float v0 = dy * x1;
   return v0;
+}
+
+GRADUS_WIDE(16, 16)
+extern "C" __global__ void __launch_bounds__(256)
+pointwise_multiply_d0_HASH_along(const __grid_constant__ Layout layout, bf16* out, const bf16* dy, const bf16* x1) {
+  pointwise_along<8, formula>(layout, out, input<0>(dy), input<1>(x1));
 }
 
 GRADUS_WIDE(16, 16)
@@ -99,31 +111,25 @@ TEST_CASE("the gradient of gelu_tanh computes what it shares once", "[formula]")
   auto kernel = gradus::test::gradient_text<0, FormulaSignature{}>(gradus::detail::gelu_tanh_formula, DType::f32);
   auto begin = kernel.source.find("{\n  const"), end = kernel.source.find("}\n");
   CHECK(kernel.source.substr(begin, end - begin + 2) == R"cuda({
-  const float v0 = 0.5f * dy;
-  const float v1 = 0.044715f * x0;
-  const float v2 = v1 * x0;
-  const float v3 = v2 * x0;
-  const float v4 = x0 + v3;
-  const float v5 = 0.7978846f * v4;
-  const float v6 = tanh(v5);
-  const float v7 = 1.0f + v6;
-  const float v8 = v0 * v7;
-  const float v9 = 0.5f * x0;
-  const float v10 = 0.044715f * dy;
-  const float v11 = v10 * x0;
-  const float v12 = v1 * dy;
-  const float v13 = v11 + v12;
-  const float v14 = v13 * x0;
-  const float v15 = v2 * dy;
-  const float v16 = v14 + v15;
-  const float v17 = dy + v16;
-  const float v18 = 0.7978846f * v17;
-  const float v19 = v6 * v6;
-  const float v20 = 1.0f - v19;
-  const float v21 = v18 * v20;
-  const float v22 = v9 * v21;
-  const float v23 = v8 + v22;
-  return v23;
+  const float v0 = x0 * x0;
+  const float v1 = 0.071354814f * v0;
+  const float v2 = 1.5957692f + v1;
+  const float v3 = x0 * v2;
+  const float v4 = sigmoid(v3);
+  const float v5 = dy * v4;
+  const float v6 = dy * v2;
+  const float v7 = dy * x0;
+  const float v8 = x0 * dy;
+  const float v9 = v7 + v8;
+  const float v10 = 0.071354814f * v9;
+  const float v11 = x0 * v10;
+  const float v12 = v6 + v11;
+  const float v13 = 1.0f - v4;
+  const float v14 = v13 * v4;
+  const float v15 = v12 * v14;
+  const float v16 = x0 * v15;
+  const float v17 = v5 + v16;
+  return v17;
 }
 )cuda");
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "gradus/core/dtype.hpp"
+#include "gradus/device/cuda/blocks.hpp"
 #include "gradus/device/cuda/driver.hpp"
 #include "gradus/device/cuda/kernel_cache.hpp"
 #include "gradus/device/cuda/prelude.hpp"
@@ -68,7 +69,8 @@ class Kernels {
     // registers to get there: then one block will do.
     text +=
         join("#define GRADUS_KERNEL extern \"C\" __global__ void __launch_bounds__(256", crowded ? ", 1" : "", ")\n");
-    return join(text, family.text, "}  // namespace gradus\n");
+    auto first = types.size() > 0 ? *types.begin() : DType::f32;
+    return join(text, "}\nnamespace ", gradus::detail::cuda_namespace(first), " {\n", family.text, "}\n");
   }
 
  private:

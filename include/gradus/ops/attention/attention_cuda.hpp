@@ -2,273 +2,197 @@
 // back.
 #pragma once
 
-#include "gradus/device/cuda/context.hpp"
-#include "gradus/device/cuda/cudnn_attention.hpp"
-#include "gradus/ops/attention/attention_problem.hpp"
+#include "gradus/device/cuda/rows_on_card.hpp"
+#include "gradus/ops/attention/attention_cudnn.hpp"
 #include "gradus/ops/live_stream.hpp"
 #include "gradus/ops/product/matmul.hpp"
+#include "gradus/tensor/cuda_loop.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
 /// What a kernel needs to know of an attention; the same bytes in the text below.
 struct CardAttention {
-  int64_t heads, queries, keys, window, first_query;
-  int64_t mask_strides[4], bias_strides[4];
-  uint64_t seed, offset;
-  int64_t blocks, block;  ///< of queries, in the numbering of dropout's random words
-  uint32_t bound;         ///< of dropout; 0: none
-  int32_t causal;
+  CudaDivisor heads, queries;
+  int64_t keys = 0, window = 0, first_query = 0;
+  int64_t mask_strides[4] = {}, bias_strides[4] = {};
+  uint64_t seed = 0, offset = 0;
+  int64_t blocks = 0, block = 0;  ///< of queries, in the numbering of dropout's random words
+  uint32_t bound = 0;             ///< of dropout; 0: none
+  int32_t causal = 0;
 };
 
 inline constexpr std::string_view cuda_attention_text = R"cuda(
 struct Attention {
-  int64 heads, queries, keys, window, first_query;
+  Divisor heads, queries;
+  int64 keys, window, first_query;
   int64 mask_strides[4], bias_strides[4];
   unsigned long long seed, offset;
   int64 blocks, block;
   unsigned bound;
   int causal;
 };
-// A row of scores: of query i of head `head` of sample n.
-struct Place {
-  int64 n, head, i;
+// The keys that the query of a row of scores sees, unless they are masked, and what is added to its scores.
+struct Sight {
+  int query, from, to;
+  int64 mask_step, bias_step;
+  const bool* mask;
+  const T* bias;
+  C slope;
 };
-GRADUS_DEVICE Place place_of(const Attention& a, int64 row) {
-  Place p;
-  p.i = row % a.queries;
-  p.head = row / a.queries % a.heads;
-  p.n = row / (a.queries * a.heads);
-  return p;
+GRADUS_DEVICE Sight sight_of(const Attention& a, int64 row, const bool* mask, const T* bias, const T* alibi) {
+  const int64 line = a.queries.of(row), i = row - line * a.queries.size, n = a.heads.of(line);
+  const int64 head = line - n * a.heads.size;
+  Sight s;
+  const int64 query = a.first_query + i;
+  int64 to = a.window > 0 && query + a.window < a.keys ? query + a.window : a.keys;
+  if (a.causal && query + 1 < to) to = query + 1;
+  s.query = static_cast<int>(query);
+  s.from = a.window > 0 && query >= a.window ? static_cast<int>(query - a.window + 1) : 0;
+  s.to = static_cast<int>(to);
+  s.mask_step = a.mask_strides[3];
+  s.bias_step = a.bias_strides[3];
+  s.mask = mask;
+  if (mask != 0) s.mask += n * a.mask_strides[0] + head * a.mask_strides[1] + i * a.mask_strides[2];
+  s.bias = bias;
+  if (bias != 0) s.bias += n * a.bias_strides[0] + head * a.bias_strides[1] + i * a.bias_strides[2];
+  s.slope = alibi != 0 ? widen(alibi[head]) : C(0);
+  return s;
 }
-GRADUS_DEVICE bool sees(const Attention& a, const Place& p, int64 key, const bool* mask) {
-  const int64 distance = a.first_query + p.i - key;
-  if (a.causal && distance < 0) return false;
-  if (a.window > 0 && (distance >= a.window || -distance >= a.window)) return false;
-  return mask == 0 || mask[p.n * a.mask_strides[0] + p.head * a.mask_strides[1] + p.i * a.mask_strides[2] +
-                           key * a.mask_strides[3]];
-}
-GRADUS_DEVICE C score_of(const Attention& a, const Place& p, int64 key, C product, C scale, const T* bias,
-                         const T* alibi) {
-  C score = product * scale;
-  if (alibi != 0) {
-    const int64 distance = a.first_query + p.i - key;
-    score -= widen(alibi[p.head]) * C(distance < 0 ? -distance : distance);
+// Products of the query and W keys from `key` on -> scores, minus infinity where a key is not seen.
+template <int W>
+GRADUS_DEVICE Pack<C, W> scores_of(const Sight& s, int key, C scale, Pack<C, W> scores) {
+#pragma unroll
+  for (int k = 0; k < W; ++k) scores.at[k] *= scale;
+  if (s.slope != C(0)) {
+#pragma unroll
+    for (int k = 0; k < W; ++k) scores.at[k] -= s.slope * abs(C(s.query - key - k));
   }
-  if (bias != 0)
-    score += widen(bias[p.n * a.bias_strides[0] + p.head * a.bias_strides[1] + p.i * a.bias_strides[2] +
-                        key * a.bias_strides[3]]);
-  return score;
+  if (s.bias != 0) {
+    const T* bias = s.bias + key * s.bias_step;
+#pragma unroll
+    for (int k = 0; k < W; ++k) scores.at[k] += widen(bias[k * s.bias_step]);
+  }
+  const C lowest = -from_infinity(C(0));
+  if (s.mask != 0) {
+    const bool* mask = s.mask + key * s.mask_step;
+#pragma unroll
+    for (int k = 0; k < W; ++k) scores.at[k] = mask[k * s.mask_step] ? scores.at[k] : lowest;
+  }
+#pragma unroll
+  for (int k = 0; k < W; ++k) scores.at[k] = key + k >= s.from && key + k < s.to ? scores.at[k] : lowest;
+  return scores;
 }
-// 0 or `keep`, which is 1 / (1 - p).
-GRADUS_DEVICE C factor_of(const Attention& a, const Place& p, int64 key, C keep) {
-  const int64 block = (p.n * a.heads + p.head) * a.blocks + p.i / a.block;
-  const unsigned word = random_word(a.seed, a.offset, (block * a.keys + key) * a.block + p.i % a.block);
-  return (word >> 8) < a.bound ? C(0) : keep;
+template <int W, int P>
+GRADUS_DEVICE void attention_weights(const Team& team, const Attention& a, int64 rows, C scale, T* weights,
+                                     const bool* mask, const T* bias, const T* alibi) {
+  const C lowest = -from_infinity(C(0));
+  for (int64 row = team.first; row < rows; row += team.step) {
+    const Sight sight = sight_of(a, row, mask, bias, alibi);
+    T* to = weights + row * a.keys;
+    Row<W, P> products;
+    products.fetch(team, a.keys, to);
+    Pack<C, W> kept[P > 0 ? P : 1];
+    C top = lowest, total = 0;
+    each_pack<W, P>(team, a.keys, [&](int p, Column<P> key) {
+      kept[p] = scores_of(sight, static_cast<int>(key), scale, products.pack(p, key));
+#pragma unroll
+      for (int k = 0; k < W; ++k) top = maximum(top, kept[p].at[k]);
+    });
+    top = team_reduce<Largest>(team, top, lowest);
+    if (top == lowest) top = 0;  // nothing is seen: all weights are 0
+    each_pack<W, P>(team, a.keys, [&](int p, Column<P> key) {
+      if (P == 0) kept[p] = scores_of(sight, static_cast<int>(key), scale, products.pack(p, key));
+#pragma unroll
+      for (int k = 0; k < W; ++k) {
+        kept[p].at[k] = exp(kept[p].at[k] - top);
+        total += kept[p].at[k];
+      }
+    });
+    total = team_reduce<Sum>(team, total, C(0));
+    const C share = total == C(0) ? C(0) : C(1) / total;
+    each_pack<W, P>(team, a.keys, [&](int p, Column<P> key) {
+      if (P == 0) kept[p] = scores_of(sight, static_cast<int>(key), scale, products.pack(p, key));
+#pragma unroll
+      for (int k = 0; k < W; ++k) kept[p].at[k] = (P > 0 ? kept[p].at[k] : exp(kept[p].at[k] - top)) * share;
+      store_pack(to + key, narrow_pack<T>(kept[p]));
+    });
+  }
+}
+// Products of query and key -> weights, in place.
+GRADUS_WIDE(T, T)
+extern "C" __global__ void __launch_bounds__(256, 2)
+block_attention_weights(const __grid_constant__ Attention a, int64 rows, int by_warps, C scale, T* weights,
+                        const bool* mask, const T* bias, const T* alibi) {
+  const Team team = team_of(by_warps != 0);
+  if (number > 0) attention_weights<wide, number / wide>(team, a, rows, scale, weights, mask, bias, alibi);
+  else if (in_packs(a.keys, static_cast<const T*>(weights)))
+    attention_weights<wide, 0>(team, a, rows, scale, weights, mask, bias, alibi);
+  else attention_weights<1, 0>(team, a, rows, scale, weights, mask, bias, alibi);
+}
+// Dropout of (heads, queries, keys). Four queries of a key share the words of a quad.
+GRADUS_KERNEL drop_attention(const __grid_constant__ Attention a, int64 heads, C keep, T* to, const T* from) {
+  const int64 quads = (a.queries.size + 3) / 4;
+  GRADUS_EACH(task, heads * quads * a.keys) {
+    const int64 line = task / a.keys, key = task - line * a.keys, head = line / quads, first = (line - head * quads) * 4;
+    const int64 block = head * a.blocks + first / a.block;
+    unsigned words[4];
+    random_words(a.seed, a.offset, ((block * a.keys + key) * a.block + first % a.block) / 4, words);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int64 i = (head * a.queries.size + first + k) * a.keys + key;
+      if (first + k < a.queries.size) to[i] = narrow<T>((words[k] >> 8) < a.bound ? C(0) : widen(from[i]) * keep);
+    }
+  }
 }
 
-// Products of query and key -> weights, in place; with dropout the dropped ones too.
-GRADUS_KERNEL block_attention_weights(const __grid_constant__ Attention a, int64 rows, C scale, C keep, T* weights,
-                                      T* dropped, const bool* mask, const T* bias, const T* alibi) {
-  const C lowest = -from_infinity(C(0));
-  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
-    const Place p = place_of(a, row);
-    T* at = weights + row * a.keys;
-    C top = lowest;
-    for (int64 k = threadIdx.x; k < a.keys; k += blockDim.x) {
-      if (sees(a, p, k, mask)) top = maximum(top, score_of(a, p, k, widen(at[k]), scale, bias, alibi));
-    }
-    top = block_reduce<Largest>(top, lowest);
-    const bool nothing = top == lowest;
+template <int W, int P>
+GRADUS_DEVICE void attention_gradient(const Team& team, int64 rows, int64 keys, C scale, T* slopes, const T* weights) {
+  for (int64 row = team.first; row < rows; row += team.step) {
+    T* to = slopes + row * keys;
+    Row<W, P> d, w;
+    d.fetch(team, keys, to);
+    w.fetch(team, keys, weights + row * keys);
     C total = 0;
-    for (int64 k = threadIdx.x; k < a.keys; k += blockDim.x) {
-      if (!nothing && sees(a, p, k, mask)) total += exp(score_of(a, p, k, widen(at[k]), scale, bias, alibi) - top);
-    }
-    total = block_reduce<Sum>(total, C(0));
-    for (int64 k = threadIdx.x; k < a.keys; k += blockDim.x) {
-      C weight = 0;
-      if (!nothing && sees(a, p, k, mask))
-        weight = exp(score_of(a, p, k, widen(at[k]), scale, bias, alibi) - top) / total;
-      at[k] = narrow<T>(weight);
-      if (a.bound > 0) dropped[row * a.keys + k] = narrow<T>(weight * factor_of(a, p, k, keep));
-    }
+    each_pack<W, P>(team, keys, [&](int p, Column<P> key) {
+      const Pack<C, W> slope = d.pack(p, key), weight = w.pack(p, key);
+#pragma unroll
+      for (int k = 0; k < W; ++k) total += slope.at[k] * weight.at[k];
+    });
+    total = team_reduce<Sum>(team, total, C(0));
+    each_pack<W, P>(team, keys, [&](int p, Column<P> key) {
+      Pack<C, W> slope = d.pack(p, key);
+      const Pack<C, W> weight = w.pack(p, key);
+#pragma unroll
+      for (int k = 0; k < W; ++k)
+        slope.at[k] = weight.at[k] == C(0) ? C(0) : weight.at[k] * (slope.at[k] - total) * scale;
+      store_pack(to + key, narrow_pack<T>(slope));
+    });
   }
 }
-// Gradients of the (dropped) weights -> those of the products, in place.
-GRADUS_KERNEL block_attention_gradient(const __grid_constant__ Attention a, int64 rows, C scale, C keep, T* slopes,
-                                       const T* weights) {
-  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
-    const Place p = place_of(a, row);
-    T* d = slopes + row * a.keys;
-    const T* w = weights + row * a.keys;
-    C total = 0;
-    for (int64 k = threadIdx.x; k < a.keys; k += blockDim.x) {
-      const C factor = a.bound > 0 ? factor_of(a, p, k, keep) : C(1);
-      total += widen(d[k]) * factor * widen(w[k]);
-    }
-    total = block_reduce<Sum>(total, C(0));
-    for (int64 k = threadIdx.x; k < a.keys; k += blockDim.x) {
-      const C factor = a.bound > 0 ? factor_of(a, p, k, keep) : C(1);
-      const C weight = widen(w[k]);
-      d[k] = narrow<T>(weight == C(0) ? C(0) : weight * (widen(d[k]) * factor - total) * scale);
-    }
-  }
-}
-// Turns pairs of numbers i and i + half of each head by angles; y lies as (n, tokens, heads, size).
-GRADUS_KERNEL turn_heads(int64 count, int64 heads, int64 tokens, int64 size, int64 half, int64 first, C flip,
-                         int64 stride_n, int64 stride_head, int64 stride_token, T* y, const T* x, const T* cosines,
-                         const T* sines) {
-  GRADUS_EACH(i, count) {
-    const int64 column = i % size, head = i / size % heads, token = i / (size * heads) % tokens,
-                n = i / (size * heads * tokens);
-    const T* from = x + n * stride_n + head * stride_head + token * stride_token;
-    if (column >= 2 * half) {
-      y[i] = from[column];
-      continue;
-    }
-    const int64 pair = column < half ? column : column - half, angle = (first + token) * half + pair;
-    const C a = widen(from[pair]), b = widen(from[pair + half]), c = widen(cosines[angle]),
-            s = widen(sines[angle]) * flip;
-    y[i] = narrow<T>(column < half ? a * c - b * s : b * c + a * s);
-  }
+// Gradients of the weights -> those of the products, in place.
+GRADUS_WIDE(T, T)
+extern "C" __global__ void __launch_bounds__(256, 2)
+block_attention_gradient(int64 rows, int64 keys, int by_warps, C scale, T* slopes, const T* weights) {
+  const Team team = team_of(by_warps != 0);
+  if (number > 0) attention_gradient<wide, number / wide>(team, rows, keys, scale, slopes, weights);
+  else if (in_packs(keys, static_cast<const T*>(slopes), weights))
+    attention_gradient<wide, 0>(team, rows, keys, scale, slopes, weights);
+  else attention_gradient<1, 0>(team, rows, keys, scale, slopes, weights);
 }
 )cuda";
-inline constexpr cuda::detail::KernelText cuda_attention{"attention", cuda_attention_text};
-
-/// Attention in bf16 or f16 without terms of its own, as one kernel of cuDNN's: memory grows with queries + keys.
-template <HalfWidth T>
-class AttentionByCudnn {
- public:
-  using Shape = cuda::detail::AttentionGraphShape;
-  using Ids = cuda::detail::AttentionIds;
-  static constexpr const char* name = "scaled_dot_product_attention";
-
-  /// Whether it is a case for cuDNN at all; that there is a plan is known when it is asked for.
-  static bool takes(const AttentionProblem<T>& p, Device device) {
-    auto* plans = cuda::detail::CudnnPlans::of(device);
-    if (plans == nullptr || cuda::detail::deterministic_only() || p.mask || p.bias || p.alibi != nullptr ||
-        p.window > 0 || p.first_query > 0 || p.dropout > 0)
-      return false;
-    if (p.n * p.heads * p.queries * p.keys == 0 || p.depth % 8 != 0 || p.width % 8 != 0) return false;
-    return plans->version() > 91500 || p.keys % 128 == 0;  // before, gradients were wrong at a ragged end
-  }
-
-  AttentionByCudnn(const AttentionProblem<T>& p, const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value)
-      : plans_(*cuda::detail::CudnnPlans::of(query.device())),
-        p_(p),
-        query_(aligned(query)),
-        key_(aligned(key)),
-        value_(aligned(value)),
-        scale_(static_cast<float>(p.scale)),
-        lowest_(plans_.version() < 91000 ? std::numeric_limits<float>::lowest()
-                                         : -std::numeric_limits<float>::infinity()) {
-    shape_.type = cuda::detail::cudnn_type(dtype_of<T>);
-    shape_.causal = p.causal ? 1 : 0;
-    shape_.n = p.n;
-    shape_.heads = p.heads;
-    shape_.kv_heads = p.kv_heads;
-    shape_.queries = p.queries;
-    shape_.keys = p.keys;
-    shape_.depth = p.depth;
-    shape_.width = p.width;
-    shape_.query = strides(query_);
-    shape_.key = strides(key_);
-    shape_.value = strides(value_);
-  }
-
-  /// Result and logarithms of the sums of rows, (n, heads, queries); nothing when cuDNN has no plan.
-  std::optional<std::pair<Tensor<T>, Tensor<float>>> forward() {
-    auto y = empty_by_rows<T>(p_.n, p_.heads, p_.queries, p_.width, query_.device());
-    shape_.y = strides(y);
-    const auto* plan = plans_.find(name, "attention", shape_, [&](const auto& api, const auto& target) {
-      return cuda::detail::AttentionGraph(api, shape_).forward().plan(target);
-    });
-    if (plan == nullptr) return std::nullopt;
-    auto log_sums = Tensor<float>::empty({p_.n, p_.heads, p_.queries}, query_.device(), "scaled_dot_product_attention");
-    run(*plan, {{Ids::y, y.data()}, {Ids::log_sums, log_sums.data()}});
-    return std::pair{y, log_sums};
-  }
-
-  std::optional<std::tuple<Tensor<T>, Tensor<T>, Tensor<T>>> backward(const Tensor<T>& y, const Tensor<float>& log_sums,
-                                                                      const Tensor<T>& dy_in) {
-    auto device = query_.device();
-    auto dy = aligned(dy_in);
-    auto [dq, dk, dv] = empty_gradients(device);
-    shape_.y = strides(y);
-    shape_.dy = strides(dy);
-    shape_.dq = strides(dq);
-    shape_.dk = strides(dk);
-    shape_.dv = strides(dv);
-    const auto* plan = plans_.find(name, "attention_gradient", shape_, [&](const auto& api, const auto& target) {
-      return cuda::detail::AttentionGraph(api, shape_).backward().plan(target);
-    });
-    if (plan == nullptr) return std::nullopt;
-    auto means = Tensor<float>::empty({p_.n, p_.heads, p_.queries}, device),
-         dq_sums = Tensor<float>::empty({p_.n, p_.heads, p_.queries, p_.depth}, device);
-    if (plans_.version() < 90600) dq_sums.zero_();  // later ones do it themselves
-    const float one = 1;
-    run(*plan, {{Ids::y, y.data()},
-                {Ids::log_sums, log_sums.data()},
-                {Ids::dy, dy.data()},
-                {Ids::dq, dq.data()},
-                {Ids::dk, dk.data()},
-                {Ids::dv, dv.data()},
-                {Ids::means, means.data()},
-                {Ids::dq_sums, dq_sums.data()},
-                {Ids::one, &one}});
-    return std::tuple{dq, dk, dv};
-  }
-
- private:
-  /// Beside one another where query, key and value are parts of one tensor, so that their gradients are, too.
-  std::array<Tensor<T>, 3> empty_gradients(Device device) const {
-    auto together = query_.impl()->storage == key_.impl()->storage &&
-                    query_.impl()->storage == value_.impl()->storage && p_.heads == p_.kv_heads &&
-                    p_.queries == p_.keys && p_.depth == p_.width;
-    if (!together) {
-      return {empty_by_rows<T>(p_.n, p_.heads, p_.queries, p_.depth, device),
-              empty_by_rows<T>(p_.n, p_.kv_heads, p_.keys, p_.depth, device),
-              empty_by_rows<T>(p_.n, p_.kv_heads, p_.keys, p_.width, device)};
-    }
-    auto row = p_.heads * p_.depth;
-    auto memory = Tensor<T>::empty({p_.n, p_.queries, 3, p_.heads, p_.depth}, device);
-    auto part = [&](int64_t i) {
-      return raw_view(memory, {p_.n, p_.heads, p_.queries, p_.depth}, {p_.queries * 3 * row, p_.depth, 3 * row, 1},
-                      i * row);
-    };
-    return {part(0), part(1), part(2)};
-  }
-  static cuda::detail::CudnnSizes strides(const Tensor<T>& x) {
-    return {x.strides()[0], x.strides()[1], x.strides()[2], x.strides()[3]};
-  }
-  /// x itself when its numbers lie side by side and rows begin at multiples of 16 bytes, else a dense copy.
-  static Tensor<T> aligned(const Tensor<T>& x) {
-    auto fits = x.strides()[3] == 1 && reinterpret_cast<uintptr_t>(x.data()) % 16 == 0;
-    for (int i = 0; i < 3; ++i) fits = fits && x.strides()[i] > 0 && x.strides()[i] % 8 == 0;
-    return fits ? x : x.clone();
-  }
-  void run(const cuda::detail::CudnnPlan& plan, std::vector<std::pair<int64_t, const void*>> tensors) {
-    tensors.insert(
-        tensors.end(),
-        {{Ids::query, query_.data()}, {Ids::key, key_.data()}, {Ids::value, value_.data()}, {Ids::scale, &scale_}});
-    if (p_.causal) tensors.emplace_back(Ids::lowest, &lowest_);
-    plans_.run(plan, tensors);
-  }
-
-  cuda::detail::CudnnPlans& plans_;
-  const AttentionProblem<T>& p_;
-  Tensor<T> query_, key_, value_;
-  float scale_, lowest_;
-  Shape shape_{};
-};
+inline std::string_view cuda_attention() {
+  static const auto text = join(cuda_rows_text, cuda_attention_text);
+  return text;
+}
 
 template <Floating T>
 class AttentionOnCard {
  public:
   using C = Compute<T>;
 
-  AttentionOnCard(const AttentionProblem<T>& p, int64_t block) : p_(p), card_{} {
-    card_.heads = p.heads;
-    card_.queries = p.queries;
+  /// `block`: queries that share random words, a multiple of 4.
+  AttentionOnCard(const AttentionProblem<T>& p, int64_t block)
+      : p_(p), card_{CudaDivisor(p.heads), CudaDivisor(p.queries)} {
     card_.keys = p.keys;
     card_.window = p.window;
     card_.first_query = p.first_query;
@@ -316,13 +240,15 @@ class AttentionOnCard {
 
   std::pair<Tensor<T>, Kept> by_products(const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
     auto weights = matmul(grouped(query), transpose(grouped(key)));  // (n, kv_heads, group, queries, keys)
-    auto dropped = card_.bound > 0 ? Tensor<T>::empty(weights.shape(), weights.device(), "scaled_dot_product_attention")
-                                   : Tensor<T>();
-    auto* to_dropped = dropped.defined() ? dropped.impl()->data() : nullptr;
-    auto rows = p_.n * p_.heads * p_.queries;
-    cuda::detail::launch_refreshed(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_weights",
-                                   grid(rows), refresh(), card_, rows, static_cast<C>(p_.scale), keep(),
-                                   weights.impl()->data(), to_dropped, p_.mask.data, p_.bias.data, p_.alibi);
+    auto rows = score_rows({weights.data()});
+    cuda::detail::launch(name, weights.device(), rows.text, {dtype_of<T>}, "block_attention_weights", rows.grid(),
+                         card_, rows.rows, rows.by_warps ? 1 : 0, static_cast<C>(p_.scale), weights.impl()->data(),
+                         p_.mask.data, p_.bias.data, p_.alibi);
+    Tensor<T> dropped;
+    if (card_.bound > 0) {
+      dropped = Tensor<T>::empty(weights.shape(), weights.device(), name);
+      drop(weights, dropped);
+    }
     auto y = matmul(dropped.defined() ? dropped : weights, grouped(value));
     return {joined(y), {weights, dropped, {}}};
   }
@@ -332,24 +258,31 @@ class AttentionOnCard {
     const auto& [weights, dropped, log_sums] = kept;
     auto q = grouped(query), k = grouped(key), v = grouped(value), d = grouped(dy);
     auto slopes = matmul(d, transpose(v));  // (n, kv_heads, group, queries, keys)
-    auto rows = p_.n * p_.heads * p_.queries;
-    cuda::detail::launch_refreshed(name, weights.device(), cuda_attention, {dtype_of<T>}, "block_attention_gradient",
-                                   grid(rows), refresh(), card_, rows, static_cast<C>(p_.scale), keep(),
-                                   slopes.impl()->data(), weights.data());
+    if (card_.bound > 0) drop(slopes, slopes);
+    auto rows = score_rows({slopes.data(), weights.data()});
+    cuda::detail::launch(name, weights.device(), rows.text, {dtype_of<T>}, "block_attention_gradient", rows.grid(),
+                         rows.rows, p_.keys, rows.by_warps ? 1 : 0, static_cast<C>(p_.scale), slopes.impl()->data(),
+                         weights.data());
     auto dq = matmul(slopes, k);
     auto dk = sum_to(matmul(transpose(slopes), q), k.shape());
     auto dv = sum_to(matmul(transpose(dropped.defined() ? dropped : weights), d), v.shape());
     return {joined(dq), joined(dk), joined(dv)};
   }
 
-  static cuda::detail::Grid grid(int64_t rows) { return {std::min<int64_t>(rows, 1 << 16)}; }
-  /// The random numbers of dropout, in each replay of a captured step.
-  auto refresh() const {
-    return [live = p_.live](CardAttention& card, auto&...) {
+  RowsOnCard<T> score_rows(std::initializer_list<const void*> places) const {
+    return {"attention", cuda_attention(), p_.n * p_.heads * p_.queries, p_.keys, places, sizeof(T) == 8 ? 8 : 16};
+  }
+  /// Dropout of the weights or, the same, of their gradients; with random numbers of its own in each replay of a
+  /// captured step.
+  void drop(const Tensor<T>& from, Tensor<T>& to) const {
+    auto heads = p_.n * p_.heads, tasks = heads * ((p_.queries + 3) / 4) * p_.keys;
+    auto refresh = [live = p_.live](CardAttention& card, auto&...) {
       if (live != nullptr) std::tie(card.seed, card.offset) = std::tie(live->seed, live->offset);
     };
+    cuda::detail::launch_refreshed(name, from.device(), score_rows({nullptr}).text, {dtype_of<T>}, "drop_attention",
+                                   {cuda::detail::Context::of(from.device()).blocks_for(tasks, 256)}, refresh, card_,
+                                   heads, static_cast<C>(1 / (1 - p_.dropout)), to.impl()->data(), from.data());
   }
-  C keep() const { return static_cast<C>(1 / (1 - p_.dropout)); }
   /// (n, heads, ...) -> (n, kv_heads, group, ...)
   Tensor<T> grouped(const Tensor<T>& x) const {
     return reshape(x, {p_.n, p_.kv_heads, x.size(1) / p_.kv_heads, x.size(2), x.size(3)});

@@ -7,7 +7,7 @@
 #include "gradus/device/cpu/simd_rows.hpp"
 #include "gradus/ops/attention/attention_backward.hpp"
 #if defined(GRADUS_CUDA)
-#include "gradus/ops/attention/attention_cuda.hpp"
+#include "gradus/ops/attention/rotary_cuda.hpp"
 #endif
 
 namespace gradus::inline GRADUS_BUILD {
@@ -82,9 +82,10 @@ Tensor<T> turn_heads(const Tensor<T>& x_in, const RotaryTable<T>& table, int64_t
   if (!x.device().is_cpu()) {
     auto there = table_on(table, x.device());
     const auto& strides = x.strides();
-    cuda::detail::launch_each("rotary", x.device(), cuda_attention, {dtype_of<T>}, "turn_heads", y.numel(), y.numel(),
-                              heads, tokens, size, half, first, static_cast<Compute<T>>(sign), strides[0], strides[1],
-                              strides[2], y.impl()->data(), x.data(), there.cosines.data(), there.sines.data());
+    cuda::detail::launch_each("rotary", x.device(), cuda_rotary, {dtype_of<T>}, "turn_heads", y.numel(), y.numel(),
+                              CudaDivisor(heads), CudaDivisor(tokens), CudaDivisor(size), half, first,
+                              static_cast<Compute<T>>(sign), strides[0], strides[1], strides[2], y.impl()->data(),
+                              x.data(), there.cosines.data(), there.sines.data());
   } else
 #endif
     parallel_for(n * tokens, std::max<int64_t>(1, 4096 / std::max<int64_t>(heads * size, 1)),

@@ -19,9 +19,10 @@ struct CudaOperand {
 };
 
 struct CudaKernelText {
-  /// Name of the kernel that works in packs (see fits_packs); entry + "_strided" takes any layout.
+  /// Name of the kernel that works in packs (see fits_packs). entry + "_along" does so where all tensors lie as the
+  /// output does (see is_one_line), entry + "_strided" takes any layout.
   std::string entry;
-  /// Both kernels. It wants cuda_prelude and cuda_pointwise_loop before it, and may share a program with others.
+  /// The three kernels. It wants cuda_prelude and cuda_pointwise_loop before it, and may share a program with others.
   std::string source;
   /// What follows (layout, out) in the kernel's arguments: numbers of operands, Expression::seed_number for dy. What
   /// the formula does not read is left out.
@@ -88,7 +89,8 @@ class CudaKernelWriter {
     auto hash = hash_text(functions + entry(kernel, "", kernel.width));
     std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(hash));
     kernel.entry = join("pointwise_", name_, '_', digits);
-    kernel.source = join("\nnamespace gradus::", kernel.entry, " {\n\n", functions, entry(kernel, "", kernel.width),
+    kernel.source = join("\nnamespace ", cuda_namespace(type_), "::", kernel.entry, " {\n\n", functions,
+                         entry(kernel, "_along", kernel.width), entry(kernel, "", kernel.width),
                          entry(kernel, "_strided", 1), "}\n");
     kernel.hash = hash_text(kernel.source);
     return kernel;
@@ -112,7 +114,8 @@ class CudaKernelWriter {
     const auto* blocks = size_of(type_) == 8 ? ", 1" : "";
     auto text = join("extern \"C\" __global__ void __launch_bounds__(", cuda_pointwise_threads, blocks, ")\n",
                      kernel.entry, suffix, "(const __grid_constant__ Layout layout, ", cuda_name(kernel.out), "* out");
-    auto call = join("  pointwise<", width, ", formula>(layout, out");
+    auto call =
+        join("  pointwise", std::string_view(suffix) == "_along" ? suffix : "", '<', width, ", formula>(layout, out");
     int row = 0, read = 0;
     for (auto number : kernel.inputs) {
       if (!is_number(number)) read = std::max(read, width * size_of(operand_type(number)));

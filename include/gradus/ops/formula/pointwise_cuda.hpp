@@ -26,7 +26,7 @@ GRADUS_COLD CudaKernelText write_gradient_kernel(const char* name, DType type, c
 
 /// A formula's kernel on one card.
 struct LoadedPointwise {
-  cuda::detail::Handle packs = nullptr, strided = nullptr;
+  cuda::detail::Handle along = nullptr, packs = nullptr, strided = nullptr;
   std::vector<int> inputs;
   int width = 1;
 };
@@ -58,6 +58,7 @@ inline const LoadedPointwise& loaded_pointwise(Device device, CudaKernelWriterFu
     cuda::detail::KernelSource source{.name = name, .text = cuda_pointwise_program({text})};
     for (auto& letter : source.name) letter = std::isalnum(static_cast<unsigned char>(letter)) != 0 ? letter : '_';
     auto made = std::make_unique<LoadedPointwise>();
+    made->along = context.kernels().load(source, text.entry + "_along");
     made->packs = context.kernels().load(source, text.entry);
     made->strided = context.kernels().load(source, text.entry + "_strided");
     made->inputs = text.inputs;
@@ -87,7 +88,9 @@ inline void run_pointwise_on_card(const char* name, CudaKernelWriterFunction wri
     auto number = kernel.inputs[static_cast<size_t>(k)];
     const auto& operand = number == Expression::seed_number ? *dy : operands[number];
     auto is_number = number != Expression::seed_number && types[number].is_number;
-    strides[k] = operand.dense ? dense : operand.single ? Strides::filled(out.shape.rank(), 0) : operand.strides;
+    strides[k] = operand.dense || is_number ? dense
+                 : operand.single           ? Strides::filled(out.shape.rank(), 0)
+                                            : operand.strides;
     pointers[k] = operand.data;
     arguments[2 + k] = is_number ? const_cast<char*>(operand.data) : static_cast<void*>(&pointers[k]);
     if (!is_number && !operand.single) {
@@ -106,7 +109,9 @@ inline void run_pointwise_on_card(const char* name, CudaKernelWriterFunction wri
   auto packs = aligned && fits_packs(layout, inputs, kernel.width);
   auto& context = cuda::detail::Context::of(device);
   auto threads = packs ? out.numel / kernel.width : out.numel;
-  context.launch(packs ? kernel.packs : kernel.strided,
+  context.launch(!packs                        ? kernel.strided
+                 : is_one_line(layout, inputs) ? kernel.along
+                                               : kernel.packs,
                  {context.blocks_for(threads, cuda_pointwise_threads), cuda_pointwise_threads}, arguments, name);
 }
 

@@ -2,6 +2,9 @@
 
 #include "gradus/ops/loss/reduce_losses.hpp"
 #include "gradus/ops/loss/softmax.hpp"
+#if defined(GRADUS_CUDA)
+#include "gradus/ops/loss/cross_entropy_cuda.hpp"
+#endif
 
 namespace gradus::inline GRADUS_BUILD {
 
@@ -113,7 +116,7 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
        counts = Tensor<C>::empty({n}, device, op);
   auto smoothing = static_cast<C>(options.label_smoothing);
   static constexpr const char* name = "cross_entropy";
-  cuda::detail::launch_blocks(name, device, cuda_softmax, {dtype_of<T>}, "block_cross_entropy", n, n, classes,
+  cuda::detail::launch_blocks(name, device, cuda_cross_entropy, {dtype_of<T>}, "block_cross_entropy", n, n, classes,
                               options.ignore_index, smoothing, cuda::detail::Context::of(device).fault(), name,
                               totals.impl()->data(), losses.impl()->data(), counts.impl()->data(), logits.data(),
                               labels.data());
@@ -135,8 +138,8 @@ Tensor<T> cross_entropy_on_card(const Tensor<T>& logits, const Tensor<int64_t>& 
                             if (!dx.defined()) dx = Tensor<T>::empty(shape, dy.device(), name);
                             const auto* count = data_or_null(counted);
                             cuda::detail::launch_blocks(
-                                name, dy.device(), cuda_softmax, {dtype_of<T>}, "cross_entropy_gradient", dx.size(0),
-                                dx.size(0), dx.size(1), options.ignore_index, smoothing, per_row ? 1 : 0,
+                                name, dy.device(), cuda_cross_entropy, {dtype_of<T>}, "cross_entropy_gradient",
+                                dx.size(0), dx.size(0), dx.size(1), options.ignore_index, smoothing, per_row ? 1 : 0,
                                 dx.impl()->data(), from, labels().data(), totals.data(), dense.data(), count);
                             return dx;
                           }

@@ -12,7 +12,7 @@ Tensor<T> log_softmax_last(const Tensor<T>& x) {
   auto* to = reinterpret_cast<T*>(y.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    softmax_on_card("log_softmax", *x.impl(), *y.impl(), n, true);
+    softmax_on_card("log_softmax", x, y, n, true);
     rows = 0;
   }
 #endif

@@ -14,7 +14,7 @@ Tensor<T> softmax_gradient(const char* op, const Tensor<T>& y, const Tensor<T>& 
   auto dy = contiguous(dy_in);
   auto n = dy.size(-1);
 #if defined(GRADUS_CUDA)
-  if (!dy.device().is_cpu()) return Tensor<T>(softmax_gradient_on_card(op, *y.impl(), *dy.impl(), n, logarithm));
+  if (!dy.device().is_cpu()) return softmax_gradient_on_card(op, y, dy, n, logarithm);
 #endif
   auto dx = Tensor<T>::empty(dy.shape(), dy.device(), op);
   softmax_gradient_rows<T>(y.data(), dy.data(), dy.numel() / std::max<int64_t>(n, 1), n, logarithm,
@@ -30,7 +30,7 @@ Tensor<T> softmax_last(const Tensor<T>& x) {
   auto* to = reinterpret_cast<T*>(y.impl()->data());
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    softmax_on_card("softmax", *x.impl(), *y.impl(), n, false);
+    softmax_on_card("softmax", x, y, n, false);
     rows = 0;
   }
 #endif

@@ -127,7 +127,7 @@ class ChannelNorm {
                                 rows_.rows, channels(), rows_.step, arguments...);
     } else {
       cuda::detail::launch_each(op_, x_.device(), cuda_norm_planes, {dtype_of<T>}, planar, x_.numel(), x_.numel(),
-                                channels(), planes_.plane, arguments...);
+                                CudaDivisor(channels()), CudaDivisor(planes_.plane), arguments...);
     }
   }
 

@@ -55,15 +55,15 @@ GRADUS_DEVICE void channel_moments_last(int64 rows, int64 channels, int64 parts,
     int64 count = 0;
     if (s.inside && s.from + s.line < s.to) {
       const T* at = x + s.first + s.lane;
-      const Pack<T, W> start = load_pack<W>(at + (s.from + s.line) * channels);
+      const Pack<C, W> start = widen_pack(load_pack<W>(at + (s.from + s.line) * channels));
 #pragma unroll
-      for (int k = 0; k < W; ++k) shift[k] = widen(start.at[k]);
+      for (int k = 0; k < W; ++k) shift[k] = start.at[k];
 #pragma unroll 4
       for (int64 row = s.from + s.line; row < s.to; row += s.down) {
-        const Pack<T, W> values = load_pack<W>(at + row * channels);
+        const Pack<C, W> values = widen_pack(load_pack<W>(at + row * channels));
 #pragma unroll
         for (int k = 0; k < W; ++k) {
-          const C away = widen(values.at[k]) - shift[k];
+          const C away = values.at[k] - shift[k];
           sum[k] += away;
           square[k] += away * away;
         }
@@ -94,8 +94,10 @@ GRADUS_DEVICE void channel_moments_last(int64 rows, int64 channels, int64 parts,
     __syncthreads();
   }
 }
+// With more than three blocks a multiprocessor in mind, the compiler spills registers.
 GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_channel_moments_last(int64 rows, int64 channels, int64 parts, C* partial, const T* x) {
+extern "C" __global__ void __launch_bounds__(256, 3)
+block_channel_moments_last(int64 rows, int64 channels, int64 parts, C* partial, const T* x) {
   if (in_packs(channels, x)) channel_moments_last<16 / sizeof(T)>(rows, channels, parts, partial, x);
   else channel_moments_last<1>(rows, channels, parts, partial, x);
 }
@@ -121,24 +123,33 @@ GRADUS_DEVICE void channel_slopes_last(int64 rows, int64 channels, int64 parts, 
     }
     if (s.inside) {
       const int64 at = s.first + s.lane;
-#pragma unroll 2
-      for (int64 row = s.from + s.line; row < s.to; row += s.down) {
-        const int64 place = row * channels + at;
-        const Pack<T, W> values = load_pack<W>(x + place), slopes = load_pack<W>(dy + place);
-        Pack<T, W> others, told, keeps;
-        if (more != 0) others = load_pack<W>(more + place);
-        if (result != 0) told = load_pack<W>(result + place);
+      struct Read {
+        Words<T, W> x, dy, more, result;
+      };
+      in_bunches<2>(
+          s.from + s.line, s.to, s.down,
+          [&](int64 row) {
+            const int64 place = row * channels + at;
+            Read read;
+            read.x = load_pack<W>(x + place);
+            read.dy = load_pack<W>(dy + place);
+            if (more != 0) read.more = load_pack<W>(more + place);
+            if (result != 0) read.result = load_pack<W>(result + place);
+            return read;
+          },
+          [&](int64 row, const Read& read) {
+            const Pack<C, W> v = widen_pack(read.x), d = widen_pack(read.dy);
+            const Pack<C, W> m = widen_pack(read.more), r = widen_pack(read.result);
+            Pack<C, W> g;
 #pragma unroll
-        for (int k = 0; k < W; ++k) {
-          const C away = widen(values.at[k]) - center[k];
-          const C arrived = more != 0 ? widen(slopes.at[k]) + widen(others.at[k]) : widen(slopes.at[k]);
-          const C g = passed(arrived, result != 0 ? widen(told.at[k]) : fma(away, scale[k], shift[k]), low, high);
-          a[k] += g;
-          b[k] += g * away;
-          keeps.at[k] = narrow<T>(g);
-        }
-        if (kept != 0) store_pack(kept + place, keeps);
-      }
+            for (int k = 0; k < W; ++k) {
+              const C away = v.at[k] - center[k], arrived = more != 0 ? d.at[k] + m.at[k] : d.at[k];
+              g.at[k] = passed(arrived, result != 0 ? r.at[k] : fma(away, scale[k], shift[k]), low, high);
+              a[k] += g.at[k];
+              b[k] += g.at[k] * away;
+            }
+            if (kept != 0) store_pack(kept + row * channels + at, narrow_pack<T>(g));
+          });
     }
 #pragma unroll
     for (int k = 0; k < W; ++k) {
@@ -186,19 +197,28 @@ GRADUS_DEVICE void normalize_last(int64 rows, int64 channels, int64 step, C low,
       scale[k] = (weight != 0 ? widen(weight[at + k]) : C(1)) * inverse[at + k];
       shift[k] = bias != 0 ? widen(bias[at + k]) : C(0);
     }
-#pragma unroll 2
-    for (int64 row = line; row < rows; row += step) {
-      const Pack<T, W> values = load_pack<W>(x + row * channels + at);
-      Pack<T, W> result, beside;
-      if (residual != 0) beside = load_pack<W>(residual + row * channels + at);
+    struct Read {
+      Words<T, W> x, residual;
+    };
+    in_bunches<2>(
+        line, rows, step,
+        [&](int64 row) {
+          Read read;
+          read.x = load_pack<W>(x + row * channels + at);
+          if (residual != 0) read.residual = load_pack<W>(residual + row * channels + at);
+          return read;
+        },
+        [&](int64 row, const Read& read) {
+          Pack<C, W> z = widen_pack(read.x);
+          const Pack<C, W> more = widen_pack(read.residual);
 #pragma unroll
-      for (int k = 0; k < W; ++k) {
-        C z = fma(widen(values.at[k]) - center[k], scale[k], shift[k]);
-        if (residual != 0) z += widen(beside.at[k]);
-        result.at[k] = narrow<T>(rectified(z, low, high));
-      }
-      store_pack(y + row * channels + at, result);
-    }
+          for (int k = 0; k < W; ++k) {
+            z.at[k] = fma(z.at[k] - center[k], scale[k], shift[k]);
+            if (residual != 0) z.at[k] += more.at[k];
+            z.at[k] = rectified(z.at[k], low, high);
+          }
+          store_pack(y + row * channels + at, narrow_pack<T>(z));
+        });
   }
 }
 GRADUS_WIDE(T, T)
@@ -226,18 +246,25 @@ GRADUS_DEVICE void channel_gradients_last(int64 rows, int64 channels, int64 step
       slope[k] = -scale[k] * inverse[at + k] * (sums[channels + at + k] * share);
       rest[k] = -scale[k] * (sums[at + k] * share);
     }
-#pragma unroll 2
-    for (int64 row = line; row < rows; row += step) {
-      const Pack<T, W> values = load_pack<W>(x + row * channels + at), slopes = load_pack<W>(dy + row * channels + at);
-      Pack<T, W> result;
+    struct Read {
+      Words<T, W> x, dy;
+    };
+    in_bunches<2>(
+        line, rows, step,
+        [&](int64 row) {
+          return Read{load_pack<W>(x + row * channels + at), load_pack<W>(dy + row * channels + at)};
+        },
+        [&](int64 row, const Read& read) {
+          const Pack<C, W> v = widen_pack(read.x), d = widen_pack(read.dy);
+          Pack<C, W> result;
 #pragma unroll
-      for (int k = 0; k < W; ++k) {
-        const C away = widen(values.at[k]) - center[k];
-        const C g = passed(widen(slopes.at[k]), fma(away, scale[k], shift[k]), low, high);
-        result.at[k] = narrow<T>(scale[k] * g + (slope[k] * away + rest[k]));
-      }
-      store_pack(dx + row * channels + at, result);
-    }
+          for (int k = 0; k < W; ++k) {
+            const C away = v.at[k] - center[k];
+            const C g = passed(d.at[k], fma(away, scale[k], shift[k]), low, high);
+            result.at[k] = scale[k] * g + (slope[k] * away + rest[k]);
+          }
+          store_pack(dx + row * channels + at, narrow_pack<T>(result));
+        });
   }
 }
 GRADUS_WIDE(T, T)

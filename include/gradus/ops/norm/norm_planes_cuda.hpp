@@ -25,16 +25,16 @@ GRADUS_DEVICE void channel_moments(int64 images, int64 channels, int64 plane, in
   for (int64 task = blockIdx.x; task < channels * parts; task += gridDim.x) {
     C sum = 0;
     const int64 count = each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
-      const Pack<T, W> values = load_pack<W>(x + at);
+      const Pack<C, W> values = widen_pack(load_pack<W>(x + at));
 #pragma unroll
-      for (int k = 0; k < W; ++k) sum += widen(values.at[k]);
+      for (int k = 0; k < W; ++k) sum += values.at[k];
     });
     const C mean = count > 0 ? block_reduce<Sum>(sum, C(0)) / C(count) : C(0);
     C squares = 0;
     each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
-      const Pack<T, W> values = load_pack<W>(x + at);
+      const Pack<C, W> values = widen_pack(load_pack<W>(x + at));
 #pragma unroll
-      for (int k = 0; k < W; ++k) squares += (widen(values.at[k]) - mean) * (widen(values.at[k]) - mean);
+      for (int k = 0; k < W; ++k) squares += (values.at[k] - mean) * (values.at[k] - mean);
     });
     squares = block_reduce<Sum>(squares, C(0));
     if (threadIdx.x == 0) {
@@ -92,20 +92,20 @@ GRADUS_DEVICE void channel_slopes(int64 images, int64 channels, int64 plane, int
     const C shift = bias != 0 ? widen(bias[channel]) : C(0);
     C a = 0, b = 0;
     each_of_part<W>(images, channels, plane, parts, task, [&](int64 at) {
-      const Pack<T, W> values = load_pack<W>(x + at), slopes = load_pack<W>(dy + at);
-      Pack<T, W> others, told, keeps;
+      const Words<T, W> values = load_pack<W>(x + at), slopes = load_pack<W>(dy + at);
+      Words<T, W> others, told;
       if (more != 0) others = load_pack<W>(more + at);
       if (result != 0) told = load_pack<W>(result + at);
+      const Pack<C, W> v = widen_pack(values), d = widen_pack(slopes), m = widen_pack(others), r = widen_pack(told);
+      Pack<C, W> g;
 #pragma unroll
       for (int k = 0; k < W; ++k) {
-        const C away = widen(values.at[k]) - center;
-        const C arrived = more != 0 ? widen(slopes.at[k]) + widen(others.at[k]) : widen(slopes.at[k]);
-        const C g = passed(arrived, result != 0 ? widen(told.at[k]) : fma(away, scale, shift), low, high);
-        a += g;
-        b += g * away * root;
-        keeps.at[k] = narrow<T>(g);
+        const C away = v.at[k] - center, arrived = more != 0 ? d.at[k] + m.at[k] : d.at[k];
+        g.at[k] = passed(arrived, result != 0 ? r.at[k] : fma(away, scale, shift), low, high);
+        a += g.at[k];
+        b += g.at[k] * away * root;
       }
-      if (kept != 0) store_pack(kept + at, keeps);
+      if (kept != 0) store_pack(kept + at, narrow_pack<T>(g));
     });
     a = block_reduce<Sum>(a, C(0));
     b = block_reduce<Sum>(b, C(0));
@@ -132,35 +132,40 @@ GRADUS_KERNEL block_channel_slopes(int64 images, int64 channels, int64 plane, in
                       weight, bias);
 }
 
-// The channel of an element of x (images, channels, plane), and of those that follow it.
+// The channel of an element of x (images, channels, plane), and of those that follow it; `whole`: all of the same.
+template <bool whole>
 struct ChannelWalk {
   int64 plane, channels, place, channel;
 };
-GRADUS_DEVICE ChannelWalk walk_from(int64 i, int64 channels, int64 plane) {
-  const int64 row = i / plane;
-  ChannelWalk walk;
-  walk.plane = plane;
-  walk.channels = channels;
-  walk.place = i - row * plane;
-  walk.channel = row % channels;
+template <bool whole>
+GRADUS_DEVICE ChannelWalk<whole> walk_from(int64 i, const Divisor& channels, const Divisor& plane) {
+  const int64 row = plane.of(i);
+  ChannelWalk<whole> walk;
+  walk.plane = plane.size;
+  walk.channels = channels.size;
+  walk.place = i - row * plane.size;
+  walk.channel = row - channels.of(row) * channels.size;
   return walk;
 }
 // Whether the next element is of another channel.
-GRADUS_DEVICE bool goes_on(ChannelWalk& walk) {
+GRADUS_DEVICE bool goes_on(ChannelWalk<true>&) { return false; }
+GRADUS_DEVICE bool goes_on(ChannelWalk<false>& walk) {
   if (++walk.place < walk.plane) return false;
   walk.place = 0;
   if (++walk.channel == walk.channels) walk.channel = 0;
   return true;
 }
-template <int W>
-GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, C low, C high, T* y, const T* x,
-                                      const T* residual, const C* mean, const C* inverse, const T* weight,
+template <int W, bool whole>
+GRADUS_DEVICE void normalize_channels(int64 count, const Divisor& channels, const Divisor& plane, C low, C high, T* y,
+                                      const T* x, const T* residual, const C* mean, const C* inverse, const T* weight,
                                       const T* bias) {
   GRADUS_EACH(task, count / W) {
-    ChannelWalk walk = walk_from(task * W, channels, plane);
-    const Pack<T, W> values = load_pack<W>(x + task * W);
-    Pack<T, W> result, beside;
+    auto walk = walk_from<whole>(task * W, channels, plane);
+    const Words<T, W> values = load_pack<W>(x + task * W);
+    Words<T, W> beside;
     if (residual != 0) beside = load_pack<W>(residual + task * W);
+    Pack<C, W> z = widen_pack(values);
+    const Pack<C, W> more = widen_pack(beside);
     C center = 0, scale = 0, shift = 0;
     bool fresh = true;
 #pragma unroll
@@ -170,32 +175,37 @@ GRADUS_DEVICE void normalize_channels(int64 count, int64 channels, int64 plane, 
         scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * inverse[walk.channel];
         shift = bias != 0 ? widen(bias[walk.channel]) : C(0);
       }
-      C z = fma(widen(values.at[k]) - center, scale, shift);
-      if (residual != 0) z += widen(beside.at[k]);
-      result.at[k] = narrow<T>(rectified(z, low, high));
+      z.at[k] = fma(z.at[k] - center, scale, shift);
+      if (residual != 0) z.at[k] += more.at[k];
+      z.at[k] = rectified(z.at[k], low, high);
       fresh = goes_on(walk);
     }
-    store_pack(y + task * W, result);
+    store_pack(y + task * W, narrow_pack<T>(z));
   }
 }
 // With more than three blocks a multiprocessor in mind, the compiler spills registers.
 GRADUS_WIDE(T, T)
 extern "C" __global__ void __launch_bounds__(256, 3)
-channel_norm(int64 count, int64 channels, int64 plane, C low, C high, T* y, const T* x, const T* residual, const C* mean,
-             const C* inverse, const T* weight, const T* bias) {
-  if (in_packs(count, x, static_cast<const T*>(y), residual))
-    normalize_channels<16 / sizeof(T)>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
-  else normalize_channels<1>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
+channel_norm(int64 count, const __grid_constant__ Divisor channels, const __grid_constant__ Divisor plane, C low, C high,
+             T* y, const T* x, const T* residual, const C* mean, const C* inverse, const T* weight, const T* bias) {
+  const int wide = 16 / sizeof(T);
+  const bool packs = in_packs(count, x, static_cast<const T*>(y), residual);
+  if (packs && plane.size % wide == 0)
+    normalize_channels<wide, true>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
+  else if (packs)
+    normalize_channels<wide, false>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
+  else normalize_channels<1, true>(count, channels, plane, low, high, y, x, residual, mean, inverse, weight, bias);
 }
 // share: 1 / the number of elements of a channel.
-template <int W>
-GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C low, C high, C share, T* dx,
-                                     const T* dy, const T* x, const C* mean, const C* inverse, const T* weight,
+template <int W, bool whole>
+GRADUS_DEVICE void channel_gradients(int64 count, const Divisor& channels, const Divisor& plane, C low, C high, C share,
+                                     T* dx, const T* dy, const T* x, const C* mean, const C* inverse, const T* weight,
                                      const T* bias, const C* sums) {
   GRADUS_EACH(task, count / W) {
-    ChannelWalk walk = walk_from(task * W, channels, plane);
-    const Pack<T, W> values = load_pack<W>(x + task * W), slopes = load_pack<W>(dy + task * W);
-    Pack<T, W> result;
+    auto walk = walk_from<whole>(task * W, channels, plane);
+    const Words<T, W> values = load_pack<W>(x + task * W), slopes = load_pack<W>(dy + task * W);
+    const Pack<C, W> v = widen_pack(values), d = widen_pack(slopes);
+    Pack<C, W> result;
     C center = 0, root = 0, scale = 0, shift = 0, plain = 0, scaled = 0;
     bool fresh = true;
 #pragma unroll
@@ -206,24 +216,31 @@ GRADUS_DEVICE void channel_gradients(int64 count, int64 channels, int64 plane, C
         scale = (weight != 0 ? widen(weight[walk.channel]) : C(1)) * root;
         shift = bias != 0 ? widen(bias[walk.channel]) : C(0);
         plain = sums[walk.channel] * share;
-        scaled = sums[channels + walk.channel] * share;
+        scaled = sums[channels.size + walk.channel] * share;
       }
-      const C away = widen(values.at[k]) - center;
-      const C g = passed(widen(slopes.at[k]), fma(away, scale, shift), low, high);
-      result.at[k] = narrow<T>(scale * (g - plain - away * root * scaled));
+      const C away = v.at[k] - center;
+      const C g = passed(d.at[k], fma(away, scale, shift), low, high);
+      result.at[k] = scale * (g - plain - away * root * scaled);
       fresh = goes_on(walk);
     }
-    store_pack(dx + task * W, result);
+    store_pack(dx + task * W, narrow_pack<T>(result));
   }
 }
 GRADUS_WIDE(T, T)
-GRADUS_KERNEL channel_norm_gradient(int64 count, int64 channels, int64 plane, C low, C high, C share, T* dx, const T* dy,
+GRADUS_KERNEL channel_norm_gradient(int64 count, const __grid_constant__ Divisor channels,
+                                    const __grid_constant__ Divisor plane, C low, C high, C share, T* dx, const T* dy,
                                     const T* x, const C* mean, const C* inverse, const T* weight, const T* bias,
                                     const C* sums) {
-  if (in_packs(count, x, static_cast<const T*>(dx), dy))
-    channel_gradients<16 / sizeof(T)>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias,
-                                      sums);
-  else channel_gradients<1>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias, sums);
+  const int wide = 16 / sizeof(T);
+  const bool packs = in_packs(count, x, static_cast<const T*>(dx), dy);
+  if (packs && plane.size % wide == 0)
+    channel_gradients<wide, true>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias,
+                                  sums);
+  else if (packs)
+    channel_gradients<wide, false>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias,
+                                   sums);
+  else
+    channel_gradients<1, true>(count, channels, plane, low, high, share, dx, dy, x, mean, inverse, weight, bias, sums);
 }
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm_planes{"norm_planes", cuda_norm_planes_text};

@@ -1,88 +1,56 @@
 // layer_norm and rms_norm on a GPU, also of a sum that is made in the same pass.
 #pragma once
 
+#include "gradus/device/cuda/rows_on_card.hpp"
 #include "gradus/ops/norm/norm_totals_cuda.hpp"
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
 inline constexpr std::string_view cuda_norm_rows_text = R"cuda(
-// A thread keeps its part of a row, at most `number` elements, in registers: memory is read once. Number 0 is for rows
-// that are longer or do not lie in packs: they are read again, out of the cache.
-const int wide = 16 / static_cast<int>(sizeof(T));
-
-// visit(p, i) for the packs of a row that are this thread's: W elements from i on, kept as number p of P.
-template <int W, int P, class Visit>
-GRADUS_DEVICE void each_pack(const Team& team, int64 n, const Visit& visit) {
-  if (P > 0) {
-#pragma unroll
-    for (int p = 0; p < P; ++p) {
-      const int64 i = (p * team.size + team.lane) * W;
-      if (i < n) visit(p, i);
-    }
-  } else {
-    for (int64 i = team.lane * W; i < n; i += team.size * W) visit(0, i);
-  }
-}
-template <int W, int P>
-struct Row {
-  Pack<T, W> kept[P > 0 ? P : 1];
-  const T* from;
-  __device__ __forceinline__ Pack<T, W> pack(int p, int64 i) const {
-    return P > 0 ? kept[p] : load_pack<W>(from + i);
-  }
-};
-template <int W>
-GRADUS_DEVICE Pack<C, W> weights_of(const T* weight, int64 i, C missing) {
-  Pack<C, W> result;
-#pragma unroll
-  for (int k = 0; k < W; ++k) result.at[k] = missing;
-  if (weight == 0) return result;
-  const Pack<T, W> pack = load_pack<W>(weight + i);
-#pragma unroll
-  for (int k = 0; k < W; ++k) result.at[k] = widen(pack.at[k]);
-  return result;
-}
-
 // Of layer norm a row's moments are its mean and 1 / sqrt(variance + eps); of rms norm there is no mean. Where `added`
 // is not null, it is of sum = x + added.
 template <int W, int P>
 GRADUS_DEVICE void norm_rows(const Team& team, int64 rows, int64 n, int rms, C eps, T* sum, T* y, C* moments,
                              const T* x, const T* added, const T* weight, const T* bias) {
+  Row<W, P> scales, shifts;
+  scales.fetch(team, n, weight, C(1));
+  shifts.fetch(team, n, bias);
   for (int64 row = team.first; row < rows; row += team.step) {
     const int64 at = row * n;
-    Row<W, P> r;
-    r.from = (added != 0 ? static_cast<const T*>(sum) : x) + at;
+    Row<W, P> r, more;
+    r.fetch(team, n, x + at);
+    more.fetch(team, n, added != 0 ? added + at : added);
     C mean = 0;
     if (P > 0 || added != 0 || !rms) {
-      each_pack<W, P>(team, n, [&](int p, int64 i) {
-        Pack<T, W> pack = load_pack<W>(x + at + i);
+      each_pack<W, P>(team, n, [&](int p, Column<P> i) {
+        Pack<C, W> values = r.pack(p, i);
         if (added != 0) {
-          const Pack<T, W> more = load_pack<W>(added + at + i);
+          const Pack<C, W> others = more.pack(p, i);
 #pragma unroll
-          for (int k = 0; k < W; ++k) pack.at[k] = narrow<T>(widen(pack.at[k]) + widen(more.at[k]));
-          store_pack(sum + at + i, pack);
+          for (int k = 0; k < W; ++k) values.at[k] += others.at[k];
+          r.kept[p] = narrow_pack<T>(values);
+          store_pack(sum + at + i, r.kept[p]);
+          values = widen_pack(r.kept[p]);
         }
-        r.kept[p] = pack;
 #pragma unroll
-        for (int k = 0; k < W; ++k) mean += widen(pack.at[k]);
+        for (int k = 0; k < W; ++k) mean += values.at[k];
       });
     }
+    if (added != 0) r.from = sum + at;
     mean = rms ? C(0) : team_reduce<Sum>(team, mean, C(0)) / C(n);
     C squares = 0;
-    each_pack<W, P>(team, n, [&](int p, int64 i) {
-      const Pack<T, W> pack = r.pack(p, i);
+    each_pack<W, P>(team, n, [&](int p, Column<P> i) {
+      const Pack<C, W> values = r.pack(p, i);
 #pragma unroll
-      for (int k = 0; k < W; ++k) squares += (widen(pack.at[k]) - mean) * (widen(pack.at[k]) - mean);
+      for (int k = 0; k < W; ++k) squares += (values.at[k] - mean) * (values.at[k] - mean);
     });
     const C inverse = C(1) / sqrt(team_reduce<Sum>(team, squares, C(0)) / C(n) + eps);
-    each_pack<W, P>(team, n, [&](int p, int64 i) {
-      const Pack<T, W> pack = r.pack(p, i);
-      const Pack<C, W> scale = weights_of<W>(weight, i, C(1)), shift = weights_of<W>(bias, i, C(0));
-      Pack<T, W> result;
+    each_pack<W, P>(team, n, [&](int p, Column<P> i) {
+      const Pack<C, W> scale = scales.pack(p, i), shift = shifts.pack(p, i);
+      Pack<C, W> values = r.pack(p, i);
 #pragma unroll
-      for (int k = 0; k < W; ++k)
-        result.at[k] = narrow<T>((widen(pack.at[k]) - mean) * inverse * scale.at[k] + shift.at[k]);
-      store_pack(y + at + i, result);
+      for (int k = 0; k < W; ++k) values.at[k] = (values.at[k] - mean) * inverse * scale.at[k] + shift.at[k];
+      store_pack(y + at + i, narrow_pack<T>(values));
     });
     if (team.lane == 0) {
       if (rms) {
@@ -110,7 +78,7 @@ block_norm(int64 rows, int64 n, int by_warps, int rms, C eps, T* sum, T* y, C* m
 template <int W, int P>
 GRADUS_DEVICE void sum_of_block(const Team& team, int64 n, const C* own, C* to) {
   if (!team.is_warp) {  // then no two threads have the same
-    each_pack<W, P>(team, n, [&](int p, int64 i) {
+    each_pack<W, P>(team, n, [&](int p, Column<P> i) {
 #pragma unroll
       for (int k = 0; k < W; ++k) to[i + k] = own[p * W + k];
     });
@@ -141,25 +109,21 @@ GRADUS_DEVICE void norm_gradient_rows(const Team& team, int64 rows, int64 n, int
   C weights[P > 0 ? P * W : 1], biases[P > 0 ? P * W : 1];
 #pragma unroll
   for (int k = 0; k < P * W; ++k) weights[k] = biases[k] = C(0);
+  Row<W, 0> scales;  // read again, out of the cache: there are no registers left
+  scales.fetch(team, n, weight, C(1));
   for (int64 row = team.first; row < rows; row += team.step) {
     const int64 at = row * n;
     const C mean = rms ? C(0) : moments[2 * row], inverse = rms ? moments[row] : moments[2 * row + 1];
-    Row<W, P> slopes, values;
-    slopes.from = dy + at;
-    values.from = x + at;
-    if (P > 0) {
-      each_pack<W, P>(team, n, [&](int p, int64 i) {
-        slopes.kept[p] = load_pack<W>(dy + at + i);
-        values.kept[p] = load_pack<W>(x + at + i);
-      });
-    }
+    Row<W, P> slopes, values, beside;
+    slopes.fetch(team, n, dy + at);
+    values.fetch(team, n, x + at);
+    beside.fetch(team, n, past != 0 ? past + at : past);
     C plain = 0, scaled = 0;
-    each_pack<W, P>(team, n, [&](int p, int64 i) {
-      const Pack<T, W> d = slopes.pack(p, i), v = values.pack(p, i);
-      const Pack<C, W> scale = weights_of<W>(weight, i, C(1));
+    each_pack<W, P>(team, n, [&](int p, Column<P> i) {
+      const Pack<C, W> d = slopes.pack(p, i), v = values.pack(p, i), scale = scales.pack(0, i);
 #pragma unroll
       for (int k = 0; k < W; ++k) {
-        const C slope = widen(d.at[k]), normal = (widen(v.at[k]) - mean) * inverse;
+        const C slope = d.at[k], normal = (v.at[k] - mean) * inverse;
         if (P > 0) {
           weights[p * W + k] += slope * normal;
           biases[p * W + k] += slope;
@@ -170,18 +134,16 @@ GRADUS_DEVICE void norm_gradient_rows(const Team& team, int64 rows, int64 n, int
     });
     plain = rms ? C(0) : team_reduce<Sum>(team, plain, C(0)) / C(n);
     scaled = team_reduce<Sum>(team, scaled, C(0)) / C(n);
-    each_pack<W, P>(team, n, [&](int p, int64 i) {
-      const Pack<T, W> d = slopes.pack(p, i), v = values.pack(p, i);
-      const Pack<C, W> scale = weights_of<W>(weight, i, C(1));
-      const Pack<C, W> more = weights_of<W>(past != 0 ? past + at : past, i, C(0));
-      Pack<T, W> result;
+    each_pack<W, P>(team, n, [&](int p, Column<P> i) {
+      const Pack<C, W> d = slopes.pack(p, i), v = values.pack(p, i);
+      const Pack<C, W> scale = scales.pack(0, i), more = beside.pack(p, i);
+      Pack<C, W> result;
 #pragma unroll
       for (int k = 0; k < W; ++k) {
-        const C normal = (widen(v.at[k]) - mean) * inverse;
-        result.at[k] =
-            narrow<T>((widen(d.at[k]) * scale.at[k] - plain - normal * scaled) * inverse + more.at[k]);
+        const C normal = (v.at[k] - mean) * inverse;
+        result.at[k] = (d.at[k] * scale.at[k] - plain - normal * scaled) * inverse + more.at[k];
       }
-      store_pack(dx + at + i, result);
+      store_pack(dx + at + i, narrow_pack<T>(result));
     });
   }
   if (P == 0 || partial == 0) return;
@@ -202,6 +164,11 @@ block_norm_gradient(int64 rows, int64 n, int by_warps, int rms, T* dx, C* partia
 }
 )cuda";
 
+inline std::string_view cuda_norm_rows() {
+  static const auto text = join(cuda_rows_text, cuda_norm_rows_text);
+  return text;
+}
+
 inline constexpr std::string_view cuda_norm_parameters_text = R"cuda(
 // Where rows are not kept: sums over some of them for the gradients of weight and bias, partial (2, parts, n). W columns
 // a thread.
@@ -216,12 +183,12 @@ GRADUS_DEVICE void norm_parameter_sums(int64 rows, int64 n, int64 parts, int rms
     for (int k = 0; k < W; ++k) weights[k] = biases[k] = C(0);
     for (int64 row = rows * part / parts; row < last; ++row) {
       const C mean = rms ? C(0) : moments[2 * row], inverse = rms ? moments[row] : moments[2 * row + 1];
-      const Pack<T, W> d = load_pack<W>(dy + row * n + column), v = load_pack<W>(x + row * n + column);
+      const Words<T, W> slopes = load_pack<W>(dy + row * n + column), values = load_pack<W>(x + row * n + column);
+      const Pack<C, W> d = widen_pack(slopes), v = widen_pack(values);
 #pragma unroll
       for (int k = 0; k < W; ++k) {
-        const C g = widen(d.at[k]);
-        weights[k] += g * ((widen(v.at[k]) - mean) * inverse);
-        biases[k] += g;
+        weights[k] += d.at[k] * ((v.at[k] - mean) * inverse);
+        biases[k] += d.at[k];
       }
     }
 #pragma unroll
@@ -241,36 +208,11 @@ norm_parameters(int64 rows, int64 n, int64 parts, int rms, C* partial, const T* 
 )cuda";
 inline constexpr cuda::detail::KernelText cuda_norm_parameters{"norm_parameters", cuda_norm_parameters_text};
 
-/// How rows of n elements of T are gone through: by a warp or a block each, with so many elements of a row kept in a
-/// thread's registers, or none where rows are too long or do not lie in packs of 16 bytes.
+/// With two sums and two operands for each element that a thread keeps.
 template <class T>
-struct RowsOnCard {
-  int64_t rows;
-  bool by_warps;
-  int threads = 256;  ///< of a block
-  cuda::detail::KernelText text{"norm_rows", cuda_norm_rows_text, false, 0};
-
-  /// `places`: where rows and parameters are, or null.
-  RowsOnCard(int64_t count, int64_t n, std::initializer_list<const void*> places) : rows(count), by_warps(n <= 4096) {
-    auto is_aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
-    if (n * int64_t{sizeof(T)} % 16 != 0 || !std::all_of(places.begin(), places.end(), is_aligned)) return;
-    // For each element a thread has two sums and two operands in registers, of which there are 128.
-    constexpr int64_t most = sizeof(T) == 8 ? 8 : sizeof(T) == 4 ? 16 : 24;
-    if (n > 256 * most) return;
-    by_warps = n <= 32 * most;
-    if (n <= 128 * 8) threads = 128;  // the rest of a larger block would be idle
-    if (by_warps) threads = 256;
-    auto across = by_warps ? 32 : threads;
-    text.number = static_cast<int>(std::max<int64_t>(1, (n + 8 * across - 1) / (8 * across)) * 8);
-  }
-
-  bool keeps() const { return text.number > 0; }
-  cuda::detail::Grid grid() const {
-    return {std::min(by_warps ? (rows + 7) / 8 : rows, cuda::detail::most_blocks), threads};
-  }
-  /// Several rows for each warp or block, so that there are few sums; by the shape alone, for the same bits everywhere.
-  cuda::detail::Grid summing_grid() const { return {std::clamp<int64_t>(rows / (by_warps ? 16 : 4), 1, 512), threads}; }
-};
+RowsOnCard<T> norm_rows_on_card(int64_t count, int64_t n, std::initializer_list<const void*> places) {
+  return {"norm_rows", cuda_norm_rows(), count, n, places, sizeof(T) == 8 ? 8 : sizeof(T) == 4 ? 16 : 24};
+}
 
 /// y and the moments of rows of x (rows, n), or of sum = x + added, where added is defined.
 template <Floating T>
@@ -279,7 +221,7 @@ void norm_on_card(const char* op, const Tensor<T>& x, const Tensor<T>& added, co
                   Tensor<Compute<T>>& moments) {
   auto *of_added = data_or_null(added), *weights = data_or_null(weight), *biases = data_or_null(bias);
   auto *to_sum = sum.impl()->data(), *to = y.impl()->data();
-  RowsOnCard<T> rows(moments.size(0), n, {x.data(), of_added, weights, biases, to_sum, to});
+  auto rows = norm_rows_on_card<T>(moments.size(0), n, {x.data(), of_added, weights, biases, to_sum, to});
   cuda::detail::launch(op, x.device(), rows.text, {dtype_of<T>}, "block_norm", rows.grid(), rows.rows, n,
                        rows.by_warps ? 1 : 0, rms ? 1 : 0, static_cast<Compute<T>>(eps), to_sum, to,
                        moments.impl()->data(), x.data(), of_added, weights, biases);
@@ -295,7 +237,7 @@ std::array<Tensor<T>, 2> norm_gradient_on_card(const char* op, const Tensor<T>& 
   auto device = x.device();
   auto *of_past = data_or_null(past), *weights = data_or_null(weight);
   auto* to = dx.impl()->data();
-  RowsOnCard<T> rows(moments.size(0), n, {dy.data(), of_past, x.data(), weights, to});
+  auto rows = norm_rows_on_card<T>(moments.size(0), n, {dy.data(), of_past, x.data(), weights, to});
   auto sums_here = rows.keeps() && parameters_wanted;
   auto grid = sums_here ? rows.summing_grid() : rows.grid();
   // As many parts as fill a card with a thread for every 16 bytes of a row, whatever the card: the same bits on each.

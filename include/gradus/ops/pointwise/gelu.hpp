@@ -5,8 +5,7 @@
 namespace gradus::detail::inline GRADUS_BUILD {
 inline constexpr auto gelu_formula = pointwise("gelu", [](auto x) { return x * normal_cdf(x); });
 inline constexpr auto gelu_tanh_formula = pointwise("gelu_tanh", [](auto x) {
-  auto u = 0.7978845608028654 * (x + 0.044715 * x * x * x);
-  return 0.5 * x * (1.0 + tanh(u));
+  return x * sigmoid(x * (1.5957691216057308 + 0.07135481627260025 * (x * x)));  // (1 + tanh(u)) / 2 is sigmoid(2 u)
 });
 }  // namespace gradus::detail::inline GRADUS_BUILD
 

@@ -63,9 +63,9 @@ GRADUS_WIDE(T, 0)
 GRADUS_KERNEL block_largest(int64 packs, float* parts, const T* x) {
   float largest = 0;
   GRADUS_EACH(i, packs) {
-    const Pack<T, 8> pack = load_pack<8>(x + 8 * i);
+    const Pack<float, 8> pack = widen_pack(load_pack<8>(x + 8 * i));
 #pragma unroll
-    for (int k = 0; k < 8; ++k) largest = maximum(largest, abs(widen(pack.at[k])));
+    for (int k = 0; k < 8; ++k) largest = maximum(largest, abs(pack.at[k]));
   }
   largest = block_reduce<Largest>(largest, 0.0f);
   if (threadIdx.x == 0) parts[blockIdx.x] = largest;
@@ -95,14 +95,13 @@ GRADUS_DEVICE void quantize(int64 rows, int64 columns, int count, const float* p
       Pack<unsigned, 4> own;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Pack<T, 8> pack = load_pack<8>(x + at + 8 * half);
-        float scaled[8];
+        Pack<float, 8> scaled = widen_pack(load_pack<8>(x + at + 8 * half));
 #pragma unroll
-        for (int k = 0; k < 8; ++k) scaled[k] = widen(pack.at[k]) * factor;
+        for (int k = 0; k < 8; ++k) scaled.at[k] *= factor;
 #pragma unroll
         for (int k = 0; k < 2; ++k)
-          own.at[2 * half + k] = fp8_codes<mantissa>(scaled[4 * k], scaled[4 * k + 1]) |
-                                 fp8_codes<mantissa>(scaled[4 * k + 2], scaled[4 * k + 3]) << 16;
+          own.at[2 * half + k] = fp8_codes<mantissa>(scaled.at[4 * k], scaled.at[4 * k + 1]) |
+                                 fp8_codes<mantissa>(scaled.at[4 * k + 2], scaled.at[4 * k + 3]) << 16;
       }
       if (codes != 0) store_words<16>(codes + at, &own);
       if (turned != 0) {

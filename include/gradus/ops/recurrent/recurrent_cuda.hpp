@@ -42,10 +42,7 @@ GRADUS_DEVICE void keep(C* to, const Pack<C, W>& values) {
 }
 template <int W>
 GRADUS_DEVICE void write(T* to, const Pack<C, W>& values) {
-  Pack<T, W> pack;
-#pragma unroll
-  for (int k = 0; k < W; ++k) pack.at[k] = narrow<T>(values.at[k]);
-  store_pack(to, pack);
+  store_pack(to, narrow_pack<T>(values));
 }
 // W zeros at `count` places that are `step` apart.
 template <int W>

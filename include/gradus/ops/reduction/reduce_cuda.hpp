@@ -56,9 +56,9 @@ GRADUS_DEVICE void by_packs(int64 count, int64 stride, int64 outputs, int64 part
     for (int k = 0; k < W; ++k) totals[k] = identity;
 #pragma unroll 4
     for (int64 i = range.from; i < range.to; ++i) {
-      const Pack<T, W> pack = load_pack<W>(x + i * stride + column);
+      const auto pack = widen_pack(load_pack<W>(x + i * stride + column));
 #pragma unroll
-      for (int k = 0; k < W; ++k) totals[k] = Op::of(totals[k], static_cast<C>(widen(pack.at[k])));
+      for (int k = 0; k < W; ++k) totals[k] = Op::of(totals[k], static_cast<C>(pack.at[k]));
     }
 #pragma unroll
     for (int k = 0; k < W; ++k) out[part * outputs + column + k] = narrow<Out>(totals[k]);

@@ -30,12 +30,6 @@ inline CardWindows card_windows(const PoolShape& s) {
 }
 
 inline constexpr std::string_view cuda_window_text = R"cuda(
-struct Divisor {
-  int64 size;
-  unsigned long long factor;
-  int64 shift;
-  __device__ int64 of(int64 n) const { return size == 1 ? n : __umul64hi(n, factor) >> shift; }
-};
 struct Windows {
   int64 images, channels, h, w, oh, ow, kh, kw;
   int64 stride[2], padding[2], dilation[2];
@@ -184,15 +178,14 @@ template <int W>
 GRADUS_DEVICE void finish_packs(int64 count, const Divisor& pixels, const Divisor& channels, T* y, const T* bias, C low,
                                 C high) {
   GRADUS_EACH(i, count / W) {
-    Pack<T, W> pack = load_pack<W>(y + i * W);
+    Pack<C, W> pack = widen_pack(load_pack<W>(y + i * W));
     const int64 run = pixels.of(i * W), channel = run - channels.of(run) * channels.size;
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      C v = widen(pack.at[k]);
-      if (bias != nullptr) v += widen(bias[pixels.size == 1 ? channel + k : channel]);
-      pack.at[k] = narrow<T>(rectified(v, low, high));
+      if (bias != nullptr) pack.at[k] += widen(bias[pixels.size == 1 ? channel + k : channel]);
+      pack.at[k] = rectified(pack.at[k], low, high);
     }
-    store_pack(y + i * W, pack);
+    store_pack(y + i * W, narrow_pack<T>(pack));
   }
 }
 GRADUS_WIDE(T, T)
