@@ -12,10 +12,11 @@
 namespace roofline {
 
 /// Before the first use of a card: `libraries` is the simulated card's folder, `peaks` its bytes a second and
-/// operations a second in bf16, TF32, float and double.
+/// operations a second in bf16, TF32, float and double. The kernels' texts are left in its folder `roofline`.
 inline void use(const std::string& libraries, const std::string& peaks) {
   ::setenv("GRADUS_CUDA_LIBRARIES", libraries.c_str(), 1);
-  ::setenv("GRADUS_KERNEL_CACHE", (libraries + "/kernels").c_str(), 1);
+  ::setenv("GRADUS_KERNEL_CACHE", (libraries + "/roofline").c_str(), 1);
+  ::setenv("GRADUS_KERNEL_TEXTS", "on", 1);
   ::setenv("GRADUS_SIMULATED_ROOFLINE", peaks.c_str(), 1);
   ::setenv("GRADUS_CUDA_POOL", "off", 1);  // so that the card knows each tensor
 }
