@@ -95,6 +95,13 @@ GRADUS_DEVICE C sgd(const C (&numbers)[8], C x, C g, C& velocity) {
   }
   return x - numbers[0] * g;
 }
+// The part that a block works on, and its first element there.
+GRADUS_DEVICE const Part& part_of_block(const Parts& all, int64& first) {
+  int which = 0;
+  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
+  first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+  return all.parts[which];
+}
 // W elements a thread at a time.
 template <int W>
 GRADUS_DEVICE void sweep_part(const Parts& all, const Part& p, int64 first) {
@@ -139,25 +146,30 @@ GRADUS_DEVICE void sweep_part(const Parts& all, const Part& p, int64 first) {
 }
 GRADUS_WIDE(C, C)
 GRADUS_KERNEL sweep(const __grid_constant__ Parts all) {
-  int which = 0;
-  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
-  const Part& p = all.parts[which];
-  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+  int64 first;
+  const Part& p = part_of_block(all, first);
   const int wide = 16 / sizeof(C);
   if (p.n % wide == 0 && in_packs(0, p.gradient, static_cast<const T*>(p.parameter)) &&
       in_packs(0, p.master, p.states[0], p.states[1]))
     sweep_part<wide>(all, p, first);
   else sweep_part<1>(all, p, first);
 }
-// Sums of squares of the gradients, one a block of 2048 elements.
-GRADUS_KERNEL block_squares(const __grid_constant__ Parts all, C* partial) {
-  int which = 0;
-  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
-  const Part& p = all.parts[which];
-  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+template <int W>
+GRADUS_DEVICE C squares_of_part(const Part& p, int64 first) {
   C sum = 0;
-  for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x)
-    sum += widen(p.gradient[i]) * widen(p.gradient[i]);
+  for (int64 i = first + threadIdx.x * W; i < first + 2048 && i < p.n; i += blockDim.x * W) {
+    const Pack<C, W> pack = widen_pack(load_pack<W>(p.gradient + i));
+#pragma unroll
+    for (int k = 0; k < W; ++k) sum += pack.at[k] * pack.at[k];
+  }
+  return sum;
+}
+// Sums of squares of the gradients, one a block of 2048 elements.
+GRADUS_WIDE(T, 0)
+GRADUS_KERNEL block_squares(const __grid_constant__ Parts all, C* partial) {
+  int64 first;
+  const Part& p = part_of_block(all, first);
+  C sum = in_packs(p.n, p.gradient) ? squares_of_part<16 / sizeof(T)>(p, first) : squares_of_part<1>(p, first);
   sum = block_reduce<Sum>(sum, C(0));
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
@@ -173,25 +185,31 @@ GRADUS_KERNEL block_norm_and_factor(int64 count, double most, const C* partial, 
 }
 // found: set to 1 by gradients that are not finite.
 GRADUS_KERNEL unscale(const __grid_constant__ Parts all, double factor, int* found) {
-  int which = 0;
-  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
-  const Part& p = all.parts[which];
-  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
+  int64 first;
+  const Part& p = part_of_block(all, first);
   for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x) {
     const C g = widen(p.gradient[i]);
     if (!(g - g == 0)) atomicCAS(found, 0, 1);
     if (factor != 1) const_cast<T*>(p.gradient)[i] = narrow<T>(g * C(factor));
   }
 }
+template <int W>
+GRADUS_DEVICE void scale_part(const Part& p, int64 first, C factor) {
+  for (int64 i = first + threadIdx.x * W; i < first + 2048 && i < p.n; i += blockDim.x * W) {
+    Pack<C, W> pack = widen_pack(load_pack<W>(p.gradient + i));
+#pragma unroll
+    for (int k = 0; k < W; ++k) pack.at[k] *= factor;
+    store_pack(const_cast<T*>(p.gradient) + i, narrow_pack<T>(pack));
+  }
+}
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL scale_gradients(const __grid_constant__ Parts all, const double* result) {
   const C factor = static_cast<C>(result[1]);
   if (factor == C(1)) return;
-  int which = 0;
-  while (which + 1 < all.count && static_cast<int64>(blockIdx.x) >= all.ends[which]) ++which;
-  const Part& p = all.parts[which];
-  const int64 first = (blockIdx.x - (which > 0 ? all.ends[which - 1] : 0)) * 2048;
-  for (int64 i = first + threadIdx.x; i < first + 2048 && i < p.n; i += blockDim.x)
-    const_cast<T*>(p.gradient)[i] = narrow<T>(widen(p.gradient[i]) * factor);
+  int64 first;
+  const Part& p = part_of_block(all, first);
+  if (in_packs(p.n, p.gradient)) scale_part<16 / sizeof(T)>(p, first, factor);
+  else scale_part<1>(p, first, factor);
 }
 )cuda";
 inline constexpr gradus::cuda::detail::KernelText cuda_sweep{"sweep", cuda_sweep_text};

@@ -38,6 +38,27 @@ TEST_CASE("index_add") {
       "index_add", []<class T>(const Tensor<T>& x, const Positions<T>& i) { return index_add(x, 1, i, 4); });
 }
 
+TEST_CASE("index_add adds runs of any length, on every device") {
+  for (int64_t inner : {1, 5, 24, 2100}) {
+    for (int64_t equal : {1, 8, 255, 256, 257, 700}) {
+      auto count = equal + 90;  // place 2 is named `equal` times among others
+      std::vector<int64_t> places;
+      for (int64_t i = 0; i < count; ++i) places.push_back(i % 10 == 9 || i >= equal + 80 ? 3 + i % 4 : 2);
+      auto x = cast<float>(randint<int64_t>(-9, 9, {count, inner}));  // sums of whole numbers are exact
+      std::vector<float> want(static_cast<size_t>(8 * inner));
+      auto numbers = x.to_vector();
+      for (int64_t i = 0; i < count * inner; ++i)
+        want[static_cast<size_t>(places[static_cast<size_t>(i / inner)] * inner + i % inner)] +=
+            numbers[static_cast<size_t>(i)];
+      for (auto device : {Device::cpu(), Device::best()}) {
+        INFO(inner << " numbers a row, " << equal << " equal places on " << to_string(device));
+        auto index = from_vector(places, {count}).to(device);
+        CHECK(index_add(x.to(device), 0, index, 8).to(Device::cpu()).to_vector() == want);
+      }
+    }
+  }
+}
+
 TEST_CASE("what index_select and index_add refuse") {
   auto x = zeros<float>({2, 3});
   test::check_error<IndexError>(

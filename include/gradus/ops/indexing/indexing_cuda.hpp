@@ -11,13 +11,21 @@ namespace gradus::detail::inline GRADUS_BUILD {
 
 inline constexpr std::string_view cuda_indexing_text = R"cuda(
 // x (outer, size, inner), index (count) -> y (outer, count, inner).
+template <int W>
+GRADUS_DEVICE void select_packs(int64 total, int64 size, int64 inner, int64 count, int64 lowest, Fault* fault, int64 op,
+                                T* y, const T* x, const int64* index) {
+  GRADUS_EACH(pack, total / W) {
+    const int64 i = pack * W, row = i / inner, column = i - row * inner, outer = row / count;
+    const int64 from = checked_index(index[row - outer * count], size, lowest, fault, op);
+    store_pack(y + i, load_pack<W>(x + (outer * size + from) * inner + column));
+  }
+}
+GRADUS_WIDE(T, T)
 GRADUS_KERNEL index_select(int64 total, int64 size, int64 inner, int64 count, int64 lowest, Fault* fault, int64 op, T* y,
                            const T* x, const int64* index) {
-  GRADUS_EACH(i, total) {
-    const int64 row = i / inner, column = i - row * inner, outer = row / count;
-    const int64 from = checked_index(index[row - outer * count], size, lowest, fault, op);
-    y[i] = x[(outer * size + from) * inner + column];
-  }
+  if (in_packs(inner, x, static_cast<const T*>(y)))
+    select_packs<16 / sizeof(T)>(total, size, inner, count, lowest, fault, op, y, x, index);
+  else select_packs<1>(total, size, inner, count, lowest, fault, op, y, x, index);
 }
 // The transpose for few indices: a thread a line. y was cleared.
 GRADUS_KERNEL index_add(int64 lines, int64 size, int64 inner, int64 count, Fault* fault, int64 op, T* y, const T* x,
@@ -34,18 +42,56 @@ GRADUS_KERNEL index_add(int64 lines, int64 size, int64 inner, int64 count, Fault
 GRADUS_KERNEL places_of_index(int64 count, int64 size, Fault* fault, int64 op, int64* places, const int64* index) {
   GRADUS_EACH(i, count) places[i] = checked_index(index[i], size, fault, op);
 }
-// One block a position in that order: those that begin a run add up all of it.
-GRADUS_KERNEL add_runs(int64 count, int64 size, int64 outers, int64 inner, T* y, const T* x, const int64* places,
+// Sums of W columns over a run that begins at `at`, in its order. The block looks up 256 of its rows at once: a run may be
+// long, as that of a frequent word, and rows that are known can be asked for together.
+template <int W>
+GRADUS_DEVICE void add_run(int64 at, int64 count, int64 place, int64 inner, T* to, const T* x, const int64* places,
+                           const int64* order) {
+  __shared__ int64 rows[256 + 8];  // what ends the run is below 0, and so are the last 8
+  for (int64 left = 0; left < inner; left += blockDim.x * W) {
+    const int64 column = left + threadIdx.x * W;
+    Pack<C, W> total;
+#pragma unroll
+    for (int k = 0; k < W; ++k) total.at[k] = C(0);
+    for (int64 base = at;; base += 256) {
+      const int64 i = base + threadIdx.x;
+      __syncthreads();
+      rows[threadIdx.x] = i < count && places[order[i]] == place ? order[i] : -1;
+      if (threadIdx.x < 8) rows[256 + threadIdx.x] = -1;
+      __syncthreads();
+      if (column < inner) {
+        for (int r = 0; rows[r] >= 0; r += 8) {
+          Words<T, W> read[8];
+#pragma unroll
+          for (int k = 0; k < 8; ++k) {
+            if (rows[r + k] >= 0) read[k] = load_pack<W>(x + rows[r + k] * inner + column);
+          }
+#pragma unroll
+          for (int k = 0; k < 8; ++k) {
+            if (rows[r + k] < 0) continue;
+            const Pack<C, W> pack = widen_pack(read[k]);
+#pragma unroll
+            for (int c = 0; c < W; ++c) total.at[c] += pack.at[c];
+          }
+        }
+      }
+      if (rows[255] < 0) break;
+    }
+    if (column < inner) store_pack(to + column, narrow_pack<T>(total));
+  }
+}
+// One block of 256 threads a position in that order: those that begin a run add up all of it.
+GRADUS_WIDE(T, T)
+GRADUS_KERNEL block_add_runs(int64 count, int64 size, int64 outers, int64 inner, T* y, const T* x, const int64* places,
                        const int64* order) {
+  const bool packs = in_packs(inner, x, static_cast<const T*>(y));
   for (int64 task = blockIdx.x; task < count * outers; task += gridDim.x) {
     const int64 at = task % count, outer = task / count, place = places[order[at]];
     if (at > 0 && places[order[at - 1]] == place) continue;
-    for (int64 column = threadIdx.x; column < inner; column += blockDim.x) {
-      C total = 0;
-      for (int64 k = at; k < count && places[order[k]] == place; ++k)
-        total += widen(x[(outer * count + order[k]) * inner + column]);
-      y[(outer * size + place) * inner + column] = narrow<T>(total);
-    }
+    T* to = y + (outer * size + place) * inner;
+    const T* from = x + outer * count * inner;
+    if (packs) add_run<16 / sizeof(T)>(at, count, place, inner, to, from, places, order);
+    else add_run<1>(at, count, place, inner, to, from, places, order);
   }
 }
 // y[i] = x at i's place, but for the position along one axis, which stands in the index (dense, as y).
@@ -102,8 +148,8 @@ inline void index_add_on_card(const char* op, const TensorImpl& x, const Tensor<
   cuda::detail::launch_each(op, device, cuda_indexing(), {y.dtype}, "places_of_index", count, count, size, fault, op,
                             places.impl()->data(), index.data());
   auto order = first_places_on_card(op, places, count, false);
-  cuda::detail::launch_blocks(op, device, cuda_indexing(), {y.dtype}, "add_runs", count * outers, count, size, outers,
-                              inner, y.data(), x.data(), places.data(), order.data());
+  cuda::detail::launch_blocks(op, device, cuda_indexing(), {y.dtype}, "block_add_runs", count * outers, count, size,
+                              outers, inner, y.data(), x.data(), places.data(), order.data());
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD

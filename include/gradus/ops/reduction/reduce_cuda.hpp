@@ -32,6 +32,27 @@ GRADUS_DEVICE C total_of(const Layout& reduced, const T* from, int64 first, int6
   }
   return total;
 }
+// What a thread of a block has of `count` elements side by side, of which those that fill packs are read so.
+template <class Op>
+GRADUS_DEVICE C total_along(const T* from, int64 count, C identity) {
+  const int W = 16 / sizeof(T);
+  const int64 packed = in_packs(0, from) ? count / W * W : 0;
+  C totals[W];
+#pragma unroll
+  for (int k = 0; k < W; ++k) totals[k] = identity;
+  in_bunches<2>(
+      threadIdx.x * W, packed, blockDim.x * W, [&](int64 i) { return load_pack<W>(from + i); },
+      [&](int64, const Words<T, W>& words) {
+        const auto pack = widen_pack(words);
+#pragma unroll
+        for (int k = 0; k < W; ++k) totals[k] = Op::of(totals[k], static_cast<C>(pack.at[k]));
+      });
+#pragma unroll
+  for (int k = 1; k < W; ++k) totals[0] = Op::of(totals[0], totals[k]);
+  for (int64 i = packed + threadIdx.x; i < count; i += blockDim.x)
+    totals[0] = Op::of(totals[0], static_cast<C>(widen(from[i])));
+  return totals[0];
+}
 // One block an output and part.
 template <class Op, class Out>
 GRADUS_DEVICE void by_blocks(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity, Out* out,
@@ -39,7 +60,9 @@ GRADUS_DEVICE void by_blocks(const Layout& kept, const Layout& reduced, int64 ou
   for (int64 task = blockIdx.x; task < outputs * parts; task += gridDim.x) {
     const Range range = range_of(reduced.count, task / outputs, parts);
     const T* from = x + offsets_at<1>(kept, task % outputs).of[0];
-    const C own = total_of<Op>(reduced, from, range.from + threadIdx.x, range.to, blockDim.x, identity);
+    const bool along = reduced.rank == 1 && reduced.strides[0][0] == 1;
+    const C own = along ? total_along<Op>(from + range.from, range.to - range.from, identity)
+                        : total_of<Op>(reduced, from, range.from + threadIdx.x, range.to, blockDim.x, identity);
     const C total = block_reduce<Op>(own, identity);
     if (threadIdx.x == 0) out[task] = narrow<Out>(total);
   }
@@ -83,9 +106,11 @@ GRADUS_DEVICE void by_threads(const Layout& kept, const Layout& reduced, int64 o
 
 // out (parts, outputs): results, or partial ones in the compute type. op: 0 sum, 1 largest, 2 smallest. way: 0 threads, 1
 // blocks, 2 packs.
+// With more than four blocks a multiprocessor in mind, the compiler spills registers.
 GRADUS_WIDE(T, 0)
-GRADUS_KERNEL block_reduction(const __grid_constant__ Layout kept, const __grid_constant__ Layout reduced,
-                              int64 outputs, int64 parts, int op, int way, C identity, U* out, const T* x) {
+extern "C" __global__ void __launch_bounds__(256, 4)
+block_reduction(const __grid_constant__ Layout kept, const __grid_constant__ Layout reduced, int64 outputs, int64 parts,
+                int op, int way, C identity, U* out, const T* x) {
   if (op == 0) { GRADUS_REDUCE(Sum) }
   else if (op == 1) { GRADUS_REDUCE(Largest) }
   else { GRADUS_REDUCE(Smallest) }
