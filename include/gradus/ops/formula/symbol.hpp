@@ -45,6 +45,7 @@ class Symbol {
   friend Symbol log1p(Symbol a) { return written(now().call("log1p", a.value_)); }
   friend Symbol tanh(Symbol a) { return written(now().call("tanh", a.value_)); }
   friend Symbol sigmoid(Symbol a) { return written(now().call("sigmoid", a.value_)); }
+  friend Symbol normal_cdf(Symbol a) { return written(now().call("normal_cdf", a.value_)); }
   friend Symbol erf(Symbol a) { return written(now().call("erf", a.value_)); }
   friend Symbol sin(Symbol a) { return written(now().call("sin", a.value_)); }
   friend Symbol cos(Symbol a) { return written(now().call("cos", a.value_)); }
