@@ -5,24 +5,34 @@
 #include "gradus/ops/window/max_windows.hpp"
 #include "gradus/tensor/creation.hpp"
 #if defined(GRADUS_CUDA)
-#include "gradus/ops/window/window_cuda.hpp"
+#include "gradus/ops/window/max_pool_cuda.hpp"
 #endif
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-template <Floating T>
-Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const PoolShape& s);
+// What a window chose is known by its place in the plane on the CPU, by its number in the window on a GPU.
 
-/// y[i] = x[from[i]] within each plane: x (n, c, h, w), from (n, c, oh, ow).
-template <Floating T>
-Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<int32_t>& from, const PoolShape& s) {
+#if defined(GRADUS_CUDA)
+template <Floating T, class I, class... Arguments>
+void launch_max_pool(const char* op, const char* entry, const Tensor<T>& written, const Arguments&... arguments) {
+  cuda::detail::launch_each(op, written.device(), cuda_max_pool(), {dtype_of<T>, dtype_of<I>}, entry, written.numel(),
+                            arguments...);
+}
+#endif
+
+template <Floating T, class I>
+Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<I>& from, const PoolShape& s);
+
+/// What the windows chose of x (n, c, h, w): (n, c, oh, ow), as `from`.
+template <Floating T, class I>
+Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<I>& from, const PoolShape& s) {
   auto x = in_order(x_in, s.channels_last);
   auto y = empty_images<T>(from.shape(), x.device(), s.channels_last);
   auto* to = reinterpret_cast<T*>(y.impl()->data());
   auto pixels = from.size(2) * from.size(3), plane = x.size(2) * x.size(3);
 #if defined(GRADUS_CUDA)
   if (!x.device().is_cpu()) {
-    launch_window("pool_take", *y.impl(), "pool_take", y.numel(), card_windows(s), to, x.data(), from.data());
+    launch_max_pool<T, I>("pool_take", "pool_take", y, card_windows(s), to, x.data(), from.data());
   } else
 #endif
     for_planes(from.size(0) * from.size(1), pixels, [&](int64_t first, int64_t count) {
@@ -33,24 +43,39 @@ Tensor<T> pool_take(const Tensor<T>& x_in, const Tensor<int32_t>& from, const Po
   return differentiable("pool_take", y, wrt(x, [from, s](const Tensor<T>& dy) { return pool_put(dy, from, s); }));
 }
 
-/// Zeros of the image's shape, plus y[i] at from[i]: the transpose of pool_take.
-template <Floating T>
-Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<int32_t>& from, const PoolShape& s) {
+/// Zeros of the image's shape, plus each of y where it was chosen: the transpose of pool_take.
+template <Floating T, class I>
+Tensor<T> pool_put(const Tensor<T>& y_in, const Tensor<I>& from, const PoolShape& s) {
   auto y = in_order(y_in, s.channels_last);
   Shape shape{s.n, s.c, s.h, s.w};
   auto x = empty_images<T>(shape, y.device(), s.channels_last);
   auto* to = reinterpret_cast<T*>(x.impl()->data());
-  auto pixels = from.size(2) * from.size(3), plane = shape[2] * shape[3];
 #if defined(GRADUS_CUDA)
-  if (!y.device().is_cpu()) {
-    launch_window("pool_put", *x.impl(), "pool_put", x.numel(), card_windows(s), to, y.data(), from.data());
-  } else
+  if (!y.device().is_cpu())
+    launch_max_pool<T, I>("pool_put", "pool_put", x, card_windows(s), to, y.data(), from.data());
 #endif
-    for_planes(shape[0] * shape[1], plane, [&](int64_t p, int64_t planes) {
-      put_windows<T>(s, planes, y.data() + p * pixels, from.data() + p * pixels, to + p * plane);
-    });
+  if constexpr (std::is_same_v<I, int32_t>) {
+    auto pixels = from.size(2) * from.size(3), plane = shape[2] * shape[3];
+    if (y.device().is_cpu()) {
+      for_planes(shape[0] * shape[1], plane, [&](int64_t p, int64_t planes) {
+        put_windows<T>(s, planes, y.data() + p * pixels, from.data() + p * pixels, to + p * plane);
+      });
+    }
+  }
   return differentiable("pool_put", x, wrt(y, [from, s](const Tensor<T>& dx) { return pool_take(dx, from, s); }));
 }
+
+#if defined(GRADUS_CUDA)
+/// `from` has elements of I, which must hold the numbers of a window.
+template <class I, Floating T>
+Tensor<T> max_pool_on_card(const Tensor<T>& x, const PoolShape& s) {
+  Shape shape{s.n, s.c, s.oh, s.ow};
+  auto y = empty_images<T>(shape, x.device(), s.channels_last, "max_pool2d");
+  auto from = empty_images<I>(shape, x.device(), s.channels_last, "max_pool2d");
+  launch_max_pool<T, I>("max_pool2d", "max_pool", y, card_windows(s), y.impl()->data(), from.impl()->data(), x.data());
+  return differentiable("max_pool2d", y, wrt(x, [from, s](const Tensor<T>& dy) { return pool_put(dy, from, s); }));
+}
+#endif
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
 
@@ -64,24 +89,22 @@ Tensor<T> max_pool2d(const Tensor<T>& x_in, Size2d kernel, const PoolOptions& op
   auto s = detail::pool_shape("max_pool2d", x_in.shape(), kernel, options);
   auto x = detail::in_some_order(x_in);
   s.channels_last = detail::is_channels_last(*x.impl());
+#if defined(GRADUS_CUDA)
+  if (!x.device().is_cpu())
+    return s.kh * s.kw < 256 ? detail::max_pool_on_card<uint8_t>(x, s) : detail::max_pool_on_card<int32_t>(x, s);
+#endif
   Shape shape{s.n, s.c, s.oh, s.ow};
   auto y = detail::empty_images<T>(shape, x.device(), s.channels_last, "max_pool2d");
   auto from = detail::empty_images<int32_t>(shape, x.device(), s.channels_last, "max_pool2d");
   auto* values = reinterpret_cast<T*>(y.impl()->data());
   auto* places = reinterpret_cast<int32_t*>(from.impl()->data());
   auto quads = detail::are_quads(s);
-#if defined(GRADUS_CUDA)
-  if (!x.device().is_cpu()) {
-    detail::launch_window("max_pool2d", *y.impl(), "max_pool", y.numel(), detail::card_windows(s), values, places,
-                          x.data());
-  } else
-#endif
-    detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p, int64_t planes) {
-      auto* plane = x.data() + p * s.h * s.w;
-      auto pixels = p * s.oh * s.ow;
-      if (quads) detail::max_of_quads<T>(s, planes, plane, values + pixels, places + pixels);
-      else detail::max_of_windows<T>(s, planes, plane, values + pixels, places + pixels);
-    });
+  detail::for_planes(s.n * s.c, s.h * s.w, [&](int64_t p, int64_t planes) {
+    auto* plane = x.data() + p * s.h * s.w;
+    auto pixels = p * s.oh * s.ow;
+    if (quads) detail::max_of_quads<T>(s, planes, plane, values + pixels, places + pixels);
+    else detail::max_of_windows<T>(s, planes, plane, values + pixels, places + pixels);
+  });
   return differentiable("max_pool2d", y,
                         wrt(x, [from, s](const Tensor<T>& dy) { return detail::pool_put(dy, from, s); }));
 }

@@ -29,7 +29,7 @@ inline CardWindows card_windows(const PoolShape& s) {
           {s.dilation[0], s.dilation[1]}};
 }
 
-inline constexpr std::string_view cuda_window_text = R"cuda(
+inline constexpr std::string_view cuda_windows_text = R"cuda(
 struct Windows {
   int64 images, channels, h, w, oh, ow, kh, kw;
   int64 stride[2], padding[2], dilation[2];
@@ -53,31 +53,6 @@ GRADUS_DEVICE Pixel pixel_of(int64 i, const Divisor& h, const Divisor& w, const 
   return p;
 }
 
-// The largest of each window and where it was: the first of several, but the last NaN.
-GRADUS_KERNEL max_pool(const __grid_constant__ Windows s, T* y, int* from, const T* x) {
-  GRADUS_EACH(i, s.images * s.oh * s.ow * s.channels) {
-    const Pixel p = pixel_of(i, s.by_oh, s.by_ow, s.by_channels);
-    const T* at = x + p.start(s.h, s.w, s.channels);
-    C best = -from_infinity(C(0));
-    int64 place = -1;
-    for (int64 k = 0; k < s.kh; ++k) {
-      const int64 r = p.row * s.stride[0] - s.padding[0] + k * s.dilation[0];
-      if (r < 0 || r >= s.h) continue;
-      for (int64 l = 0; l < s.kw; ++l) {
-        const int64 c = p.column * s.stride[1] - s.padding[1] + l * s.dilation[1];
-        if (c < 0 || c >= s.w) continue;
-        const C v = widen(at[(r * s.w + c) * s.channels]);
-        if (place < 0 || v > best || v != v) best = v, place = r * s.w + c;
-      }
-    }
-    y[i] = at[place * s.channels];
-    from[i] = static_cast<int>(place);
-  }
-}
-GRADUS_KERNEL pool_take(const __grid_constant__ Windows s, T* y, const T* x, const int* from) {
-  GRADUS_EACH(i, s.images * s.oh * s.ow * s.channels)
-    y[i] = x[pixel_of(i, s.by_oh, s.by_ow, s.by_channels).start(s.h, s.w, s.channels) + from[i] * s.channels];
-}
 // The windows from `first` to `last` of one axis that hold a place.
 GRADUS_DEVICE void windows_of(int64 place, int64 size, int64 kernel, int64 stride, int64 padding, int64 dilation,
                               int64& first, int64& last) {
@@ -85,24 +60,9 @@ GRADUS_DEVICE void windows_of(int64 place, int64 size, int64 kernel, int64 strid
   first = from <= 0 ? 0 : (from + stride - 1) / stride;
   last = least((place + padding) / stride, size - 1);
 }
-// What each pixel was the largest of, gathered window by window.
-GRADUS_KERNEL pool_put(const __grid_constant__ Windows s, T* x, const T* y, const int* from) {
-  GRADUS_EACH(i, s.images * s.h * s.w * s.channels) {
-    const Pixel p = pixel_of(i, s.by_h, s.by_w, s.by_channels);
-    const int64 here = p.row * s.w + p.column, start = p.start(s.oh, s.ow, s.channels);
-    int64 r0, r1, c0, c1;
-    windows_of(p.row, s.oh, s.kh, s.stride[0], s.padding[0], s.dilation[0], r0, r1);
-    windows_of(p.column, s.ow, s.kw, s.stride[1], s.padding[1], s.dilation[1], c0, c1);
-    C total = 0;
-    for (int64 row = r0; row <= r1; ++row) {
-      for (int64 column = c0; column <= c1; ++column) {
-        const int64 window = start + (row * s.ow + column) * s.channels;
-        if (from[window] == here) total += widen(y[window]);
-      }
-    }
-    x[i] = narrow<T>(total);
-  }
-}
+)cuda";
+
+inline constexpr std::string_view cuda_window_text = R"cuda(
 // Rows and columns [r0, r1) x [c0, c1) of a window within the image, and what its sum is divided by.
 struct Mean {
   int64 r0, r1, c0, c1, divisor;
@@ -198,14 +158,18 @@ GRADUS_KERNEL finish_images(int64 count, const __grid_constant__ Divisor pixels,
   else finish_packs<1>(count, pixels, channels, y, bias, low, high);
 }
 )cuda";
-inline constexpr cuda::detail::KernelText cuda_window{"window", cuda_window_text};
+inline const cuda::detail::KernelText& cuda_window() {
+  static const auto text = join(cuda_windows_text, cuda_window_text);
+  static const cuda::detail::KernelText family{"window", text};
+  return family;
+}
 
 /// Runs a kernel of the family with a thread for each of `count`.
 template <class... Arguments>
 void launch_window(const char* op, const TensorImpl& y, const char* entry, int64_t count,
                    const Arguments&... arguments) {
   auto device = y.storage->device();
-  cuda::detail::launch_each(op, device, cuda_window, {y.dtype}, entry, count, arguments...);
+  cuda::detail::launch_each(op, device, cuda_window(), {y.dtype}, entry, count, arguments...);
 }
 
 }  // namespace gradus::detail::inline GRADUS_BUILD
