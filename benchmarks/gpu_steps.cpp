@@ -130,11 +130,10 @@ int main(int argc, char** argv) {
     models::GptOptions small{
         .vocabulary = 50304, .context = 1024, .layers = 12, .heads = 12, .width = 768, .dropout = 0};
     auto ids = randint<int64_t>(0, 50257, {batch, 1025}).to(device);
-    auto inputs = slice(ids, 1, 0, 1024).clone(), next = flatten(slice(ids, 1, 1, 1025).clone(), 0);
+    auto inputs = slice(ids, 1, 0, 1024).clone(), next = slice(ids, 1, 1, 1025).clone();
     time_model<bf16>(
         choice, join("GPT-2 124M in bf16, ", batch, " x 1,024 tokens"), device, 5,
-        [&] { return models::Gpt<bf16>(small); },
-        [&](auto& model) { return cross_entropy(flatten(model(inputs), 0, 1), next); });
+        [&] { return models::Gpt<bf16>(small); }, [&](auto& model) { return model.loss(inputs, next); });
   }
   auto photographs = cast<bf16>(randn<float>({256, 3, 224, 224}).to(device));
   time_model<bf16>(

@@ -15,7 +15,6 @@
 #include "gradus/models/generate.hpp"
 #include "gradus/models/pretrained.hpp"
 #include "gradus/nn/mode_guard.hpp"
-#include "gradus/ops/loss/cross_entropy.hpp"
 #include "gradus/optim/adamw.hpp"
 #include "gradus/optim/clip.hpp"
 #include "gradus/optim/schedule.hpp"
@@ -148,7 +147,7 @@ double bits_per_token(Model& model, const text::TokenWindows& windows, int64_t c
     for (auto i = first; i < std::min(first + 32, count); ++i) indices.push_back(i * windows.size() / count);
     auto [ids, next] = windows.batch(indices);
     auto device = device_of(model);
-    auto loss = cross_entropy(flatten(model(ids.to(device)), 0, 1), flatten(next.to(device), 0));
+    auto loss = model.loss(ids.to(device), next.to(device));
     sum += static_cast<double>(loss.item()) * static_cast<double>(indices.size());
   }
   return sum / static_cast<double>(count) / std::log(2.0);
@@ -272,7 +271,7 @@ int train_model(const Options& options, Model& model, const Words& words, const 
   while (state.step < options.steps) {
     auto [ids, next] =
         train.batch(std::span(starts.data() + state.step * options.batch, static_cast<size_t>(options.batch)));
-    auto loss = cross_entropy(flatten(model(ids.to(device)), 0, 1), flatten(next.to(device), 0));
+    auto loss = model.loss(ids.to(device), next.to(device));
     loss.backward();
     optim::clip_grad_norm(model, 1.0);
     adam.step();

@@ -115,6 +115,7 @@
 #include "gradus/ops/indexing/unbind.hpp"
 #include "gradus/ops/loss/bce_with_logits.hpp"
 #include "gradus/ops/loss/cross_entropy.hpp"
+#include "gradus/ops/loss/linear_cross_entropy.hpp"
 #include "gradus/ops/loss/log_softmax.hpp"
 #include "gradus/ops/loss/mse_loss.hpp"
 #include "gradus/ops/loss/quantile_loss.hpp"

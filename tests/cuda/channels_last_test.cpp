@@ -278,6 +278,25 @@ TEST_CASE("gradients of several users meet channels last") {
   };
   CHECK(distance(run(Device::cpu()), run(Device::best())) < 1e-5);
 }
+TEST_CASE("pointwise kernels go along memory wherever all tensors lie as the result does", "[cuda]") {
+  if (Device::best().is_cpu()) SKIP_LOUDLY("no GPU");
+  auto kernel_of = [](auto&& work) {
+    auto times = cuda::profile(Device::best(), work);
+    REQUIRE(times.size() == 1);
+    auto kernel = times[0].kernel;
+    return kernel.ends_with("_along") ? "along" : kernel.ends_with("_strided") ? "strided" : "packs";
+  };
+  auto planes = ones<bf16>({2, 16, 4, 4}).to(Device::best()), images = laid_last(planes);
+  for (const auto& x : {planes, images}) {
+    CHECK(kernel_of([&] { return x * 0.5f; }) == std::string("along"));
+    CHECK(kernel_of([&] { return relu(x); }) == std::string("along"));
+    CHECK(kernel_of([&] { return x + x; }) == std::string("along"));
+  }
+  auto of_channels = reshape(ones<bf16>({16}), {16, 1, 1}).to(Device::best());
+  CHECK(kernel_of([&] { return images + of_channels; }) == std::string("packs"));
+  CHECK(kernel_of([&] { return slice(planes, 3, 0, 3) * 0.5f; }) == std::string("strided"));
+}
+
 TEST_CASE("channels last costs a step of a residual network one copy, of its images") {
   if (!convolves_by_cudnn()) SKIP_LOUDLY("no GPU with cuDNN");
   auto device = Device::best();

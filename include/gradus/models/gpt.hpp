@@ -11,6 +11,7 @@
 #include "gradus/ops/attention/attention.hpp"
 #include "gradus/ops/dropout.hpp"
 #include "gradus/ops/indexing/split.hpp"
+#include "gradus/ops/loss/linear_cross_entropy.hpp"
 #include "gradus/ops/product/gelu_mlp.hpp"
 #include "gradus/ops/view/unflatten.hpp"
 
@@ -157,6 +158,10 @@ struct Gpt {
     return stream.normal(ln_f);
   }
   Tensor<T> logits(const Tensor<T>& x) const { return linear(x, wte.weight.tensor()); }
+  /// Cross entropy of the tokens `next` (n, tokens), which follow the ids, without all their logits: a scalar.
+  Tensor<T> loss(const Tensor<int64_t>& ids, const Tensor<int64_t>& next, LinearCrossEntropyOptions chosen = {}) const {
+    return linear_cross_entropy(flatten(hidden(ids), 0, 1), wte.weight.tensor(), flatten(next, 0), chosen);
+  }
 };
 
 }  // namespace gradus::models::inline GRADUS_BUILD

@@ -120,6 +120,11 @@ struct Llama {
   Tensor<T> logits(const Tensor<T>& x) const {
     return lm_head ? (*lm_head)(x) : linear(x, model.embed_tokens.weight.tensor());
   }
+  /// Cross entropy of the tokens `next` (n, tokens), which follow the ids, without all their logits: a scalar.
+  Tensor<T> loss(const Tensor<int64_t>& ids, const Tensor<int64_t>& next, LinearCrossEntropyOptions chosen = {}) const {
+    const auto& weight = lm_head ? lm_head->weight.tensor() : model.embed_tokens.weight.tensor();
+    return linear_cross_entropy(flatten(hidden(ids), 0, 1), weight, flatten(next, 0), chosen);
+  }
 
  private:
   static const LlamaOptions& checked(const LlamaOptions& o) {

@@ -47,7 +47,8 @@ struct CudaPointwiseLayout {
 static_assert(sizeof(CudaPointwiseLayout) == 8 * (1 + 4 + 8 + 8 + 8 * 8) && Shape::max_rank == 8 && max_operands == 8,
               "the Layout in cuda_pointwise_loop has these sizes");
 
-/// The layout of a plan over a kernel's inputs, numbers included (their strides are not read).
+/// The layout of a plan over a kernel's inputs. Numbers have strides as well, which kernels do not read: they should be
+/// the output's, for fits_packs and is_one_line.
 inline CudaPointwiseLayout cuda_layout(const LoopPlan& plan) {
   CudaPointwiseLayout layout;
   layout.rank = plan.rank;

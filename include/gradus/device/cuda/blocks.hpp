@@ -84,7 +84,7 @@ GRADUS_DEVICE X team_reduce(const Team& team, X x, X identity) {
   return team.is_warp ? warp_reduce<Op>(x) : block_reduce<Op>(x, identity);
 }
 
-// How many elements one load of 16 bytes takes of rows of n elements that begin at these places: 16 / sizeof(T), or 1.
+// Whether rows of n elements that begin at these places can be read 16 bytes at a time.
 template <class T>
 GRADUS_DEVICE bool in_packs(int64 n, const T* a, const T* b = 0, const T* c = 0, const T* d = 0) {
   const unsigned long long bits = reinterpret_cast<unsigned long long>(a) | reinterpret_cast<unsigned long long>(b) |

@@ -10,6 +10,7 @@
 #include "gradus/core/dtype.hpp"
 #include "gradus/device/cuda/blocks.hpp"
 #include "gradus/device/cuda/driver.hpp"
+#include "gradus/device/cuda/functions.hpp"
 #include "gradus/device/cuda/kernel_cache.hpp"
 #include "gradus/device/cuda/prelude.hpp"
 
@@ -53,7 +54,8 @@ class Kernels {
 
   /// T, C and so on: the lines in front of a family's text, and the text.
   static std::string family_text(const KernelText& family, std::initializer_list<DType> types) {
-    auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_blocks, "namespace gradus {\n");
+    auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_functions, gradus::detail::cuda_blocks,
+                     "namespace gradus {\n");
     const char* names[] = {"T", "U", "V"};
     const char* computed[] = {"C", "CU", "CV"};
     int i = 0;

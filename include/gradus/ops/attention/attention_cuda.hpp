@@ -44,7 +44,7 @@ GRADUS_DEVICE Sight sight_of(const Attention& a, int64 row, const bool* mask, co
   const int64 head = line - n * a.heads.size;
   Sight s;
   const int64 query = a.first_query + i;
-  int64 to = a.window > 0 && query + a.window < a.keys ? query + a.window : a.keys;
+  int64 to = a.window > 0 && a.window < a.keys - query ? query + a.window : a.keys;
   if (a.causal && query + 1 < to) to = query + 1;
   s.query = static_cast<int>(query);
   s.from = a.window > 0 && query >= a.window ? static_cast<int>(query - a.window + 1) : 0;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 
+#include "gradus/device/cuda/functions.hpp"
 #include "gradus/device/cuda/prelude.hpp"
 #include "gradus/ops/formula/dual.hpp"
 #include "gradus/ops/formula/symbol.hpp"
@@ -22,7 +23,8 @@ struct CudaKernelText {
   /// Name of the kernel that works in packs (see fits_packs). entry + "_along" does so where all tensors lie as the
   /// output does (see is_one_line), entry + "_strided" takes any layout.
   std::string entry;
-  /// The three kernels. It wants cuda_prelude and cuda_pointwise_loop before it, and may share a program with others.
+  /// The three kernels. It wants cuda_prelude, cuda_functions and cuda_pointwise_loop before it, and may share a
+  /// program with others.
   std::string source;
   /// What follows (layout, out) in the kernel's arguments: numbers of operands, Expression::seed_number for dy. What
   /// the formula does not read is left out.
@@ -34,7 +36,7 @@ struct CudaKernelText {
 
 /// The program that holds these kernels.
 inline std::string cuda_pointwise_program(const std::vector<CudaKernelText>& kernels) {
-  auto program = join(cuda_prelude, cuda_pointwise_loop);
+  auto program = join(cuda_prelude, cuda_functions, cuda_pointwise_loop);
   for (const auto& kernel : kernels) program += kernel.source;
   return program;
 }

@@ -88,9 +88,10 @@ inline void run_pointwise_on_card(const char* name, CudaKernelWriterFunction wri
     auto number = kernel.inputs[static_cast<size_t>(k)];
     const auto& operand = number == Expression::seed_number ? *dy : operands[number];
     auto is_number = number != Expression::seed_number && types[number].is_number;
-    strides[k] = operand.dense || is_number ? dense
-                 : operand.single           ? Strides::filled(out.shape.rank(), 0)
-                                            : operand.strides;
+    strides[k] = is_number        ? out.strides
+                 : operand.dense  ? dense
+                 : operand.single ? Strides::filled(out.shape.rank(), 0)
+                                  : operand.strides;
     pointers[k] = operand.data;
     arguments[2 + k] = is_number ? const_cast<char*>(operand.data) : static_cast<void*>(&pointers[k]);
     if (!is_number && !operand.single) {

@@ -90,6 +90,10 @@ GRADUS_KERNEL block_add_runs(int64 count, int64 size, int64 outers, int64 inner,
     if (at > 0 && places[order[at - 1]] == place) continue;
     T* to = y + (outer * size + place) * inner;
     const T* from = x + outer * count * inner;
+    if (at + 1 == count || places[order[at + 1]] != place) {  // most runs, where few indices are equal
+      for (int64 i = threadIdx.x; i < inner; i += blockDim.x) to[i] = from[order[at] * inner + i];
+      continue;
+    }
     if (packs) add_run<16 / sizeof(T)>(at, count, place, inner, to, from, places, order);
     else add_run<1>(at, count, place, inner, to, from, places, order);
   }

@@ -18,6 +18,24 @@ struct CrossEntropyOptions {
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
+inline void check_smoothing(const char* op, double smoothing) {
+  require<ValueError>(smoothing >= 0 && smoothing <= 1, op, ": label_smoothing is ", smoothing,
+                      ", but must be in [0, 1]");
+}
+
+/// How many labels, which are on the CPU, count. IndexError for one out of range.
+inline int64_t count_labels(const char* op, const Tensor<int64_t>& labels, int64_t classes, int64_t ignored) {
+  int64_t counted = 0;
+  for (int64_t row = 0; row < labels.numel(); ++row) {
+    auto label = labels.data()[row];
+    if (label == ignored) continue;
+    require<IndexError>(label >= 0 && label < classes, op, ": label ", label, " of row ", row, " is out of range for ",
+                        classes, " classes");
+    ++counted;
+  }
+  return counted;
+}
+
 /// The loss of each row of logits (n, c), and what its gradient needs.
 template <Floating T>
 void cross_entropy_rows(const T* logits, const int64_t* labels, int64_t n, int64_t classes,
@@ -164,8 +182,7 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
   require<ShapeError>(logits_in.rank() == 2 && labels_in.rank() == 1 && logits_in.shape()[0] == labels_in.shape()[0],
                       "cross_entropy: logits are ", logits_in.shape(), " and labels ", labels_in.shape(),
                       ", but must be (n, classes) and (n,)");
-  require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing <= 1,
-                      "cross_entropy: label_smoothing is ", options.label_smoothing, ", but must be in [0, 1]");
+  detail::check_smoothing("cross_entropy", options.label_smoothing);
   detail::require_device("cross_entropy", logits_in.device(), labels_in);
   auto logits = contiguous(logits_in);           // (n, classes)
   auto labels = contiguous(labels_in.detach());  // (n,)
@@ -175,14 +192,7 @@ Tensor<T> cross_entropy(const Tensor<T>& logits_in, const Tensor<int64_t>& label
     return detail::cross_entropy_on_card(logits, labels, options);
   }
 #endif
-  int64_t counted = 0;
-  for (int64_t row = 0; row < n; ++row) {
-    auto label = labels.data()[row];
-    if (label == options.ignore_index) continue;
-    require<IndexError>(label >= 0 && label < classes, "cross_entropy: label ", label, " of row ", row,
-                        " is out of range for ", classes, " classes");
-    ++counted;
-  }
+  auto counted = detail::count_labels("cross_entropy", labels, classes, options.ignore_index);
   auto totals = Tensor<C>::empty({n, 2}), losses = Tensor<C>::empty({n});  // a RowTotal each
   auto* total = reinterpret_cast<detail::RowTotal<C>*>(totals.impl()->data());
   auto* loss = reinterpret_cast<C*>(losses.impl()->data());

@@ -40,6 +40,18 @@ GRADUS_DEVICE RowTotal row_total(const T* row, int64 n) {
   return in_packs(n, row) ? row_total<16 / sizeof(T)>(row, n) : row_total<1>(row, n);
 }
 
+// The loss of a row, which thread 0 gets.
+GRADUS_DEVICE C row_loss(const RowTotal& total, int64 classes, int64 label, int64 ignored, C smoothing, Fault* fault,
+                         int64 op, const T* x) {
+  C even = 0;
+  if (smoothing > C(0)) {
+    for (int64 i = threadIdx.x; i < classes; i += blockDim.x) even -= (widen(x[i]) - total.top) - total.log_sum;
+    even = block_reduce<Sum>(even, C(0));
+  }
+  if (threadIdx.x != 0 || label == ignored) return C(0);
+  const C loss = -((widen(x[checked_index(label, classes, 0, fault, op)]) - total.top) - total.log_sum);
+  return (C(1) - smoothing) * loss + smoothing / C(classes) * even;
+}
 // What cross entropy needs of each row: its total, its loss, and whether it counts.
 GRADUS_WIDE(T, 0)
 extern "C" __global__ void __launch_bounds__(256, 2)
@@ -48,23 +60,12 @@ block_cross_entropy(int64 rows, int64 classes, int64 ignored, C smoothing, Fault
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
     const T* x = logits + row * classes;
     const RowTotal total = row_total(x, classes);
-    C even = 0;
-    if (smoothing > C(0)) {
-      for (int64 i = threadIdx.x; i < classes; i += blockDim.x) even -= (widen(x[i]) - total.top) - total.log_sum;
-      even = block_reduce<Sum>(even, C(0));
-    }
+    const C loss = row_loss(total, classes, labels[row], ignored, smoothing, fault, op, x);
     if (threadIdx.x == 0) {
-      const int64 label = labels[row];
-      const bool counts_here = label != ignored;
-      C loss = 0;
-      if (counts_here) {
-        loss = -((widen(x[checked_index(label, classes, 0, fault, op)]) - total.top) - total.log_sum);
-        loss = (C(1) - smoothing) * loss + smoothing / C(classes) * even;
-      }
       totals[2 * row] = total.top;
       totals[2 * row + 1] = total.log_sum;
       losses[row] = loss;
-      counts[row] = counts_here ? C(1) : C(0);
+      counts[row] = labels[row] != ignored ? C(1) : C(0);
     }
   }
 }
@@ -86,24 +87,44 @@ GRADUS_DEVICE void cross_entropy_row(int64 classes, int64 label, C top, C log_su
         store_pack(dx + i, narrow_pack<T>(pack));
       });
 }
+// The same with all that follows from the options, and zeros where the row is ignored.
+GRADUS_DEVICE void gradient_of_row(const RowTotal& total, int64 classes, int64 label, int64 ignored, C smoothing, C scale,
+                                   T* to, const T* from) {
+  if (label == ignored) {
+    for (int64 i = threadIdx.x; i < classes; i += blockDim.x) to[i] = narrow<T>(C(0));
+    return;
+  }
+  const C spread = smoothing / C(classes), hit = (C(1) - smoothing) * scale;
+  if (in_packs(classes, from, static_cast<const T*>(to)))
+    cross_entropy_row<16 / sizeof(T)>(classes, label, total.top, total.log_sum, spread, hit, scale, to, from);
+  else cross_entropy_row<1>(classes, label, total.top, total.log_sum, spread, hit, scale, to, from);
+}
 GRADUS_WIDE(T, T)
 GRADUS_KERNEL cross_entropy_gradient(int64 rows, int64 classes, int64 ignored, C smoothing, int per_row, T* dx,
                                      const T* logits, const int64* labels, const C* totals, const T* dy,
                                      const C* counted) {
-  const C spread = smoothing / C(classes);
   for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
-    const int64 label = labels[row];
-    const T* from = logits + row * classes;
-    T* to = dx + row * classes;
-    if (label == ignored) {
-      for (int64 i = threadIdx.x; i < classes; i += blockDim.x) to[i] = narrow<T>(C(0));
-      continue;
-    }
     const C scale = per_row ? widen(dy[row]) : widen(dy[0]) / (counted != 0 ? counted[0] : C(1));
-    const C hit = (C(1) - smoothing) * scale, top = totals[2 * row], log_sum = totals[2 * row + 1];
-    if (in_packs(classes, from, static_cast<const T*>(to)))
-      cross_entropy_row<16 / sizeof(T)>(classes, label, top, log_sum, spread, hit, scale, to, from);
-    else cross_entropy_row<1>(classes, label, top, log_sum, spread, hit, scale, to, from);
+    RowTotal total;
+    total.top = totals[2 * row], total.log_sum = totals[2 * row + 1];
+    gradient_of_row(total, classes, labels[row], ignored, smoothing, scale, dx + row * classes, logits + row * classes);
+  }
+}
+// The loss of each row and its gradient over `counted`, which may be in the logits' place: the second look at a row is
+// out of the cache.
+GRADUS_WIDE(T, T)
+extern "C" __global__ void __launch_bounds__(256, 2)
+block_losses_and_gradients(int64 rows, int64 classes, int64 ignored, C smoothing, Fault* fault, int64 op, C* losses,
+                           T* dx, const T* logits, const int64* labels, const C* counted) {
+  for (int64 row = blockIdx.x; row < rows; row += gridDim.x) {
+    const T* x = logits + row * classes;
+    const int64 label = labels[row];
+    const RowTotal total = row_total(x, classes);
+    const C loss = row_loss(total, classes, label, ignored, smoothing, fault, op, x);
+    if (threadIdx.x == 0) losses[row] = loss;
+    __syncthreads();  // the label's logit has been read
+    gradient_of_row(total, classes, label, ignored, smoothing, C(1) / (counted != 0 ? counted[0] : C(1)),
+                    dx + row * classes, x);
   }
 }
 )cuda";

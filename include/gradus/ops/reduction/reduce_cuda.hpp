@@ -1,4 +1,6 @@
-// Reductions over any axes on a GPU. Work is cut by the shape alone and partial results are combined in index order.
+// Reductions over any axes on a GPU. Work is cut by the shape alone and partial results are combined in index order;
+// within a block, elements that lie side by side are taken in packs, which may round otherwise where memory is not
+// aligned.
 #pragma once
 
 #include "gradus/ops/reduction/reduce_shape.hpp"
@@ -8,14 +10,14 @@
 namespace gradus::detail::inline GRADUS_BUILD {
 
 inline constexpr std::string_view cuda_reduce_text = R"cuda(
-// Part `part` of `parts` of what is reduced.
+// Part `part` of `parts` of what is reduced, which begins at a multiple of `step`.
 struct Range {
   int64 from, to;
 };
-GRADUS_DEVICE Range range_of(int64 count, int64 part, int64 parts) {
+GRADUS_DEVICE Range range_of(int64 count, int64 part, int64 parts, int64 step = 1) {
   Range range;
-  range.from = count * part / parts;
-  range.to = count * (part + 1) / parts;
+  range.from = count * part / parts / step * step;
+  range.to = part + 1 == parts ? count : count * (part + 1) / parts / step * step;
   return range;
 }
 
@@ -58,7 +60,7 @@ template <class Op, class Out>
 GRADUS_DEVICE void by_blocks(const Layout& kept, const Layout& reduced, int64 outputs, int64 parts, C identity, Out* out,
                              const T* x) {
   for (int64 task = blockIdx.x; task < outputs * parts; task += gridDim.x) {
-    const Range range = range_of(reduced.count, task / outputs, parts);
+    const Range range = range_of(reduced.count, task / outputs, parts, 16);
     const T* from = x + offsets_at<1>(kept, task % outputs).of[0];
     const bool along = reduced.rank == 1 && reduced.strides[0][0] == 1;
     const C own = along ? total_along<Op>(from + range.from, range.to - range.from, identity)
