@@ -6,8 +6,9 @@
 A kernel is compiled by nvcc for sm_90 and taken apart by nvdisasm (NVCC and NVDISASM name other ones).
 Its hot loop is the innermost one with the most accesses of 16 bytes, or all of it where none has any. A quarter of a
 multiprocessor issues one instruction of a warp a cycle, half a one of the ALU (logic, comparisons, conversions), of
-products of whole numbers and of double, an eighth of a special function, and memory gives it BYTES a cycle. The longest of these over memory's time is the share in
-the table: from about 70 % on, instructions hold memory up. Branches that are rarely taken are counted as taken.
+products of whole numbers and of double, an eighth of a special function, and memory gives it BYTES a cycle. The longest
+of these over memory's time is the share in the table: from about 70 % on, instructions hold memory up. Branches that are
+rarely taken are counted as taken.
 """
 import collections
 import glob

@@ -17,7 +17,7 @@ CHECKED = re.compile(r'check_(?:operator|comparison)(?:<[^>("]*>)?\(\s*"([^"]+)"
 CASE = re.compile(r'^TEST_CASE\("([^"]*)"', re.MULTILINE)
 INCLUDE = re.compile(r'^#include "(gradus/ops/[^"]+)"', re.MULTILINE)
 # Names of kernels' texts and of cuDNN's graphs, as they stand in headers.
-KERNELS = re.compile(r'pointwise\("(\w+)"|KernelText \w+\{"(\w+)"|\? "(convolution\w*)"|find\(name, "(attention\w*)"')
+KERNELS = re.compile(r'pointwise\("(\w+)"|KernelText \w+\{"(\w+)"|"(\w+)", cuda_\w+\(\)|\? "(convolution\w*)"|find\(name, "(attention\w*)"')
 PAGE = """# What is checked where on GPUs
 
 `./run status` makes this page from the tests; nothing on it is written by hand. [How](../tests/checks/gpu_status.py).
