@@ -84,8 +84,8 @@ GRADUS_KERNEL sum_beside_atomics(T* y) {
   if (threadIdx.x == 3) y[0] += 1;
   else atomicAdd(y, T(1));
 }
-GRADUS_KERNEL packs(T* y) { store_pack<4>(y + 4 * threadIdx.x, load_pack<4>(y + 4 * threadIdx.x)); }
-GRADUS_KERNEL packs_from(T* y) { y[threadIdx.x] = load_pack<4>(y + 2000 + 2 * threadIdx.x).at[0]; }
+GRADUS_KERNEL packs(T* y) { store_pack(y + 4 * threadIdx.x, load_pack<4>(y + 4 * threadIdx.x)); }
+GRADUS_KERNEL packs_from(T* y) { y[threadIdx.x] = widen_pack(load_pack<4>(y + 2000 + 2 * threadIdx.x)).at[0]; }
 GRADUS_KERNEL some_reach_the_barrier(T* y) {
   if (threadIdx.x < 100) __syncthreads();
   y[threadIdx.x] = 1;
