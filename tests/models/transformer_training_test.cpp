@@ -141,6 +141,11 @@ TEST_CASE("what decoders refuse") {
       "Gpt: 17 tokens, but the context holds 16");
   test::check_error<ShapeError>([&] { return gpt(zeros<int64_t>({17})); },
                                 "Gpt: ids are (17,), but must be (n, tokens)");
+  test::check_error<ShapeError>(
+      [&] {
+        return gpt.loss(zeros<int64_t>({2, 4}), zeros<int64_t>({2, 3}));
+      },
+      "Gpt: ids are (2, 4) and next (2, 3), but both must be (n, tokens)");
   test::check_error<IndexError>(
       [&] {
         return gpt(full<int64_t>({1, 2}, 31));

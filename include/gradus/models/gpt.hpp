@@ -42,6 +42,12 @@ inline void check_context(const char* model, int64_t seen, int64_t tokens, int64
   require<ShapeError>(seen + tokens <= context, model, ": ", seen + tokens, " tokens, but the context holds ", context);
 }
 
+/// There is a token that follows each of the ids.
+inline void check_next(const char* model, const Tensor<int64_t>& ids, const Tensor<int64_t>& next) {
+  require<ShapeError>(ids.rank() == 2 && next.shape() == ids.shape(), model, ": ids are ", ids.shape(), " and next ",
+                      next.shape(), ", but both must be (n, tokens)");
+}
+
 }  // namespace gradus::models::detail::inline GRADUS_BUILD
 
 namespace gradus::models::inline GRADUS_BUILD {
@@ -160,6 +166,7 @@ struct Gpt {
   Tensor<T> logits(const Tensor<T>& x) const { return linear(x, wte.weight.tensor()); }
   /// Cross entropy of the tokens `next` (n, tokens), which follow the ids, without all their logits: a scalar.
   Tensor<T> loss(const Tensor<int64_t>& ids, const Tensor<int64_t>& next, LinearCrossEntropyOptions chosen = {}) const {
+    detail::check_next("Gpt", ids, next);
     return linear_cross_entropy(flatten(hidden(ids), 0, 1), wte.weight.tensor(), flatten(next, 0), chosen);
   }
 };

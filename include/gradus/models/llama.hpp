@@ -122,6 +122,7 @@ struct Llama {
   }
   /// Cross entropy of the tokens `next` (n, tokens), which follow the ids, without all their logits: a scalar.
   Tensor<T> loss(const Tensor<int64_t>& ids, const Tensor<int64_t>& next, LinearCrossEntropyOptions chosen = {}) const {
+    detail::check_next("Llama", ids, next);
     const auto& weight = lm_head ? lm_head->weight.tensor() : model.embed_tokens.weight.tensor();
     return linear_cross_entropy(flatten(hidden(ids), 0, 1), weight, flatten(next, 0), chosen);
   }

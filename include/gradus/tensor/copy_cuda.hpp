@@ -118,7 +118,7 @@ GRADUS_DEVICE Offsets<N> offsets_at(const Layout& layout, int64 index) {
 
 /// A family's text behind cuda_pointwise_loop, whose Layout it uses.
 inline std::string cuda_with_loop(std::string_view text) {
-  // The loop is in a namespace of its own.
+  // The loop is in a namespace of its own; behind it all types have gradus, that of bf16's short functions too.
   return join("}\n", cuda_pointwise_loop, "namespace gradus {\n", cuda_offsets, text);
 }
 inline const cuda::detail::KernelText& cuda_move() {

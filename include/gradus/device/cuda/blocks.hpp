@@ -7,7 +7,7 @@
 
 namespace gradus::detail::inline GRADUS_BUILD {
 
-/// Follows cuda_prelude in the programs of kernels that work in blocks: sums over warps and blocks, random words, and
+/// Follows cuda_functions in the programs of kernels that work in blocks: sums over warps and blocks, random words, and
 /// what a kernel does about an index out of range.
 inline constexpr std::string_view cuda_blocks = R"cuda(
 namespace gradus {

@@ -52,7 +52,7 @@ class Kernels {
     return found != names_.end() ? found->second : otherwise;
   }
 
-  /// T, C and so on: the lines in front of a family's text, and the text.
+  /// T, C and so on: the lines in front of a family's text, and the text, in the namespace of the first type.
   static std::string family_text(const KernelText& family, std::initializer_list<DType> types) {
     auto text = join(gradus::detail::cuda_prelude, gradus::detail::cuda_functions, gradus::detail::cuda_blocks,
                      "namespace gradus {\n");

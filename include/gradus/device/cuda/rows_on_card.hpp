@@ -67,9 +67,10 @@ struct RowsOnCard {
   cuda::detail::KernelText text;
 
   /// `program`: the family's text, which cuda_rows_text is in front of. `places`: where rows and parameters are, or
-  /// null. `most`: elements that a thread keeps, so that what it has of them fits its 128 registers.
+  /// null. `most`: elements that a thread keeps, so that what it has of them (two numbers each, unless another is
+  /// given) fits its 128 registers.
   RowsOnCard(const char* name, std::string_view program, int64_t count, int64_t n,
-             std::initializer_list<const void*> places, int64_t most)
+             std::initializer_list<const void*> places, int64_t most = sizeof(T) == 8 ? 8 : 16)
       : rows(count), by_warps(n <= 4096), text{name, program, false, 0} {
     auto is_aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
     if (n * int64_t{sizeof(T)} % 16 != 0 || !std::all_of(places.begin(), places.end(), is_aligned)) return;

@@ -270,7 +270,7 @@ class AttentionOnCard {
   }
 
   RowsOnCard<T> score_rows(std::initializer_list<const void*> places) const {
-    return {"attention", cuda_attention(), p_.n * p_.heads * p_.queries, p_.keys, places, sizeof(T) == 8 ? 8 : 16};
+    return {"attention", cuda_attention(), p_.n * p_.heads * p_.queries, p_.keys, places};
   }
   /// Dropout of the weights or, the same, of their gradients; with random numbers of its own in each replay of a
   /// captured step.

@@ -93,8 +93,7 @@ inline std::string_view cuda_softmax() {
 template <Floating T>
 void softmax_on_card(const char* op, const Tensor<T>& x, Tensor<T>& y, int64_t n, bool logarithm) {
   auto* to = y.impl()->data();
-  RowsOnCard<T> rows("softmax", cuda_softmax(), x.numel() / std::max<int64_t>(n, 1), n, {x.data(), to},
-                     sizeof(T) == 8 ? 8 : 16);
+  RowsOnCard<T> rows("softmax", cuda_softmax(), x.numel() / std::max<int64_t>(n, 1), n, {x.data(), to});
   cuda::detail::launch(op, x.device(), rows.text, {dtype_of<T>}, "block_softmax", rows.grid(), rows.rows, n,
                        rows.by_warps ? 1 : 0, logarithm ? 1 : 0, to, x.data());
 }
@@ -102,8 +101,7 @@ template <Floating T>
 Tensor<T> softmax_gradient_on_card(const char* op, const Tensor<T>& y, const Tensor<T>& dy, int64_t n, bool logarithm) {
   auto dx = Tensor<T>::empty(y.shape(), y.device(), op);
   auto* to = dx.impl()->data();
-  RowsOnCard<T> rows("softmax", cuda_softmax(), y.numel() / std::max<int64_t>(n, 1), n, {y.data(), dy.data(), to},
-                     sizeof(T) == 8 ? 8 : 16);
+  RowsOnCard<T> rows("softmax", cuda_softmax(), y.numel() / std::max<int64_t>(n, 1), n, {y.data(), dy.data(), to});
   cuda::detail::launch(op, y.device(), rows.text, {dtype_of<T>}, "block_softmax_gradient", rows.grid(), rows.rows, n,
                        rows.by_warps ? 1 : 0, logarithm ? 1 : 0, to, y.data(), dy.data());
   return dx;
